@@ -1,0 +1,177 @@
+//! Server CPU, rate and latency of a check over HTTP, beside a bare axum JSON echo in the same run.
+
+mod load;
+mod request;
+mod server;
+mod shape;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Parser;
+use tidegate_bench::report::{Cell, Format, Report, Table};
+use tidegate_bench::{machine, median};
+
+use load::{Driven, Pace, drive};
+use request::Template;
+use server::{Affinity, Server};
+
+/// CPU microseconds, requests per second and latency of Tidegate and of bare axum, in turn.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The release binary; this program builds nothing
+    #[arg(long, default_value = "../target/release/tidegate")]
+    tidegate: PathBuf,
+    /// The rule file it is started with
+    #[arg(long, default_value = "rules/large-limits.yaml")]
+    rules: PathBuf,
+    /// Rounds; each server is driven once in each, and medians are taken
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds of each measured stretch
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// Keep-alive connections, each with one request in flight
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Distinct values of client_id
+    #[arg(long, default_value_t = 100_000)]
+    keys: u64,
+    /// Items of a batch
+    #[arg(long, default_value_t = 100)]
+    batch: usize,
+    /// Leave out the runs without pinning
+    #[arg(long)]
+    pinned_only: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A server and what it is asked.
+struct Contender {
+    name: &'static str,
+    path: &'static str,
+    program: Program,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    Tidegate,
+    AxumEcho,
+}
+
+const CHECK: [Contender; 3] = [
+    Contender { name: "axum JSON echo", path: "/v1/check", program: Program::AxumEcho },
+    Contender { name: "axum, constant bytes", path: "/v1/check-constant", program: Program::AxumEcho },
+    Contender { name: "tidegate", path: "/v1/check", program: Program::Tidegate },
+];
+const CHECKS: [Contender; 2] = [
+    Contender { name: "axum JSON echo", path: "/v1/checks", program: Program::AxumEcho },
+    Contender { name: "tidegate", path: "/v1/checks", program: Program::Tidegate },
+];
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    ensure!(
+        arguments.tidegate.is_file(),
+        "{}: not there; build it with `cargo build --release` in the root",
+        arguments.tidegate.display()
+    );
+    let mut report = Report::new("http");
+    report.note(
+        "closed loop over loopback; CPU is utime + stime of the server from /proc/PID/stat, per request",
+    );
+    report.note(
+        "'load' is the share of its core that the load generator was busy; near 100 % it bounds the rate",
+    );
+    if server::can_pin() {
+        let title = "server on core 0 with one worker, load on core 1";
+        measure(&arguments, title, Affinity::Pinned, &mut report)?;
+    } else {
+        report.note("not pinned: that takes taskset and two cores");
+    }
+    if !arguments.pinned_only {
+        measure(&arguments, "not pinned, one worker per core", Affinity::Free, &mut report)?;
+    }
+    report.print(Format::from_switch(arguments.json))
+}
+
+fn measure(
+    arguments: &Arguments,
+    title: &str,
+    affinity: Affinity,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let echo = std::env::current_exe()?.with_file_name("axum-echo");
+    let listen = |address: &str| vec!["--listen".to_owned(), address.to_owned()];
+    let echo = Server::start(&echo, affinity, listen).context("axum-echo")?;
+    let rules = arguments.rules.display().to_string();
+    let tidegate = Server::start(&arguments.tidegate, affinity, |address| {
+        let mut all = vec!["serve".to_owned()];
+        all.extend(listen(address));
+        all.extend(["--rules".to_owned(), rules.clone(), "--log-level".to_owned(), "warn".to_owned()]);
+        all
+    })
+    .context("tidegate")?;
+    affinity.apply_to_this_process()?;
+    let servers = |program| if program == Program::Tidegate { &tidegate } else { &echo };
+
+    for (contenders, batch) in [(CHECK.as_slice(), 1), (CHECKS.as_slice(), arguments.batch)] {
+        let bodies: Vec<Template> =
+            contenders.iter().map(|contender| Template::new(contender.path, batch)).collect();
+        let answers: Vec<shape::Shape> = contenders
+            .iter()
+            .zip(&bodies)
+            .map(|(contender, body)| shape::of_answer(servers(contender.program).address, body))
+            .collect::<Result<_, _>>()?;
+        shape::compare(contenders.iter().map(|contender| contender.name).zip(&answers))?;
+
+        let mut driven: Vec<Vec<Driven>> = contenders.iter().map(|_| Vec::new()).collect();
+        for round in 0..arguments.rounds {
+            for turn in 0..contenders.len() {
+                let index = (turn + round) % contenders.len();
+                let pace = Pace {
+                    connections: arguments.connections,
+                    keys: arguments.keys,
+                    measured: Duration::from_secs_f64(arguments.seconds),
+                };
+                driven[index].push(drive(servers(contenders[index].program), &bodies[index], &pace)?);
+            }
+        }
+        report.add(table(&format!("{title}: {} check(s) a request", batch), contenders, &answers, &driven));
+    }
+    Ok(())
+}
+
+fn table(title: &str, contenders: &[Contender], answers: &[shape::Shape], driven: &[Vec<Driven>]) -> Table {
+    let columns = [
+        "", "CPU us", "user", "kernel", "/ echo", "req/s", "/ echo", "p50 us", "p90", "p99", "p99.9",
+        "load %", "answer B",
+    ];
+    let mut table = Table::new(title, &columns);
+    let of =
+        |runs: &[Driven], figure: fn(&Driven) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
+    let cpu: fn(&Driven) -> f64 = |run| run.micros_each(machine::ProcessCpu::total);
+    let rate: fn(&Driven) -> f64 = Driven::rate;
+    let (echo_cpu, echo_rate) = (of(&driven[0], cpu), of(&driven[0], rate));
+    for ((contender, answer), runs) in contenders.iter().zip(answers).zip(driven) {
+        table.row([
+            Cell::text(contender.name),
+            Cell::Figure(of(runs, cpu), 2),
+            Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.user)), 2),
+            Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.kernel)), 2),
+            Cell::Figure(of(runs, cpu) / echo_cpu, 3),
+            Cell::Figure(of(runs, rate), 0),
+            Cell::Figure(of(runs, rate) / echo_rate, 3),
+            Cell::Figure(of(runs, |run| run.latency_us(0.5)), 0),
+            Cell::Figure(of(runs, |run| run.latency_us(0.9)), 0),
+            Cell::Figure(of(runs, |run| run.latency_us(0.99)), 0),
+            Cell::Figure(of(runs, |run| run.latency_us(0.999)), 0),
+            Cell::Figure(of(runs, |run| run.load_share * 100.0), 0),
+            Cell::Figure(answer.bytes as f64, 0),
+        ]);
+    }
+    table
+}

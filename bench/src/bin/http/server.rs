@@ -1,0 +1,99 @@
+//! Servers as processes of their own, started for the length of a run, on a core of their own where that can be.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use tidegate_bench::machine;
+
+/// How long a server may take until it accepts connections.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where processes run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Affinity {
+    /// The server on core 0 with one worker, the load generator on core 1.
+    Pinned,
+    /// Anywhere.
+    Free,
+}
+
+/// Whether there is a way to pin, and cores to pin to.
+pub(crate) fn can_pin() -> bool {
+    let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    machine::cores() >= 2 && works.is_ok_and(|status| status.success())
+}
+
+impl Affinity {
+    /// Moves the load generator, this process, to where it belongs.
+    pub(crate) fn apply_to_this_process(self) -> anyhow::Result<()> {
+        let cores = match self {
+            Affinity::Pinned => "1".to_owned(),
+            Affinity::Free if can_pin() => format!("0-{}", machine::cores() - 1),
+            Affinity::Free => return Ok(()),
+        };
+        let pid = std::process::id().to_string();
+        let status = Command::new("taskset").args(["-cp", &cores, &pid]).stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "taskset cannot move the load generator to core {cores}");
+        Ok(())
+    }
+
+    /// The start of a command on the server's cores.
+    fn command(self, program: &Path) -> Command {
+        let cores = match self {
+            Affinity::Pinned => "0".to_owned(),
+            Affinity::Free if can_pin() => format!("0-{}", machine::cores() - 1),
+            Affinity::Free => return Command::new(program),
+        };
+        let mut command = Command::new("taskset");
+        command.args(["-c", &cores]).arg(program);
+        command
+    }
+}
+
+/// A server that runs until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// Starts a program on a free port and waits until it accepts connections.
+    pub(crate) fn start(
+        program: &Path,
+        affinity: Affinity,
+        arguments: impl Fn(&str) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = affinity.command(program);
+        command.args(arguments(&address.to_string())).stdout(Stdio::null());
+        if affinity == Affinity::Pinned {
+            command.args(["--threads", "1"]);
+        }
+        let process = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
+        let mut server = Self { process, address };
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.process.try_wait()? {
+                bail!("{} ended at once: {status}", program.display());
+            }
+            ensure!(started.elapsed() < START_TIMEOUT, "{} does not accept connections", program.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(server)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,224 @@
+//! What only shows when the rules of a domain are seen together: rules that never apply, twins, and entries that
+//! are probably misspelled.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tidegate_core::rule::model::{Condition, EntryCondition, Mode, Reserve, Rule};
+
+use super::fields::Fields;
+use crate::report::Report;
+use crate::suggest::{nearest, quote};
+use crate::yaml::Node;
+
+/// Entries that Tidegate supplies itself at its doors.
+const SUPPLIED: [&str; 7] = ["client_ip", "method", "path", "host", "user_agent", "api_key", "tenant"];
+
+/// The most entries among which a misspelled one is sought.
+const MAX_COMPARED: usize = 1_000;
+
+/// A rule with its place.
+pub(super) struct Placed<'n> {
+    pub(super) rule: Rule,
+    pub(super) node: &'n Node,
+    /// Its index among the rules of the domain, from 0.
+    pub(super) index: usize,
+}
+
+impl Placed<'_> {
+    /// The node of one of the rule's fields, or the rule's own where it is absent.
+    fn field(&self, name: &str) -> &Node {
+        self.node.get(name).unwrap_or(self.node)
+    }
+
+    fn line(&self) -> u32 {
+        self.node.at.line
+    }
+}
+
+/// Checks the rules of one domain against one another. Warnings are given for right files only: in a wrong one they
+/// would often be about the same mistake.
+pub(super) fn domain(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    unreachable_otherwise(fields, rules, report);
+    if report.has_errors() {
+        return;
+    }
+    twins(fields, rules, report);
+    tiers(fields, rules, report);
+    lonely_entries(fields, rules, report);
+}
+
+/// `otherwise` beside an enforced rule that matches every request.
+fn unreachable_otherwise(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let Some(always) = rules.iter().find(|placed| {
+        let rule = &placed.rule;
+        rule.mode == Mode::Enforce && !rule.otherwise && rule.conditions.is_empty() && rule.key.is_empty()
+    }) else {
+        return;
+    };
+    let path = fields.path.field("rules");
+    for placed in rules.iter().filter(|placed| placed.rule.otherwise && placed.rule.mode != Mode::Off) {
+        let message = format!(
+            "the rule never applies: {} (line {}) matches every request",
+            quote(&always.rule.name),
+            always.line()
+        );
+        let remedy = "remove otherwise, or give the other rule a match";
+        report.error(
+            placed.field("otherwise").at,
+            &path.index(placed.index).field("otherwise"),
+            message,
+            remedy,
+        );
+    }
+}
+
+/// Rules that differ in nothing but the name.
+fn twins(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let path = fields.path.field("rules");
+    let mut seen: HashMap<u64, Vec<&Placed<'_>>> = HashMap::new();
+    for placed in rules.iter().filter(|placed| placed.rule.mode != Mode::Off) {
+        let alike = seen.entry(fingerprint(&placed.rule)).or_default();
+        match alike.iter().find(|earlier| same_but_name(&earlier.rule, &placed.rule)) {
+            Some(earlier) => {
+                let message = format!(
+                    "the rule says the same as {} (line {}) under another name",
+                    quote(&earlier.rule.name),
+                    earlier.line()
+                );
+                let at = placed.field("name").at;
+                report.warn(
+                    at,
+                    &path.index(placed.index),
+                    message,
+                    "remove one of the two, or change its quota",
+                );
+            }
+            None => alike.push(placed),
+        }
+    }
+}
+
+fn fingerprint(rule: &Rule) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.otherwise, rule.mode).hash(&mut hasher);
+    (rule.on_store_failure, rule.queue).hash(&mut hasher);
+    for Reserve { priority, percent } in &rule.reserve {
+        (priority, percent).hash(&mut hasher);
+    }
+    for EntryCondition { entry, condition } in &rule.conditions {
+        entry.hash(&mut hasher);
+        match condition {
+            Condition::OneOf(patterns) => patterns.hash(&mut hasher),
+            Condition::Present => "present".hash(&mut hasher),
+            Condition::Absent => "absent".hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether two rules are equal in everything but the name. Names every field, so that a new one is not forgotten.
+fn same_but_name(a: &Rule, b: &Rule) -> bool {
+    let Rule {
+        name: _,
+        conditions,
+        otherwise,
+        key,
+        algorithm,
+        quota,
+        tiers,
+        reserve,
+        mode,
+        on_store_failure,
+        queue,
+    } = a;
+    conditions == &b.conditions
+        && otherwise == &b.otherwise
+        && key == &b.key
+        && algorithm == &b.algorithm
+        && quota == &b.quota
+        && tiers == &b.tiers
+        && reserve == &b.reserve
+        && mode == &b.mode
+        && on_store_failure == &b.on_store_failure
+        && queue == &b.queue
+}
+
+/// Tiers that nothing chooses, and a default tier that is probably misspelled.
+fn tiers(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let named: BTreeSet<&str> =
+        rules.iter().flat_map(|placed| &placed.rule.tiers).map(|(name, _)| name.as_str()).collect();
+    if fields.get("subject").is_none()
+        && let Some(placed) = rules.iter().find(|placed| !placed.rule.tiers.is_empty())
+    {
+        let rules_path = fields.path.field("rules");
+        let message = "the tiers are never chosen: the domain does not say whose tier is looked up";
+        let remedy = "add for example 'subject: user_id' to the domain";
+        report.warn(
+            placed.field("tiers").at,
+            &rules_path.index(placed.index).field("tiers"),
+            message,
+            remedy,
+        );
+    }
+    let Some((node, default)) = fields.get("default_tier").and_then(|node| Some((node, node.text()?))) else {
+        return;
+    };
+    let path = fields.path.field("default_tier");
+    if named.is_empty() {
+        let message = "the default tier changes nothing: no rule of the domain has tiers";
+        report.warn(node.at, &path, message, "add tiers to a rule, or remove default_tier");
+    } else if !named.contains(default)
+        && let Some(meant) = nearest(default, named.iter().copied())
+    {
+        let message =
+            format!("no rule names the tier {}, so its subjects get the rules' own quotas", quote(default));
+        report.warn(node.at, &path, message, format!("did you mean '{meant}'?"));
+    }
+}
+
+/// A rule for every request whose key needs an entry that nothing else in the domain speaks of: where another rule
+/// does not catch requests without the entry, a misspelling would go unnoticed.
+fn lonely_entries(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    if rules.len() < 2
+        || rules.iter().any(|placed| placed.rule.otherwise && placed.rule.mode == Mode::Enforce)
+    {
+        return;
+    }
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for placed in rules {
+        let rule = &placed.rule;
+        let mut own: Vec<&str> = rule.key.iter().map(String::as_str).collect();
+        own.extend(rule.conditions.iter().map(|condition| condition.entry.as_str()));
+        own.sort_unstable();
+        own.dedup();
+        for entry in own {
+            *uses.entry(entry).or_default() += 1;
+        }
+    }
+    let subject = fields.get("subject").and_then(Node::text);
+    let path = fields.path.field("rules");
+    for placed in rules {
+        if report.warnings_are_full() {
+            return;
+        }
+        let rule = &placed.rule;
+        if rule.mode != Mode::Enforce || !rule.conditions.is_empty() {
+            continue;
+        }
+        for entry in rule.key.iter().map(String::as_str) {
+            let known = Some(entry) == subject || SUPPLIED.contains(&entry);
+            if known || uses.get(entry).is_some_and(|count| *count > 1) {
+                continue;
+            }
+            let others = uses.keys().copied().take(MAX_COMPARED);
+            let others = SUPPLIED.into_iter().chain(subject).chain(others).filter(|other| *other != entry);
+            let message = format!("the rule applies only to requests that have the entry {}", quote(entry));
+            let remedy = match nearest(entry, others) {
+                Some(meant) => format!("did you mean '{meant}'?"),
+                None => format!("if that is meant, say so: match: {{ {entry}: \"*\" }}"),
+            };
+            report.warn(placed.field("key").at, &path.index(placed.index).field("key"), message, remedy);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The conditions of a rule: `match`.
+
+use std::collections::HashSet;
+
+use tidegate_core::rule::model::{Condition, EntryCondition, MAX_CONDITIONS};
+use tidegate_core::rule::pattern::{Pattern, Template, TemplateError};
+
+use super::fields::{self, Fields, Shape};
+use super::scalar::{self, Name};
+use super::{MAX_PATTERNS, MAX_VALUE_BYTES, is_not};
+use crate::path::Path;
+use crate::report::Report;
+use crate::suggest::quote;
+use crate::yaml::{Node, Value};
+
+pub(super) const CONDITION: Shape = Shape {
+    what: "a condition",
+    fields: &["exact", "prefix", "present", "absent"],
+    others: &[
+        ("equals", "exact"),
+        ("value", "exact"),
+        ("starts_with", "prefix"),
+        ("exists", "present"),
+        ("missing", "absent"),
+    ],
+};
+
+/// The methods whose names everyone writes in capitals.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+
+/// Reads the map of conditions.
+pub(super) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<EntryCondition>> {
+    let entries =
+        fields::map(node, path, "write for example { path: \"/v1/*\", method: [POST, PUT] }", report)?;
+    fields::at_most(MAX_CONDITIONS, entries.len(), "conditions", node, path, report);
+    let mut conditions = Vec::with_capacity(entries.len());
+    for (key, value) in entries.iter().take(MAX_CONDITIONS) {
+        let Some(entry) = fields::key_text(key, path, report) else { continue };
+        let path = path.field(entry);
+        scalar::check_name(entry, key.at, &path, Name::Entry, report);
+        let condition = Reader { entry, report }.condition(value, &path);
+        conditions.extend(condition.map(|condition| EntryCondition { entry: entry.to_owned(), condition }));
+    }
+    Some(conditions)
+}
+
+/// Reads what is asked of one entry.
+struct Reader<'a, 'r, 'f> {
+    entry: &'a str,
+    report: &'r mut Report<'f>,
+}
+
+impl Reader<'_, '_, '_> {
+    fn condition(&mut self, node: &Node, path: &Path<'_>) -> Option<Condition> {
+        match &node.value {
+            Value::Scalar(_, text) if text == "*" => Some(Condition::Present),
+            Value::Scalar(..) => self.pattern(node, path).map(|pattern| Condition::OneOf(vec![pattern])),
+            Value::List(items) => self.one_of(items, node, path),
+            Value::Map(_) => self.spelled_out(node, path),
+            Value::Null => {
+                let remedy = "write a value, '*' for any value, or {absent: true}";
+                self.report.error(node.at, path, "the condition says nothing", remedy);
+                None
+            }
+        }
+    }
+
+    fn one_of(&mut self, items: &[Node], node: &Node, path: &Path<'_>) -> Option<Condition> {
+        if items.is_empty() {
+            self.report.error(
+                node.at,
+                path,
+                "the list is empty, so no value matches",
+                "write at least one value",
+            );
+            return None;
+        }
+        fields::at_most(MAX_PATTERNS, items.len(), "values", node, path, self.report);
+        let mut seen: HashSet<Pattern> = HashSet::new();
+        let mut patterns: Vec<Pattern> = Vec::new();
+        for (index, item) in items.iter().take(MAX_PATTERNS).enumerate() {
+            let path = path.index(index);
+            let pattern = match &item.value {
+                Value::Scalar(_, text) if text == "*" => {
+                    let remedy = "write '*' alone, without the list";
+                    self.report.error(item.at, &path, "'*' matches every value, so the list is idle", remedy);
+                    None
+                }
+                Value::Scalar(..) => self.pattern(item, &path),
+                Value::Map(_) => match self.spelled_out(item, &path) {
+                    Some(Condition::OneOf(one)) => one.into_iter().next(),
+                    Some(_) => {
+                        let remedy = "write it alone, without the list";
+                        self.report.error(
+                            item.at,
+                            &path,
+                            "present and absent cannot be one of several",
+                            remedy,
+                        );
+                        None
+                    }
+                    None => None,
+                },
+                _ => {
+                    let remedy = "write texts such as POST, or {prefix: text}";
+                    self.report.error(item.at, &path, is_not(item, "a value"), remedy);
+                    None
+                }
+            };
+            let Some(pattern) = pattern else { continue };
+            if !seen.insert(pattern.clone()) {
+                let message = format!("{} stands twice", item.describe());
+                self.report.error(item.at, &path, message, "remove one of the two");
+            }
+            patterns.push(pattern);
+        }
+        (!patterns.is_empty()).then_some(Condition::OneOf(patterns))
+    }
+
+    /// `{exact: …}`, `{prefix: …}`, `{present: true}` or `{absent: true}`.
+    fn spelled_out(&mut self, node: &Node, path: &Path<'_>) -> Option<Condition> {
+        let fields = Fields::read(node, *path, &CONDITION, self.report)?;
+        let Value::Map(entries) = &node.value else { return None };
+        let [(key, value)] = entries.as_slice() else {
+            let message = format!("the condition has {} parts", entries.len());
+            let remedy = "write exactly one of exact, prefix, present and absent";
+            self.report.error(node.at, path, message, remedy);
+            return None;
+        };
+        let path = fields.path.field(key.text()?);
+        let pattern = match key.text()? {
+            "present" => return self.flag(value, &path, "absent").then_some(Condition::Present),
+            "absent" => return self.flag(value, &path, "present").then_some(Condition::Absent),
+            "exact" => {
+                let text = self.value(value, &path)?;
+                self.exact(text, value, &path)
+            }
+            "prefix" => {
+                let text = self.value(value, &path)?;
+                self.prefix(text, value, &path)
+            }
+            _ => None,
+        };
+        pattern.map(|pattern| Condition::OneOf(vec![pattern]))
+    }
+
+    /// The `true` of `{present: true}`.
+    fn flag(&mut self, node: &Node, path: &Path<'_>, opposite: &str) -> bool {
+        let flag = scalar::boolean(node, path, self.report);
+        if flag == Some(false) {
+            self.report.error(
+                node.at,
+                path,
+                "false says the opposite",
+                format!("write {{{opposite}: true}}"),
+            );
+        }
+        flag == Some(true)
+    }
+
+    /// A text in the short form: exact, `prefix*` or a path template.
+    fn pattern(&mut self, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+        let text = self.value(node, path)?;
+        let (before, star) = match text.strip_suffix('*') {
+            Some(before) => (before, true),
+            None => (text, false),
+        };
+        if before.contains('*') {
+            let remedy = "write {exact: …} if the stars belong to the value; a prefix has one, at its end";
+            self.report.error(node.at, path, format!("{} has a '*' inside", quote(text)), remedy);
+            return None;
+        }
+        if text.starts_with('/') && text.contains('{') {
+            if star {
+                let message = format!("{} mixes a path template with '*'", quote(text));
+                let remedy = "write a template such as /users/{id}, or a prefix such as /users/*";
+                self.report.error(node.at, path, message, remedy);
+                return None;
+            }
+            return self.template(text, node, path);
+        }
+        if star { self.prefix(before, node, path) } else { self.exact(text, node, path) }
+    }
+
+    /// The text of a value, within its bounds.
+    fn value<'n>(&mut self, node: &'n Node, path: &Path<'_>) -> Option<&'n str> {
+        let Some(text) = node.text() else {
+            self.report.error(node.at, path, is_not(node, "a text"), "write a text, in quotes if need be");
+            return None;
+        };
+        if text.len() > MAX_VALUE_BYTES {
+            let message = format!("the value has {} bytes", text.len());
+            self.report.error(node.at, path, message, format!("use at most {MAX_VALUE_BYTES}"));
+            return None;
+        }
+        if text.chars().any(char::is_control) {
+            let message = format!("the value {} has a control character", quote(text));
+            self.report.error(node.at, path, message, "remove it: no request can have it");
+            return None;
+        }
+        Some(text)
+    }
+
+    fn exact(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+        let capitals = text.to_ascii_uppercase();
+        if self.entry == "method" && capitals != text && METHODS.contains(&capitals.as_str()) {
+            let message =
+                format!("methods are written in capitals, so {} matches nothing usual", quote(text));
+            self.report.warn(node.at, path, message, format!("write {capitals}"));
+        }
+        self.possible_path(text, Reach::Whole, node, path).then(|| Pattern::Exact(text.to_owned()))
+    }
+
+    fn prefix(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+        if text.is_empty() {
+            self.report.error(node.at, path, "the prefix is empty", "write {present: true} for any value");
+            return None;
+        }
+        self.possible_path(text, Reach::Beginning, node, path).then(|| Pattern::Prefix(text.to_owned()))
+    }
+
+    fn template(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+        match Template::parse(text) {
+            Ok(template) => {
+                self.possible_path(text, Reach::Whole, node, path).then_some(Pattern::Template(template))
+            }
+            Err(error) => {
+                let remedy = match &error {
+                    TemplateError::EmptySegment => "remove one of the two slashes",
+                    TemplateError::RepeatedParameter(_) => "give the second one another name",
+                    TemplateError::TooManySegments => "write a prefix such as /users/*",
+                    _ => {
+                        "write for example /users/{id}/orders, or {exact: …} if the braces belong to the value"
+                    }
+                };
+                self.report.error(node.at, path, error.to_string(), remedy);
+                None
+            }
+        }
+    }
+
+    /// Whether a normalised path can be like `text`: decoded once, without empty or dot segments, without query.
+    fn possible_path(&mut self, text: &str, reach: Reach, node: &Node, path: &Path<'_>) -> bool {
+        if self.entry != "path" {
+            return true;
+        }
+        let problem = if !text.starts_with('/') {
+            Some(("every path begins with '/'", format!("write /{}", text.trim_start())))
+        } else if text.contains("//") {
+            Some(("no normalised path has '//'", format!("write {}", merged_slashes(text))))
+        } else if has_dot_segment(text, reach) {
+            Some(("no normalised path has a segment '.' or '..'", "write the path without it".to_owned()))
+        } else if text.contains(['?', '#']) {
+            let remedy = "write the part before '?' or '#'; a path has neither query nor fragment".to_owned();
+            Some(("no path contains '?' or '#'", remedy))
+        } else if has_escape(text) {
+            Some((
+                "paths are decoded before they are matched",
+                "write the character itself, not %xx".to_owned(),
+            ))
+        } else {
+            None
+        };
+        let Some((why, remedy)) = problem else { return true };
+        self.report.error(node.at, path, format!("{} never matches: {why}", quote(text)), remedy);
+        false
+    }
+}
+
+/// How much of a value a text stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Whole,
+    Beginning,
+}
+
+/// Whether a segment is `.` or `..`; the last one of a prefix may still go on, as in `/.well-known`.
+fn has_dot_segment(text: &str, reach: Reach) -> bool {
+    let mut segments: Vec<&str> = text.split('/').collect();
+    if reach == Reach::Beginning {
+        segments.pop();
+    }
+    segments.iter().any(|segment| matches!(*segment, "." | ".."))
+}
+
+fn has_escape(text: &str) -> bool {
+    text.as_bytes().windows(3).any(
+        |bytes| matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()),
+    )
+}
+
+fn merged_slashes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '/' || !out.ends_with('/') {
+            out.push(c);
+        }
+    }
+    out
+}

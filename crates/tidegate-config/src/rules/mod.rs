@@ -1,0 +1,203 @@
+//! The rule file: its tree to [`Rules`].
+
+mod check;
+mod condition;
+mod domain;
+mod fields;
+mod quota;
+mod rule;
+mod scalar;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path as FilePath;
+
+use tidegate_core::rule::model::{Domain, MAX_DOMAINS, MAX_RULES, Rules};
+use tidegate_core::time::Micros;
+
+use crate::finding::{RuleFileErrors, RuleFileWarning};
+use crate::path::Path;
+use crate::report::{Report, Spot};
+use crate::suggest::quote;
+use crate::yaml::{self, Node, Value};
+use fields::{Fields, Shape};
+
+/// The largest rule file, in bytes: 16 MiB.
+pub const MAX_FILE_BYTES: usize = 16 << 20;
+/// The longest value or prefix of a condition, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1024;
+/// The most patterns that one condition may list.
+pub const MAX_PATTERNS: usize = 1024;
+/// The most priorities in one `reserve`.
+pub const MAX_RESERVES: usize = 16;
+/// The longest `queue.max_wait`: five minutes.
+pub const MAX_QUEUE_WAIT: Micros = Micros::from_secs(300);
+/// The largest `queue.max_depth`, in units.
+pub const MAX_QUEUE_DEPTH: u64 = 1_000_000;
+
+/// The version of the format that is written and read.
+const VERSION: &str = "1";
+
+const FILE: Shape =
+    Shape { what: "a rule file", fields: &["version", "domains"], others: &[("rules", "domains")] };
+
+/// A rule file that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The rules.
+    pub rules: Rules,
+    /// What looks unintended, at most [`MAX_FINDINGS`](crate::MAX_FINDINGS), in the order of the file.
+    pub warnings: Vec<RuleFileWarning>,
+}
+
+/// The fields of every map with fixed fields, by the name of its schema.
+#[cfg(test)]
+pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 6] {
+    [
+        ("RuleFile", FILE.fields),
+        ("Domain", domain::DOMAIN.fields),
+        ("Rule", rule::RULE.fields),
+        ("Tier", rule::TIER.fields),
+        ("Queue", rule::QUEUE.fields),
+        ("Condition", condition::CONDITION.fields),
+    ]
+}
+
+/// Reads the text of a rule file; `file` names it in findings.
+///
+/// # Errors
+/// Everything that is wrong with the file, up to [`MAX_FINDINGS`](crate::MAX_FINDINGS) errors.
+pub fn parse_rules(text: &str, file: &str) -> Result<Parsed, RuleFileErrors> {
+    let mut report = Report::new(file);
+    let domains = if text.len() > MAX_FILE_BYTES {
+        too_large(&mut report);
+        None
+    } else {
+        yaml::read(text, &mut report).and_then(|root| read_file(&root, &mut report))
+    };
+    let warnings = report.finish()?;
+    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings })
+}
+
+/// Reads a rule file from disk.
+///
+/// # Errors
+/// As [`parse_rules`] and [`read_text`].
+pub fn load_rules(path: &FilePath) -> Result<Parsed, RuleFileErrors> {
+    parse_rules(&read_text(path)?, &path.display().to_string())
+}
+
+/// The text of the file at `path`, for [`parse_rules`] and for [`Finding::render`](crate::Finding::render).
+///
+/// # Errors
+/// The file is missing, a directory, unreadable, larger than [`MAX_FILE_BYTES`] or not UTF-8.
+pub fn read_text(path: &FilePath) -> Result<String, RuleFileErrors> {
+    let file = path.display().to_string();
+    let mut report = Report::new(&file);
+    let text = read_bytes(path, &mut report).and_then(|bytes| match String::from_utf8(bytes) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let at = spot_of_byte(error.as_bytes(), error.utf8_error().valid_up_to());
+            report.error(at, &Path::ROOT, "the file is not UTF-8 from here on", "save it as UTF-8");
+            None
+        }
+    });
+    report.finish()?;
+    Ok(text.unwrap_or_default())
+}
+
+fn read_bytes(path: &FilePath, report: &mut Report<'_>) -> Option<Vec<u8>> {
+    let whole = Spot::default();
+    if path.is_dir() {
+        let remedy = "name a file in it, for example rules.yaml";
+        report.error(whole, &Path::ROOT, "this is a directory, not a file", remedy);
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    match std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) if bytes.len() > MAX_FILE_BYTES => too_large(report),
+        Ok(_) => return Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            report.error(whole, &Path::ROOT, "there is no such file", "check the path and its spelling");
+        }
+        Err(error) => {
+            let message = format!("the file cannot be read: {error}");
+            report.error(whole, &Path::ROOT, message, "check its permissions and owner");
+        }
+    }
+    None
+}
+
+fn too_large(report: &mut Report<'_>) {
+    let message = format!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20);
+    report.error(Spot::default(), &Path::ROOT, message, "split it over several installations, or use tiers");
+}
+
+/// Line and column of byte `offset`; what comes before it is UTF-8.
+fn spot_of_byte(bytes: &[u8], offset: usize) -> Spot {
+    let before = bytes.get(..offset).and_then(|before| std::str::from_utf8(before).ok()).unwrap_or_default();
+    let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Spot { line: small(line), column: small(column) }
+}
+
+fn read_file(root: &Node, report: &mut Report<'_>) -> Option<Vec<Domain>> {
+    let path = Path::ROOT;
+    if matches!(root.value, Value::Null) {
+        let remedy = "begin with 'version: 1' and 'domains:'";
+        report.error(Spot { line: 1, column: 1 }, &path, "the file says nothing", remedy);
+        return None;
+    }
+    let fields = Fields::read(root, path, &FILE, report)?;
+    fields.required("version", "write version: 1", report, read_version);
+    fields.required("domains", "write domains: and a list of domains", report, read_domains)
+}
+
+fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<()> {
+    if node.text() == Some(VERSION) {
+        return Some(());
+    }
+    let message = format!("the version is {}", node.describe());
+    report.error(node.at, path, message, "write 1, the only version there is");
+    None
+}
+
+fn read_domains(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<Domain>> {
+    let items = fields::list(node, path, "write a list of domains, each with '- name:'", report)?;
+    if items.is_empty() {
+        report.warn(node.at, path, "there is no domain, so nothing is limited", "add a domain");
+    }
+    if items.len() > MAX_DOMAINS {
+        let message = format!("there are {} domains", items.len());
+        report.error(node.at, path, message, format!("use at most {MAX_DOMAINS}"));
+        return None;
+    }
+    let mut names: HashMap<String, Spot> = HashMap::new();
+    let mut rules = 0_usize;
+    let mut domains = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let path = path.index(index);
+        if let Some(Node { value: Value::List(list), at, .. }) = item.get("rules") {
+            rules = rules.saturating_add(list.len());
+            if rules > MAX_RULES {
+                let message = format!("there are more than {MAX_RULES} rules in the file");
+                report.error(*at, &path.field("rules"), message, "use tiers or fewer rules");
+                return None;
+            }
+        }
+        let domain = domain::read(item, path, report);
+        fields::unique_name(item, &path, "domain", &mut names, report);
+        domains.extend(domain);
+    }
+    Some(domains)
+}
+
+/// What is said of a text that has no place: `'x' is not …`.
+fn is_not(node: &Node, what: &str) -> String {
+    match &node.value {
+        Value::Scalar(_, text) => format!("{} is not {what}", quote(text)),
+        _ => format!("expected {what}, found {}", node.describe()),
+    }
+}

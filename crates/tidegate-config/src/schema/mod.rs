@@ -1,0 +1,303 @@
+//! The format of rule files as a JSON Schema (draft 2020-12), for editors and other tools.
+//!
+//! The types here describe, they do not read: [`crate::rules`] does, because it reports every error of a file with
+//! its place. Tests hold the two together: same fields, same words, and the examples conform to both.
+
+#![expect(dead_code, reason = "the types exist for their schema and are never made")]
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use tidegate_core::quota::{MAX_LIMIT, MAX_LOG_LIMIT, MAX_PERMITS, MAX_SLIDING_WINDOW_LIMIT};
+use tidegate_core::rule::model::{
+    MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_NAME_BYTES, MAX_RULES, MAX_TIERS,
+};
+
+use crate::rules::{MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_VALUE_BYTES};
+
+/// The JSON Schema of rule files, as text with a line break at its end: docs/reference/rules.schema.json.
+#[must_use]
+pub fn json_schema() -> String {
+    let settings = SchemaSettings::draft2020_12().with_transform(RecursiveTransform(tidy));
+    let schema = settings.into_generator().into_root_schema_for::<RuleFile>();
+    format!("{:#}\n", schema.as_value())
+}
+
+/// An optional field is left out, never null; a description is one line.
+fn tidy(schema: &mut Schema) {
+    if let Some(description) = schema.get("description").and_then(serde_json::Value::as_str) {
+        let line = description.replace('\n', " ");
+        schema.insert("description".to_owned(), line.into());
+    }
+    let null = serde_json::json!({ "type": "null" });
+    match schema.get("anyOf").and_then(serde_json::Value::as_array).map(Vec::as_slice) {
+        Some([kept, other]) if *other == null => {
+            let kept = kept.clone();
+            schema.remove("anyOf");
+            for (key, value) in kept.as_object().into_iter().flatten() {
+                schema.insert(key.clone(), value.clone());
+            }
+        }
+        _ => {}
+    }
+    let plain = match schema.get("type").and_then(serde_json::Value::as_array).map(Vec::as_slice) {
+        Some([kept, other]) if other == "null" => Some(kept.clone()),
+        _ => None,
+    };
+    if let Some(plain) = plain {
+        schema.insert("type".to_owned(), plain);
+    }
+}
+
+/// The rules of Tidegate: domains, and in each the rules that limit its requests.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, title = "Tidegate rule file")]
+struct RuleFile {
+    /// The version of this format: 1.
+    #[schemars(extend("const" = 1))]
+    version: u64,
+    /// The domains, each name once.
+    #[schemars(length(max = MAX_DOMAINS))]
+    domains: Vec<Domain>,
+}
+
+/// A container of rules: a request names one domain, and only its rules apply.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Domain {
+    /// Unique name. Requests that name no domain use `default`.
+    name: Name,
+    /// The entry whose value is looked up for its tier, for example `user_id`.
+    subject: Option<Name>,
+    /// The tier of a subject of which nothing is known.
+    default_tier: Option<Name>,
+    /// The answer when the store does not answer, for rules that say nothing else. Default: `allow`.
+    on_store_failure: Option<FailurePolicy>,
+    /// The rules, each name once. All rules that match a request apply together, all or nothing.
+    #[schemars(length(max = MAX_RULES))]
+    rules: Vec<Rule>,
+}
+
+/// A rule: which requests it is about, which of them share a bucket, and how many may pass in what time.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("allOf" = [
+    {
+        "if": { "properties": { "algorithm": { "const": "concurrency" } }, "required": ["algorithm"] },
+        "then": { "required": ["permit_ttl"], "properties": { "window": false } },
+        "else": { "required": ["window"], "properties": { "permit_ttl": false } }
+    },
+    {
+        "if": {
+            "properties": { "algorithm": {
+                "enum": ["fixed_window", "sliding_window", "sliding_window_log", "concurrency"]
+            } },
+            "required": ["algorithm"]
+        },
+        "then": { "properties": { "burst": false, "queue": false } }
+    }
+]))]
+struct Rule {
+    /// Unique in its domain; the policy name in response headers.
+    #[schemars(with = "RuleName")]
+    name: String,
+    /// What a request must look like: entries and what is asked of their values. Without it, every request matches.
+    #[schemars(rename = "match", extend("maxProperties" = MAX_CONDITIONS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
+    conditions: Option<std::collections::BTreeMap<String, Condition>>,
+    /// `true`: applies only where no other enforced rule of the domain matched. Default: `false`.
+    otherwise: Option<bool>,
+    /// The entries whose values select the bucket, for example `[client_ip]`; `[]` is one bucket for all. A request
+    /// that lacks one of them does not match the rule.
+    #[schemars(length(max = MAX_KEY_ENTRIES), extend("uniqueItems" = true))]
+    key: Vec<Name>,
+    /// How the quota is metered. Default: `token_bucket`.
+    algorithm: Option<Algorithm>,
+    /// Units per window; with `concurrency`, permits held at one time. 0 refuses everything. `_` may group digits.
+    limit: Count,
+    /// The time of the quota, for example `60s`. Not with `concurrency`.
+    window: Option<Duration>,
+    /// Units that may pass at one instant from rest. Default: the limit with `token_bucket`, 1 with `leaky_bucket`;
+    /// the others have none.
+    burst: Option<Count>,
+    /// Only with `concurrency`: the time after which a permit that nobody gave back expires.
+    permit_ttl: Option<Duration>,
+    /// Other numbers by tier of the domain's subject. What a tier does not say is the rule's.
+    #[schemars(extend("maxProperties" = MAX_TIERS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
+    tiers: Option<std::collections::BTreeMap<String, Tier>>,
+    /// Shares of the quota for requests whose entry `priority` has this value or one above it in the list: the highest
+    /// first. Together at most 100%.
+    #[schemars(extend("maxProperties" = MAX_RESERVES, "propertyNames" = { "$ref": "#/$defs/Name" }))]
+    reserve: Option<std::collections::BTreeMap<String, Percent>>,
+    /// Whether the verdict is obeyed. Default: `enforce`.
+    mode: Option<Mode>,
+    /// The answer when the store does not answer. Default: the domain's.
+    on_store_failure: Option<FailurePolicy>,
+    /// Lets requests over the limit wait their turn. Only with `token_bucket` and `leaky_bucket`.
+    queue: Option<Queue>,
+}
+
+/// Other numbers for one tier.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+struct Tier {
+    /// Units per window.
+    limit: Option<Count>,
+    /// The time of the quota.
+    window: Option<Duration>,
+    /// Units that may pass at one instant from rest.
+    burst: Option<Count>,
+    /// Only with `concurrency`: the time after which a permit expires.
+    permit_ttl: Option<Duration>,
+}
+
+/// Bounded waiting: a request that conforms a little later waits instead of being refused.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Queue {
+    /// The longest wait, at most five minutes.
+    max_wait: Duration,
+    /// The most units that wait at one time.
+    #[schemars(extend("maximum" = MAX_QUEUE_DEPTH, "minimum" = 1))]
+    max_depth: Count,
+}
+
+/// What is asked of one entry: a value, `prefix*`, `*` for any value, a path template such as `/users/{id}`, one of a
+/// list, or one of the long forms.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Condition {
+    Value(Value),
+    OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
+    Text(LongValue),
+    Presence(Presence),
+}
+
+/// One value of a list.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum OneValue {
+    Value(Value),
+    Text(LongValue),
+}
+
+/// A value that the short form would read otherwise.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum LongValue {
+    /// This value, to the byte, whatever stars and braces it has.
+    Exact(Value),
+    /// A value that begins with this text.
+    Prefix(Value),
+}
+
+/// Whether the entry is there.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum Presence {
+    /// The entry is there, whatever its value.
+    Present(#[schemars(extend("const" = true))] bool),
+    /// The entry is not there.
+    Absent(#[schemars(extend("const" = true))] bool),
+}
+
+/// How a quota is metered.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum Algorithm {
+    /// Refills evenly and holds up to `burst`: bursts pass, the average holds.
+    TokenBucket,
+    /// An even flow, one unit at a time; with `queue`, a valve.
+    LeakyBucket,
+    /// Counts from each full window on: simple, and up to twice the limit around a boundary.
+    FixedWindow,
+    /// A weighted count over two windows: no double burst at a boundary, little memory.
+    SlidingWindow,
+    /// Remembers every admission: exact in every window. Limit at most 100000.
+    SlidingWindowLog,
+    /// Permits held at one time, each given back or expired. Limit at most 10000.
+    Concurrency,
+}
+
+/// Whether a rule's verdict is obeyed.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum Mode {
+    /// Evaluated and obeyed.
+    Enforce,
+    /// Evaluated, counted and reported, never obeyed.
+    Shadow,
+    /// As if the rule were not there.
+    Off,
+}
+
+/// The answer when the store does not answer.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum FailurePolicy {
+    /// Let requests pass, marked as degraded.
+    Allow,
+    /// Refuse requests, marked as degraded.
+    Deny,
+    /// Decide with this node's share of the quota, marked as degraded.
+    Local,
+}
+
+/// Declares a type that is a schema and nothing else.
+macro_rules! schema_only {
+    ($(#[doc = $doc:literal] $name:ident => $schema:expr;)*) => {$(
+        #[doc = $doc]
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                let mut schema = $schema;
+                schema.insert("description".to_owned(), $doc.trim().into());
+                schema
+            }
+        }
+    )*};
+}
+
+schema_only! {
+    /// A name: no control characters, no blank at either end.
+    Name => json_schema!({
+        "type": ["string", "number", "boolean"],
+        "pattern": "^[^\\s\\x00-\\x1f\\x7f-\\x9f]([^\\x00-\\x1f\\x7f-\\x9f]*[^\\s\\x00-\\x1f\\x7f-\\x9f])?$",
+        "minLength": 1,
+        "maxLength": MAX_NAME_BYTES
+    });
+    /// The name of a rule: letters, digits and `. _ : / -`.
+    RuleName => json_schema!({
+        "type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9._:/-]+$", "maxLength": MAX_NAME_BYTES
+    });
+    /// A span of time: whole numbers with units, the largest first, such as 250ms, 60s, 5m, 1h30m, 1d or 1w.
+    Duration => json_schema!({
+        "type": "string",
+        "pattern": "^(?=.)([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?([0-9]+us)?$",
+        "examples": ["250ms", "60s", "5m", "1h30m", "1d"]
+    });
+    /// A share of the quota from 1% to 100%.
+    Percent => json_schema!({
+        "type": "string", "pattern": "^([1-9][0-9]?|100)%$", "examples": ["20%"]
+    });
+    /// A whole number; `_` may group its digits, as in 1_000_000.
+    Count => json_schema!({
+        "type": ["integer", "string"],
+        "minimum": 0,
+        "maximum": MAX_LIMIT,
+        "pattern": "^(0|[1-9][0-9]*(_[0-9]+)*)$"
+    });
+    /// A value of an entry; numbers and booleans count as their text.
+    Value => json_schema!({ "type": ["string", "number", "boolean"], "maxLength": MAX_VALUE_BYTES });
+}
+
+const _: () = assert!(
+    MAX_LOG_LIMIT == 100_000 && MAX_PERMITS == 10_000 && MAX_SLIDING_WINDOW_LIMIT <= MAX_LIMIT,
+    "the descriptions of the algorithms name these limits"
+);
+
+#[cfg(test)]
+mod tests;

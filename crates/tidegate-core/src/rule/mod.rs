@@ -1,0 +1,11 @@
+//! Rules: the declared model, patterns, and the compiled set that a request is matched against.
+
+mod index;
+mod lineage;
+pub mod model;
+pub mod pattern;
+mod set;
+
+pub use index::Matches;
+pub use lineage::{MAX_LINEAGE, Revision};
+pub use set::{CompiledDomain, CompiledRule, Metered, RuleSet, RuleSetError};

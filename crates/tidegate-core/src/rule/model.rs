@@ -1,0 +1,219 @@
+//! What a rule may say: the declared model, before it is compiled.
+//!
+//! Values here are plain data. [`RuleSet::compile`](crate::rule::RuleSet::compile) checks that they make sense
+//! together; a file format in front of it checks them earlier and can name the line.
+
+use crate::quota::{Algorithm, Quota};
+use crate::rule::pattern::Pattern;
+use crate::time::Micros;
+
+/// The most domains of one set of rules.
+pub const MAX_DOMAINS: usize = 10_000;
+/// The most rules of one set of rules, over all domains.
+pub const MAX_RULES: usize = 100_000;
+/// The longest name of a domain, rule, tier or entry, in bytes.
+pub const MAX_NAME_BYTES: usize = 128;
+/// The most entries of a partition key.
+pub const MAX_KEY_ENTRIES: usize = 8;
+/// The most conditions of one rule.
+pub const MAX_CONDITIONS: usize = 16;
+/// The most tiers of one rule.
+pub const MAX_TIERS: usize = 64;
+
+/// A whole set of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// The domains, each name once.
+    pub domains: Vec<Domain>,
+}
+
+/// A container of rules: requests name one domain, and only its rules apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Unique name.
+    pub name: String,
+    /// The entry whose value is looked up for its tier, for example `user_id`.
+    pub subject: Option<String>,
+    /// The tier of a subject of which nothing is known.
+    pub default_tier: Option<String>,
+    /// The answer when the store does not answer, for rules that say nothing else.
+    pub on_store_failure: FailurePolicy,
+    /// The rules, each name once.
+    pub rules: Vec<Rule>,
+}
+
+/// A configured statement: match + key + quota + algorithm + mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Unique in its domain; the policy name in headers.
+    pub name: String,
+    /// What a request must look like. No condition matches every request.
+    pub conditions: Vec<EntryCondition>,
+    /// Applies only where no other enforced rule of the domain matched.
+    pub otherwise: bool,
+    /// The entries whose values select the bucket; none means one bucket for all.
+    pub key: Vec<String>,
+    /// How the quota is metered.
+    pub algorithm: Algorithm,
+    /// The quota of requests whose tier names no other.
+    pub quota: Quota,
+    /// Quotas by tier, each name once.
+    pub tiers: Vec<(String, Quota)>,
+    /// Shares of the quota kept for higher priorities, the highest first.
+    pub reserve: Vec<Reserve>,
+    /// Whether the verdict is obeyed.
+    pub mode: Mode,
+    /// The answer when the store does not answer; the domain's where absent.
+    pub on_store_failure: Option<FailurePolicy>,
+    /// Lets requests over the limit wait their turn.
+    pub queue: Option<Queue>,
+}
+
+/// One entry and what its value must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryCondition {
+    /// The descriptor entry.
+    pub entry: String,
+    /// What is asked of it.
+    pub condition: Condition,
+}
+
+/// What is asked of one descriptor entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The value matches one of these (at least one is named).
+    OneOf(Vec<Pattern>),
+    /// The entry is there, whatever its value.
+    Present,
+    /// The entry is not there.
+    Absent,
+}
+
+impl Condition {
+    /// Whether the entry's value, or its absence, is what is asked for.
+    #[must_use]
+    pub fn matches(&self, value: Option<&str>) -> bool {
+        match (self, value) {
+            (Condition::OneOf(patterns), Some(value)) => {
+                patterns.iter().any(|pattern| pattern.matches(value))
+            }
+            (Condition::Present, Some(_)) | (Condition::Absent, None) => true,
+            (Condition::OneOf(_) | Condition::Present, None) | (Condition::Absent, Some(_)) => false,
+        }
+    }
+}
+
+/// A share of the quota that only requests of this priority, or a higher one, may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserve {
+    /// The value of the request's `priority` entry.
+    pub priority: String,
+    /// Per cent of the quota, 1 to 100. All shares of a rule together are at most 100.
+    pub percent: u8,
+}
+
+/// Whether a rule's verdict is obeyed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Evaluated and obeyed.
+    #[default]
+    Enforce,
+    /// Evaluated and reported, never obeyed.
+    Shadow,
+    /// As if the rule were not there.
+    Off,
+}
+
+/// The answer when the store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FailurePolicy {
+    /// Let requests pass, marked as degraded.
+    #[default]
+    Allow,
+    /// Refuse requests, marked as degraded.
+    Deny,
+    /// Decide with this node's share of the quota, marked as degraded.
+    Local,
+}
+
+/// Bounded waiting: a request that conforms a little later is told to wait instead of refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Queue {
+    /// The longest wait.
+    pub max_wait: Micros,
+    /// The most units that wait at one time.
+    pub max_depth: u64,
+}
+
+impl Rule {
+    /// A rule that matches every request with one bucket for all: the start of a longer description.
+    #[must_use]
+    pub fn new(name: impl Into<String>, algorithm: Algorithm, quota: Quota) -> Self {
+        Self {
+            name: name.into(),
+            conditions: Vec::new(),
+            otherwise: false,
+            key: Vec::new(),
+            algorithm,
+            quota,
+            tiers: Vec::new(),
+            reserve: Vec::new(),
+            mode: Mode::Enforce,
+            on_store_failure: None,
+            queue: None,
+        }
+    }
+
+    /// The same rule with one bucket per value of these entries.
+    #[must_use]
+    pub fn with_key<S: Into<String>>(mut self, key: impl IntoIterator<Item = S>) -> Self {
+        self.key = key.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same rule, for requests whose `entry` is exactly `value`.
+    #[must_use]
+    pub fn when(mut self, entry: impl Into<String>, value: impl Into<String>) -> Self {
+        let condition = Condition::OneOf(vec![Pattern::Exact(value.into())]);
+        self.conditions.push(EntryCondition { entry: entry.into(), condition });
+        self
+    }
+}
+
+impl Domain {
+    /// A domain with these rules and the defaults for everything else.
+    #[must_use]
+    pub fn new(name: impl Into<String>, rules: Vec<Rule>) -> Self {
+        Self {
+            name: name.into(),
+            subject: None,
+            default_tier: None,
+            on_store_failure: FailurePolicy::default(),
+            rules,
+        }
+    }
+}
+
+impl Mode {
+    /// The name in rule files and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mode::Enforce => "enforce",
+            Mode::Shadow => "shadow",
+            Mode::Off => "off",
+        }
+    }
+}
+
+impl FailurePolicy {
+    /// The name in rule files and answers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FailurePolicy::Allow => "allow",
+            FailurePolicy::Deny => "deny",
+            FailurePolicy::Local => "local",
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! Rules made ready: an immutable set that a request is matched against, and the step from one set to the next.
+
+use core::fmt;
+
+use super::index::{Index, Matches, value_of};
+use super::lineage::{Lineage, Revision};
+use super::model::{
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_RULES, MAX_TIERS,
+    Mode, Rule, Rules,
+};
+use super::pattern::Pattern;
+use crate::algorithm::{Meter, State};
+use crate::hash::{FnvMap, fnv1a};
+use crate::time::{Micros, Timestamp};
+
+/// The most rules that were removed and whose buckets are still remembered, should they come back.
+const MAX_REMOVED_RULES: usize = 10_000;
+
+/// Why declared rules do not make a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleSetError {
+    /// More than [`MAX_DOMAINS`] domains or [`MAX_RULES`] rules.
+    TooMany,
+    /// Two domains of one name.
+    DuplicateDomain(String),
+    /// Two rules of one name in a domain.
+    DuplicateRule(String, String),
+    /// A rule with more key entries, conditions or tiers than it may have, or an empty list of patterns.
+    Malformed(String, String),
+}
+
+impl fmt::Display for RuleSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RuleSetError::TooMany => write!(f, "more than {MAX_DOMAINS} domains or {MAX_RULES} rules"),
+            RuleSetError::DuplicateDomain(domain) => write!(f, "the domain '{domain}' stands twice"),
+            RuleSetError::DuplicateRule(domain, rule) => {
+                write!(f, "the rule '{rule}' of '{domain}' stands twice")
+            }
+            RuleSetError::Malformed(domain, rule) => {
+                write!(
+                    f,
+                    "the rule '{rule}' of '{domain}' has too many key entries, conditions or tiers, or an empty list"
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for RuleSetError {}
+
+/// A compiled set of rules. Immutable: a change is a new set.
+#[derive(Clone, Debug, Default)]
+pub struct RuleSet {
+    version: u64,
+    domains: Vec<CompiledDomain>,
+    by_name: FnvMap<String, usize>,
+    /// Rules that are gone, by uid, as long as a bucket of theirs may not be at rest.
+    removed: FnvMap<u64, RemovedRule>,
+}
+
+/// A rule that is gone, and when every bucket of it is at rest.
+#[derive(Clone, Debug)]
+struct RemovedRule {
+    rule: CompiledRule,
+    forget_at: Timestamp,
+}
+
+/// A domain of a compiled set.
+#[derive(Clone, Debug)]
+pub struct CompiledDomain {
+    name: String,
+    subject: Option<String>,
+    default_tier: Option<String>,
+    rules: Vec<CompiledRule>,
+    index: Index,
+}
+
+/// A rule of a compiled set.
+#[derive(Clone, Debug)]
+pub struct CompiledRule {
+    uid: u64,
+    domain: String,
+    model: Rule,
+    on_store_failure: FailurePolicy,
+    base: Metered,
+    tiers: Vec<Metered>,
+    lineage: Lineage,
+    /// Until when buckets may hold more than the present quotas allow, because earlier ones allowed it.
+    ceiling_until: Timestamp,
+    /// The longest life of a permit that may be held.
+    longest_life: Micros,
+}
+
+/// A quota with its meter, and the name of its version.
+#[derive(Clone, Debug)]
+pub struct Metered {
+    /// Names this version.
+    pub revision: Revision,
+    /// Decides.
+    pub meter: Meter,
+}
+
+impl RuleSet {
+    /// Compiles declared rules.
+    ///
+    /// # Errors
+    /// [`RuleSetError`] for names that stand twice and for numbers above their maximum.
+    pub fn compile(rules: Rules) -> Result<Self, RuleSetError> {
+        let count: usize = rules.domains.iter().map(|domain| domain.rules.len()).sum();
+        if rules.domains.len() > MAX_DOMAINS || count > MAX_RULES {
+            return Err(RuleSetError::TooMany);
+        }
+        let mut set = Self { version: 1, ..Self::default() };
+        for domain in rules.domains {
+            let compiled = CompiledDomain::new(domain)?;
+            if set.by_name.insert(compiled.name.clone(), set.domains.len()).is_some() {
+                return Err(RuleSetError::DuplicateDomain(compiled.name));
+            }
+            set.domains.push(compiled);
+        }
+        Ok(set)
+    }
+
+    /// This set as the successor of `old` at `at`: its version is one higher, and buckets written under `old` are
+    /// carried over instead of starting afresh.
+    #[must_use]
+    pub fn succeeding(mut self, old: &RuleSet, at: Timestamp) -> Self {
+        self.version = old.version + 1;
+        let mut gone = old.removed.clone();
+        for rule in old.domains.iter().flat_map(|domain| &domain.rules) {
+            let forget_at = rule.at_rest_after(at).max(rule.lineage.rests_at());
+            gone.insert(rule.uid, RemovedRule { rule: rule.clone(), forget_at });
+        }
+        for rule in self.domains.iter_mut().flat_map(|domain| &mut domain.rules) {
+            if let Some(before) = gone.remove(&rule.uid) {
+                rule.succeed(&before.rule, at);
+            }
+        }
+        gone.retain(|_, removed| removed.forget_at > at);
+        self.removed = gone.into_iter().take(MAX_REMOVED_RULES).collect();
+        self
+    }
+
+    /// Counts up with every change.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A domain by name.
+    #[must_use]
+    pub fn domain(&self, name: &str) -> Option<&CompiledDomain> {
+        self.domain_index(name).and_then(|index| self.domains.get(index))
+    }
+
+    /// Where a domain stands in [`RuleSet::domains`].
+    #[must_use]
+    pub fn domain_index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// All domains, as declared.
+    #[must_use]
+    pub fn domains(&self) -> &[CompiledDomain] {
+        &self.domains
+    }
+
+    /// How many rules there are.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.domains.iter().map(|domain| domain.rules.len()).sum()
+    }
+}
+
+impl CompiledDomain {
+    fn new(domain: Domain) -> Result<Self, RuleSetError> {
+        let mut names: FnvMap<&str, ()> = FnvMap::default();
+        for rule in &domain.rules {
+            if names.insert(&rule.name, ()).is_some() {
+                return Err(RuleSetError::DuplicateRule(domain.name.clone(), rule.name.clone()));
+            }
+            let empty_list =
+                |condition: &Condition| matches!(condition, Condition::OneOf(list) if list.is_empty());
+            if rule.key.len() > MAX_KEY_ENTRIES
+                || rule.conditions.len() > MAX_CONDITIONS
+                || rule.tiers.len() > MAX_TIERS
+                || rule.conditions.iter().any(|condition| empty_list(&condition.condition))
+            {
+                return Err(RuleSetError::Malformed(domain.name.clone(), rule.name.clone()));
+            }
+        }
+        let rules: Vec<_> = domain
+            .rules
+            .into_iter()
+            .map(|rule| CompiledRule::new(&domain.name, rule, domain.on_store_failure))
+            .collect();
+        let index = Index::new(&rules);
+        Ok(Self {
+            name: domain.name,
+            subject: domain.subject,
+            default_tier: domain.default_tier,
+            rules,
+            index,
+        })
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The entry whose value is looked up for its tier.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The tier of a subject of which nothing is known.
+    #[must_use]
+    pub fn default_tier(&self) -> Option<&str> {
+        self.default_tier.as_deref()
+    }
+
+    /// All rules, as declared.
+    #[must_use]
+    pub fn rules(&self) -> &[CompiledRule] {
+        &self.rules
+    }
+
+    /// The rule at a position from [`CompiledDomain::matches`].
+    #[must_use]
+    pub fn rule(&self, position: u32) -> Option<&CompiledRule> {
+        self.rules.get(position as usize)
+    }
+
+    /// The rules that apply to a request: every rule that matches, except rules that are off, and `otherwise` rules
+    /// where an enforced rule that is not one matched. A shadow rule never keeps an `otherwise` rule from applying.
+    #[must_use]
+    pub fn matches(&self, entries: &[(&str, &str)]) -> Matches {
+        let mut matches = Matches::default();
+        self.index.candidates(entries, &mut matches);
+        matches.settle(|position| {
+            self.rule(position).is_some_and(|rule| rule.model.mode != Mode::Off && rule.applies_to(entries))
+        });
+        let rules = || matches.as_slice().iter().filter_map(|position| self.rule(*position));
+        let otherwise = rules().any(|rule| rule.model.otherwise);
+        if otherwise && rules().any(|rule| !rule.model.otherwise && rule.model.mode == Mode::Enforce) {
+            matches.settle(|position| self.rule(position).is_some_and(|rule| !rule.model.otherwise));
+        }
+        matches
+    }
+}
+
+impl CompiledRule {
+    fn new(domain: &str, model: Rule, default_failure: FailurePolicy) -> Self {
+        let uid = fnv1a(domain.bytes().chain([0]).chain(model.name.bytes()));
+        let quotas = || core::iter::once(model.quota).chain(model.tiers.iter().map(|(_, quota)| *quota));
+        let plain = |quota| Meter::new(model.algorithm, quota, model.queue);
+        let ceiling = quotas().map(|quota| plain(quota).own_ceiling()).fold(0, u64::max);
+        let longest_life = quotas().map(|quota| quota.window()).fold(Micros::ZERO, Micros::max);
+        let meter = |quota| plain(quota).with_ceiling(ceiling).with_longest_life(longest_life);
+        let mut taken: Vec<Revision> = Vec::new();
+        let mut metered = |quota| {
+            let meter = meter(quota);
+            let revision = free_revision(Revision::first_of(&meter), |revision| taken.contains(&revision));
+            taken.push(revision);
+            Metered { revision, meter }
+        };
+        let base = metered(model.quota);
+        let tiers = model.tiers.iter().map(|(_, quota)| metered(*quota)).collect();
+        let on_store_failure = model.on_store_failure.unwrap_or(default_failure);
+        let ceiling_until = Timestamp::EPOCH;
+        let (domain, lineage) = (domain.to_owned(), Lineage::default());
+        Self { uid, domain, model, on_store_failure, base, tiers, lineage, ceiling_until, longest_life }
+    }
+
+    /// The rule as declared.
+    #[must_use]
+    pub fn model(&self) -> &Rule {
+        &self.model
+    }
+
+    /// The domain it belongs to.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.model.name
+    }
+
+    /// The answer when the store does not answer.
+    #[must_use]
+    pub const fn on_store_failure(&self) -> FailurePolicy {
+        self.on_store_failure
+    }
+
+    /// Whether a request has what the rule's key needs and fulfils its conditions.
+    #[must_use]
+    pub fn applies_to(&self, entries: &[(&str, &str)]) -> bool {
+        self.model.key.iter().all(|entry| value_of(entries, entry).is_some())
+            && self
+                .model
+                .conditions
+                .iter()
+                .all(|wanted| wanted.condition.matches(value_of(entries, &wanted.entry)))
+    }
+
+    /// The quota for a tier: the tier's own, else the rule's.
+    #[must_use]
+    pub fn metered(&self, tier: Option<&str>) -> &Metered {
+        let Some(tier) = tier.filter(|_| !self.tiers.is_empty()) else { return &self.base };
+        let named = self.model.tiers.iter().position(|(name, _)| name == tier);
+        named.and_then(|index| self.tiers.get(index)).unwrap_or(&self.base)
+    }
+
+    /// Units of this quota that a request of this priority must leave to higher ones.
+    #[must_use]
+    pub fn reserved(&self, metered: &Metered, priority: Option<&str>) -> u64 {
+        if self.model.reserve.is_empty() {
+            return 0;
+        }
+        let higher =
+            self.model.reserve.iter().take_while(|reserve| Some(reserve.priority.as_str()) != priority);
+        let percent: u64 = higher.map(|reserve| u64::from(reserve.percent)).sum();
+        metered.meter.quota().burst().saturating_mul(percent.min(100)).div_ceil(100)
+    }
+
+    /// Hands the bytes of the partition key to `sink`: the rule's uid, then each part with its length in front, so
+    /// that no two keys can run into each other. A part that a path template matched is the template itself.
+    pub fn encode_key(&self, entries: &[(&str, &str)], mut sink: impl FnMut(&[u8])) {
+        sink(&self.uid.to_le_bytes());
+        for entry in &self.model.key {
+            let part = self.key_part(entry, value_of(entries, entry).unwrap_or_default());
+            sink_length(part.len(), &mut sink);
+            sink(part.as_bytes());
+        }
+    }
+
+    /// What an entry contributes to the partition key: its value, or the path template that it matched.
+    #[must_use]
+    pub fn key_part<'a>(&'a self, entry: &str, value: &'a str) -> &'a str {
+        for wanted in self.model.conditions.iter().filter(|wanted| wanted.entry == entry) {
+            let Condition::OneOf(patterns) = &wanted.condition else { continue };
+            for pattern in patterns {
+                match pattern {
+                    Pattern::Template(template) if template.matches(value) => return template.text(),
+                    _ => {}
+                }
+            }
+        }
+        value
+    }
+}
+
+/// A length as a variable-length integer, seven bits a byte, the lowest first.
+fn sink_length(length: usize, sink: &mut impl FnMut(&[u8])) {
+    let mut rest = length;
+    while rest >= 0x80 {
+        sink(&[(rest & 0x7f) as u8 | 0x80]);
+        rest >>= 7;
+    }
+    sink(&[rest as u8]);
+}
+
+// === impl change of rule ===
+
+impl CompiledRule {
+    /// The meter of a revision, present or past.
+    #[must_use]
+    pub fn meter_of(&self, revision: Revision) -> Option<&Meter> {
+        let current = self.all_metered().find(|(_, metered)| metered.revision == revision);
+        current
+            .map(|(_, metered)| &metered.meter)
+            .or_else(|| self.lineage.step(revision).map(|step| step.meter))
+    }
+
+    /// Carries a state from the revision it was written under to `to`, through every change in between. `None` when
+    /// the revision is not known: written by a newer set of rules, or by a process that had others.
+    #[must_use]
+    pub fn carry(&self, state: State, from: Revision, to: &Metered, now: Timestamp) -> Option<State> {
+        let (mut state, mut revision) = (state, from);
+        for _ in 0..=self.lineage.len() {
+            if revision == to.revision {
+                return Some(state);
+            }
+            match self.lineage.step(revision) {
+                Some(step) => {
+                    state = self.meter_of(step.successor)?.carry(step.meter, &state, step.retired_at);
+                    revision = step.successor;
+                }
+                None if self.lineage.is_at_rest(revision) => return Some(to.meter.fresh()),
+                // A present quota, but another tier's: the subject's tier has changed by now.
+                None => return self.meter_of(revision).map(|meter| to.meter.carry(meter, &state, now)),
+            }
+        }
+        (revision == to.revision).then_some(state)
+    }
+
+    fn all_metered(&self) -> impl Iterator<Item = (Option<&str>, &Metered)> {
+        let tiers = self.model.tiers.iter().map(|(name, _)| Some(name.as_str())).zip(&self.tiers);
+        core::iter::once((None, &self.base)).chain(tiers)
+    }
+
+    /// Takes over revisions and lineage from the rule this one replaces at `at`.
+    fn succeed(&mut self, old: &CompiledRule, at: Timestamp) {
+        self.lineage = old.lineage.clone();
+        let (ceiling, longest_life) = old.most_at(at);
+        let ceiling = ceiling.max(self.base.meter.ceiling());
+        self.longest_life = self.longest_life.max(longest_life);
+        let predecessor = |tier: Option<&str>| {
+            old.all_metered().find(|(name, _)| *name == tier).map(|(_, metered)| metered)
+        };
+        let known: Vec<Revision> = old.all_metered().map(|(_, metered)| metered.revision).collect();
+        let mut taken: Vec<Revision> = Vec::new();
+        let names: Vec<Option<String>> = core::iter::once(None)
+            .chain(self.model.tiers.iter().map(|(name, _)| Some(name.clone())))
+            .collect();
+        for (name, metered) in names.iter().zip(core::iter::once(&mut self.base).chain(&mut self.tiers)) {
+            let before = predecessor(name.as_deref());
+            metered.meter = metered.meter.clone().with_ceiling(ceiling).with_longest_life(self.longest_life);
+            metered.revision = match before {
+                Some(before) if metered.meter.shares_state_with(&before.meter) => before.revision,
+                // A new tier has buckets of its own from now on: were it to take the base's revision, the buckets of
+                // the base would seem to be its own.
+                _ => {
+                    let in_use = |revision| {
+                        known.contains(&revision) || taken.contains(&revision) || self.lineage.knows(revision)
+                    };
+                    free_revision(before.unwrap_or(&old.base).revision.next(), in_use)
+                }
+            };
+            taken.push(metered.revision);
+        }
+        let retired: Vec<_> = old
+            .all_metered()
+            .filter(|(_, metered)| !taken.contains(&metered.revision))
+            .map(|(name, metered)| (name.map(str::to_owned), metered.clone()))
+            .collect();
+        for (name, metered) in retired {
+            let successor = self.metered(name.as_deref()).clone();
+            self.lineage.retire(metered.revision, &metered.meter, (successor.revision, &successor.meter), at);
+        }
+        self.lineage.prune(at);
+        self.ceiling_until = self.at_rest_after(at);
+    }
+
+    /// When every bucket of this rule is at rest, were it full at `at`.
+    fn at_rest_after(&self, at: Timestamp) -> Timestamp {
+        let fullest =
+            self.all_metered().map(|(_, metered)| metered.meter.rest_at(&metered.meter.fullest(at)));
+        fullest.max().unwrap_or(at)
+    }
+
+    /// The most units a bucket of this rule may hold at `at`, and the longest life a permit may have been given.
+    fn most_at(&self, at: Timestamp) -> (u64, Micros) {
+        if at < self.ceiling_until {
+            return (self.base.meter.ceiling(), self.longest_life);
+        }
+        let meters = || self.all_metered().map(|(_, metered)| &metered.meter);
+        let units = meters().map(Meter::own_ceiling).fold(0, u64::max);
+        (units, meters().map(|meter| meter.quota().window()).fold(Micros::ZERO, Micros::max))
+    }
+}
+
+/// The first revision from `wanted` on that is free.
+fn free_revision(wanted: Revision, taken: impl Fn(Revision) -> bool) -> Revision {
+    let mut revision = wanted;
+    while taken(revision) {
+        revision = revision.next();
+    }
+    revision
+}

@@ -1,0 +1,191 @@
+//! The engine's answer: the decision, every rule's verdict, and the rule that binds.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tidegate_core::decision::{Gauge, Verdict};
+use tidegate_core::quota::Quota;
+use tidegate_core::rule::model::Mode;
+use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
+use tidegate_core::time::{Micros, Timestamp};
+use tidegate_store::{BucketResult, Outcome};
+
+use crate::permit::PermitToken;
+
+/// What a request is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It may pass.
+    Allow,
+    /// It may not pass; nothing was charged.
+    Deny,
+    /// It may pass after this wait.
+    Wait(Micros),
+}
+
+/// The rules as they were when a request was decided.
+pub(crate) type Snapshot = arc_swap::Guard<Arc<RuleSet>>;
+
+/// A rule that was asked, and the quota that held.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) position: u32,
+    pub(crate) quota: Quota,
+}
+
+/// The answer to one request.
+#[derive(Debug)]
+pub struct Decision {
+    pub(crate) rules: Snapshot,
+    pub(crate) domain: Option<usize>,
+    pub(crate) asked: SmallVec<[Asked; 2]>,
+    pub(crate) outcome: Outcome,
+    pub(crate) cost: u64,
+    pub(crate) permit: Option<PermitToken>,
+    answer: Answer,
+    binding: Option<usize>,
+}
+
+/// One rule's part in a decision.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleVerdict<'a> {
+    /// The rule.
+    pub rule: &'a CompiledRule,
+    /// The quota that held for this request: the tier's, or the rule's own.
+    pub quota: Quota,
+    /// Allow or deny, by this rule alone.
+    pub verdict: Verdict,
+    /// What the bucket holds after the decision.
+    pub gauge: Gauge,
+}
+
+impl RuleVerdict<'_> {
+    /// Whether the verdict is obeyed.
+    #[must_use]
+    pub fn is_enforced(&self) -> bool {
+        self.rule.model().mode == Mode::Enforce
+    }
+}
+
+impl Decision {
+    pub(crate) fn new(
+        rules: Snapshot,
+        domain: Option<usize>,
+        asked: SmallVec<[Asked; 2]>,
+        outcome: Outcome,
+        cost: u64,
+    ) -> Self {
+        let mut decision =
+            Self { rules, domain, asked, outcome, cost, permit: None, answer: Answer::Allow, binding: None };
+        decision.binding = decision.most_restrictive();
+        decision.answer = decision.answer_of_binding();
+        decision
+    }
+
+    /// What the request is told.
+    #[must_use]
+    pub const fn answer(&self) -> Answer {
+        self.answer
+    }
+
+    /// Whether the request may pass, now or after its wait.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        !matches!(self.answer, Answer::Deny)
+    }
+
+    /// The time until the same cost can pass; only on a denial, and `None` where it can never pass.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Micros> {
+        match self.binding()?.verdict {
+            Verdict::Deny { retry_after } => retry_after,
+            Verdict::Allow { .. } => None,
+        }
+    }
+
+    /// The most restrictive enforced rule: of those that deny, the one that denies longest; else the one with the
+    /// least remaining. `None` where no enforced rule applies.
+    #[must_use]
+    pub fn binding(&self) -> Option<RuleVerdict<'_>> {
+        self.binding.and_then(|index| self.verdict(index))
+    }
+
+    /// Every rule that was asked, shadow rules too, in the order of the rule file.
+    pub fn verdicts(&self) -> impl Iterator<Item = RuleVerdict<'_>> {
+        (0..self.asked.len()).filter_map(|index| self.verdict(index))
+    }
+
+    /// The domain whose rules were asked; `None` where there is no such domain.
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
+        self.compiled_domain().map(CompiledDomain::name)
+    }
+
+    /// When it was decided, by the store's clock.
+    #[must_use]
+    pub const fn decided_at(&self) -> Timestamp {
+        self.outcome.decided_at
+    }
+
+    /// The version of the rules it was decided by.
+    #[must_use]
+    pub fn rules_version(&self) -> u64 {
+        self.rules.version()
+    }
+
+    /// Units the request asked for.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Whether this repeats the decision of an earlier call with the same idempotency key.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        self.outcome.repeated
+    }
+
+    /// The permit that was handed out, if a concurrency rule applied and the request may pass.
+    #[must_use]
+    pub const fn permit(&self) -> Option<&PermitToken> {
+        self.permit.as_ref()
+    }
+
+    fn compiled_domain(&self) -> Option<&CompiledDomain> {
+        self.rules.domains().get(self.domain?)
+    }
+
+    fn verdict(&self, index: usize) -> Option<RuleVerdict<'_>> {
+        let asked = self.asked.get(index)?;
+        let result: &BucketResult = self.outcome.results.get(index)?;
+        let rule = self.compiled_domain()?.rule(asked.position)?;
+        Some(RuleVerdict { rule, quota: asked.quota, verdict: result.verdict, gauge: result.gauge })
+    }
+
+    fn most_restrictive(&self) -> Option<usize> {
+        let restriction = |verdict: &RuleVerdict<'_>| match verdict.verdict {
+            Verdict::Deny { retry_after: None } => (3, Micros::ZERO, Reverse(0)),
+            Verdict::Deny { retry_after: Some(retry_after) } => (2, retry_after, Reverse(0)),
+            Verdict::Allow { wait } => {
+                (u8::from(wait > Micros::ZERO), wait, Reverse(verdict.gauge.remaining))
+            }
+        };
+        if self.asked.len() == 1 {
+            return self.verdict(0).filter(RuleVerdict::is_enforced).map(|_| 0);
+        }
+        let enforced = (0..self.asked.len()).filter_map(|index| Some((index, self.verdict(index)?)));
+        enforced
+            .filter(|(_, verdict)| verdict.is_enforced())
+            .max_by_key(|(index, verdict)| (restriction(verdict), Reverse(*index)))
+            .map(|(index, _)| index)
+    }
+
+    fn answer_of_binding(&self) -> Answer {
+        match self.binding().map(|binding| binding.verdict) {
+            Some(Verdict::Deny { .. }) => Answer::Deny,
+            Some(Verdict::Allow { wait }) if wait > Micros::ZERO => Answer::Wait(wait),
+            Some(Verdict::Allow { .. }) | None => Answer::Allow,
+        }
+    }
+}

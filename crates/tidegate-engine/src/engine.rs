@@ -1,0 +1,367 @@
+//! Rule snapshot → plan → store → decision.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tidegate_core::quota::Algorithm;
+use tidegate_core::rule::model::{Condition, Mode};
+use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
+use tidegate_core::time::Timestamp;
+use tidegate_store::{Applied, BucketStore, Outcome, Plan, UnknownRevisions};
+
+use crate::clock::{Clock, SystemClock};
+use crate::decision::{Answer, Asked, Decision, Snapshot};
+use crate::error::EngineError;
+use crate::observe::Observer;
+use crate::permit::PermitToken;
+use crate::random::PermitIds;
+use crate::request::{PRIORITY_ENTRY, Request, TIER_ENTRY};
+use crate::wait::Withdrawal;
+
+/// How often a request is planned again because the rules changed under it.
+const MAX_PLANS: usize = 32;
+/// The most buckets that [`Engine::stats`] reads at once.
+const MAX_STATS: usize = 100;
+
+/// Decides requests by the rules of the moment. Clones share everything.
+#[derive(Debug)]
+pub struct Engine<S, C = SystemClock> {
+    shared: Arc<Shared<S, C>>,
+}
+
+struct Shared<S, C> {
+    rules: ArcSwap<RuleSet>,
+    /// Held while rules are replaced, so that each set succeeds the one before it.
+    replacing: Mutex<()>,
+    store: S,
+    clock: C,
+    observer: Option<Box<dyn Observer>>,
+    permits: PermitIds,
+}
+
+impl<S, C> std::fmt::Debug for Shared<S, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("rules_version", &self.rules.load().version()).finish_non_exhaustive()
+    }
+}
+
+impl<S, C> Clone for Engine<S, C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What is done with a plan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Apply,
+    Peek,
+    Refund,
+}
+
+impl<S: BucketStore> Engine<S> {
+    /// An engine by the system's clock that nobody observes.
+    #[must_use]
+    pub fn new(rules: RuleSet, store: S) -> Self {
+        Self::with_parts(rules, store, SystemClock::new(), None)
+    }
+}
+
+impl<S: BucketStore, C: Clock> Engine<S, C> {
+    /// An engine with its clock and observer.
+    #[must_use]
+    pub fn with_parts(rules: RuleSet, store: S, clock: C, observer: Option<Box<dyn Observer>>) -> Self {
+        let (rules, replacing, permits) =
+            (ArcSwap::from_pointee(rules), Mutex::new(()), PermitIds::default());
+        Self { shared: Arc::new(Shared { rules, replacing, store, clock, observer, permits }) }
+    }
+
+    /// Decides a request and charges it if it may pass. Where a rule lets it wait, waits: this future ends when it is
+    /// the request's turn, and when it is dropped before, the request's place is given up.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn check(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
+        let decision = self.decide(request).await?;
+        if let Answer::Wait(wait) = decision.answer() {
+            let mut withdrawal = Withdrawal::new(self, request, &decision);
+            tokio::time::sleep(wait.into()).await;
+            withdrawal.disarm();
+        }
+        Ok(decision)
+    }
+
+    /// Decides a request like [`Engine::check`], but leaves the waiting to the caller.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn decide(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
+        let decision = self.run(request, Operation::Apply).await?;
+        if let Some(observer) = &self.shared.observer {
+            observer.decided(&decision);
+        }
+        Ok(decision)
+    }
+
+    /// What [`Engine::decide`] would say, without changing anything.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn peek(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
+        self.run(request, Operation::Peek).await
+    }
+
+    /// Gives the request's cost back to every rule that matches it, at most what was used. The decision says what is
+    /// left.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn refund(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
+        self.run(request, Operation::Refund).await
+    }
+
+    /// Puts every bucket that the request selects to rest.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn reset(&self, request: &Request<'_>) -> Result<(), EngineError> {
+        let rules = self.shared.rules.load();
+        let planned = self.plan(&rules, request);
+        Ok(self.shared.store.reset(&planned.plan, self.now()).await?)
+    }
+
+    /// The state of every bucket of a domain that `value` alone selects: of rules whose partition key is one entry,
+    /// and whose condition on that entry, if any, it meets. At most 100.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn stats(&self, domain: &str, value: &str) -> Result<Decision, EngineError> {
+        self.settled(|rules, unknown_revisions| {
+            let mut planned = Planned::new(1, unknown_revisions);
+            if let Some((index, domain)) = find_domain(rules, domain) {
+                planned.domain = Some(index);
+                for (position, rule) in rules_selected_by(domain, value).into_iter().take(MAX_STATS) {
+                    let entry = rule.model().key.first().map_or("", String::as_str);
+                    planned.add(position, rule, domain.default_tier(), None, &[(entry, value)]);
+                }
+            }
+            (planned, Operation::Peek)
+        })
+        .await
+    }
+
+    /// Gives a permit back. True when it was still held.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn release(&self, permit: &PermitToken) -> Result<bool, EngineError> {
+        let mut held = false;
+        for bucket in &permit.buckets {
+            held |= self.shared.store.release(bucket, permit.id, self.now()).await?;
+        }
+        Ok(held)
+    }
+
+    /// Puts new rules in force, in one step, and carries over what buckets hold. Returns the new version.
+    pub fn replace_rules(&self, rules: RuleSet) -> u64 {
+        let _replacing = self.shared.replacing.lock();
+        let successor = rules.succeeding(&self.shared.rules.load(), self.now());
+        let version = successor.version();
+        self.shared.rules.store(Arc::new(successor));
+        if let Some(observer) = &self.shared.observer {
+            observer.rules_replaced(version);
+        }
+        version
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn rules(&self) -> Arc<RuleSet> {
+        self.shared.rules.load_full()
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// The present, by the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    async fn run(&self, request: &Request<'_>, operation: Operation) -> Result<Decision, EngineError> {
+        self.settled(|rules, unknown_revisions| {
+            let mut planned = self.plan(rules, request);
+            planned.plan.unknown_revisions = unknown_revisions;
+            (planned, operation)
+        })
+        .await
+    }
+
+    /// Plans and runs until the plan's rules are not older than those of any bucket it meets.
+    async fn settled(
+        &self,
+        plan: impl for<'a> Fn(&'a RuleSet, UnknownRevisions) -> (Planned<'a>, Operation),
+    ) -> Result<Decision, EngineError> {
+        let mut rules = self.shared.rules.load();
+        let mut unknown_revisions = UnknownRevisions::Refuse;
+        for _ in 0..MAX_PLANS {
+            let (planned, operation) = plan(&rules, unknown_revisions);
+            if let Some(settled) = self.attempt(planned, operation).await? {
+                return Ok(settled.into_decision(rules));
+            }
+            let newest = self.shared.rules.load();
+            if Arc::ptr_eq(&rules, &newest) {
+                unknown_revisions = UnknownRevisions::Adopt;
+            }
+            rules = newest;
+        }
+        Err(EngineError::RulesUnsettled)
+    }
+
+    /// Runs one plan; `None` when the rules it was made by are too old for a bucket.
+    async fn attempt(
+        &self,
+        planned: Planned<'_>,
+        operation: Operation,
+    ) -> Result<Option<Settled>, EngineError> {
+        let now = self.now();
+        let Planned { plan, asked, domain } = planned;
+        let applied = match operation {
+            _ if plan.buckets().is_empty() => Applied::Decided(nothing_to_ask(now)),
+            Operation::Apply => self.shared.store.apply(&plan, now).await?,
+            Operation::Peek => self.shared.store.peek(&plan, now).await?,
+            Operation::Refund => self.shared.store.refund(&plan, now).await?,
+        };
+        let Applied::Decided(outcome) = applied else { return Ok(None) };
+        let permit = self.permit_of(&plan, &outcome, operation);
+        Ok(Some(Settled { domain, asked, outcome, cost: plan.cost, permit }))
+    }
+
+    fn plan<'a>(&self, rules: &'a RuleSet, request: &Request<'_>) -> Planned<'a> {
+        let mut planned = Planned::new(request.cost, UnknownRevisions::Refuse);
+        let Some((index, domain)) = find_domain(rules, request.domain) else { return planned };
+        planned.domain = Some(index);
+        let tier = request.entry(TIER_ENTRY).or(domain.default_tier());
+        let priority = request.entry(PRIORITY_ENTRY);
+        let matches = domain.matches(request.entries);
+        for position in matches.as_slice() {
+            if let Some(rule) = domain.rule(*position) {
+                planned.add(*position, rule, tier, priority, request.entries);
+            }
+        }
+        if planned.has_concurrency() {
+            planned.plan.permit = self.shared.permits.draw();
+        }
+        planned.plan.idempotency_key = request.idempotency_key.map(|key| {
+            let mut bytes = SmallVec::from_slice(domain.name().as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(key.as_bytes());
+            bytes
+        });
+        planned
+    }
+
+    fn permit_of(&self, plan: &Plan<'_>, outcome: &Outcome, operation: Operation) -> Option<PermitToken> {
+        if operation != Operation::Apply || !outcome.charged || plan.permit == 0 {
+            return None;
+        }
+        let results = plan.buckets().iter().zip(&outcome.results);
+        let holding = results.filter(|(bucket, result)| {
+            bucket.rule.model().algorithm == Algorithm::Concurrency && result.verdict.is_allow()
+        });
+        let buckets: SmallVec<_> =
+            holding.map(|(bucket, _)| self.shared.store.address(plan.key_of(bucket))).collect();
+        (!buckets.is_empty()).then_some(PermitToken { id: plan.permit, buckets })
+    }
+
+    /// Takes back a charge whose request gave up waiting.
+    pub(crate) async fn withdraw(&self, rules: &RuleSet, request: &Request<'_>, outcome: &Outcome) {
+        let planned = self.plan(rules, request);
+        // When the store does not answer, the place stays taken: never too many pass.
+        let _ = self.shared.store.withdraw(&planned.plan, outcome, self.now()).await;
+    }
+
+    pub(crate) fn snapshot_of(decision: &Decision) -> Arc<RuleSet> {
+        Arc::clone(&decision.rules)
+    }
+}
+
+/// A plan that was run.
+struct Settled {
+    domain: Option<usize>,
+    asked: SmallVec<[Asked; 2]>,
+    outcome: Outcome,
+    cost: u64,
+    permit: Option<PermitToken>,
+}
+
+impl Settled {
+    fn into_decision(self, rules: Snapshot) -> Decision {
+        let mut decision = Decision::new(rules, self.domain, self.asked, self.outcome, self.cost);
+        decision.permit = self.permit;
+        decision
+    }
+}
+
+/// A plan and which rules it asks.
+struct Planned<'a> {
+    plan: Plan<'a>,
+    asked: SmallVec<[Asked; 2]>,
+    domain: Option<usize>,
+}
+
+impl<'a> Planned<'a> {
+    fn new(cost: u64, unknown_revisions: UnknownRevisions) -> Self {
+        let mut plan = Plan::new(cost);
+        plan.unknown_revisions = unknown_revisions;
+        Self { plan, asked: SmallVec::new(), domain: None }
+    }
+
+    fn add(
+        &mut self,
+        position: u32,
+        rule: &'a CompiledRule,
+        tier: Option<&str>,
+        priority: Option<&str>,
+        entries: &[(&str, &str)],
+    ) {
+        let metered = rule.metered(tier);
+        self.plan.add(rule, metered, rule.reserved(metered, priority), entries);
+        self.asked.push(Asked { position, quota: *metered.meter.quota() });
+    }
+
+    fn has_concurrency(&self) -> bool {
+        self.plan.buckets().iter().any(|bucket| bucket.rule.model().algorithm == Algorithm::Concurrency)
+    }
+}
+
+fn find_domain<'a>(rules: &'a RuleSet, name: &str) -> Option<(usize, &'a CompiledDomain)> {
+    let index = rules.domain_index(name)?;
+    rules.domains().get(index).map(|domain| (index, domain))
+}
+
+fn nothing_to_ask(now: Timestamp) -> Outcome {
+    Outcome { decided_at: now, results: SmallVec::new(), charged: true, repeated: false }
+}
+
+fn rules_selected_by<'a>(domain: &'a CompiledDomain, value: &str) -> Vec<(u32, &'a CompiledRule)> {
+    let selected = |rule: &CompiledRule| match rule.model().key.as_slice() {
+        [entry] => rule.model().conditions.iter().filter(|wanted| wanted.entry == *entry).all(|wanted| {
+            wanted.condition.matches(Some(value)) && !matches!(wanted.condition, Condition::Absent)
+        }),
+        _ => false,
+    };
+    let live = |rule: &CompiledRule| rule.model().mode != Mode::Off && selected(rule);
+    let mut rules: Vec<_> = (0_u32..).zip(domain.rules()).filter(|(_, rule)| live(rule)).collect();
+    let specific = |rule: &CompiledRule| !rule.model().otherwise && rule.model().mode == Mode::Enforce;
+    if rules.iter().any(|(_, rule)| specific(rule)) {
+        rules.retain(|(_, rule)| !rule.model().otherwise);
+    }
+    rules
+}

@@ -1,0 +1,25 @@
+//! The only place that draws random numbers. Everything below takes them as arguments.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A seed for a store's keyed hash, from the system's source of randomness: not to be guessed by clients.
+#[must_use]
+pub fn random_seed() -> [u64; 2] {
+    let key = RandomState::new();
+    [key.hash_one(0_u8), key.hash_one(1_u8)]
+}
+
+/// Draws names for permits: a counter under a keyed hash whose key the system chose at random, so that knowing some
+/// does not help to guess others.
+#[derive(Debug, Default)]
+pub(crate) struct PermitIds {
+    key: RandomState,
+    drawn: AtomicU64,
+}
+
+impl PermitIds {
+    pub(crate) fn draw(&self) -> u64 {
+        self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)).max(1)
+    }
+}

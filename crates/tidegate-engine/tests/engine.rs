@@ -1,0 +1,279 @@
+//! Goal: the engine asks the right rules, obeys the right verdicts, waits its turn, and survives changes of rules.
+//! Method: the embedded store on a clock that the test moves; tokio's paused time for waits; threads for races.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
+use tidegate_core::time::{Micros, Timestamp};
+use tidegate_engine::{Answer, Decision, Engine, ManualClock, Observer, Request};
+use tidegate_store::{MemoryOptions, MemoryStore};
+
+const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+const MINUTE: Micros = Micros::from_secs(60);
+
+type TestEngine = Engine<MemoryStore, ManualClock>;
+
+fn rule(name: &str, algorithm: Algorithm, limit: u64) -> Rule {
+    Rule::new(name, algorithm, Quota::new(algorithm, limit, MINUTE, None).unwrap()).with_key(["user"])
+}
+
+fn set(rules: Vec<Rule>) -> RuleSet {
+    RuleSet::compile(Rules { domains: vec![Domain::new("d", rules)] }).unwrap()
+}
+
+fn engine(rules: Vec<Rule>) -> (TestEngine, ManualClock) {
+    let clock = ManualClock::new(START);
+    (
+        Engine::with_parts(set(rules), MemoryStore::new(&MemoryOptions::new([1, 2])), clock.clone(), None),
+        clock,
+    )
+}
+
+const USER: [(&str, &str); 1] = [("user", "u1")];
+
+fn request() -> Request<'static> {
+    Request::new("d", &USER)
+}
+
+#[tokio::test]
+async fn a_hierarchy_is_all_or_nothing_and_the_longest_denial_binds() {
+    let mut wide = rule("wide", Algorithm::FixedWindow, 100);
+    wide.key.clear();
+    let (engine, _) = engine(vec![
+        rule("user", Algorithm::TokenBucket, 5),
+        wide,
+        rule("strict", Algorithm::SlidingWindowLog, 3),
+    ]);
+    for _ in 0..3 {
+        assert!(engine.decide(&request()).await.unwrap().is_allowed());
+    }
+    let denied = engine.decide(&request()).await.unwrap();
+    assert_eq!(denied.answer(), Answer::Deny);
+    assert_eq!(denied.binding().unwrap().rule.name(), "strict");
+    assert_eq!(denied.retry_after(), Some(MINUTE));
+    let remaining: Vec<u64> = denied.verdicts().map(|verdict| verdict.gauge.remaining).collect();
+    assert_eq!(remaining, [2, 97, 0], "the rules that allowed were not charged");
+}
+
+#[tokio::test]
+async fn a_shadow_rule_neither_denies_nor_hides_an_otherwise_rule() {
+    let mut shadow = rule("shadow", Algorithm::TokenBucket, 1);
+    shadow.mode = Mode::Shadow;
+    let mut otherwise = rule("otherwise", Algorithm::TokenBucket, 2);
+    otherwise.otherwise = true;
+    let (engine, _) = engine(vec![shadow, otherwise]);
+    engine.decide(&request()).await.unwrap();
+    let second = engine.decide(&request()).await.unwrap();
+    assert!(second.is_allowed());
+    assert_eq!(second.binding().unwrap().rule.name(), "otherwise");
+    assert!(!second.verdicts().next().unwrap().verdict.is_allow());
+    assert!(!engine.decide(&request()).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn tiers_and_priorities_come_from_the_entries() {
+    let quota = |limit| Quota::new(Algorithm::FixedWindow, limit, MINUTE, None).unwrap();
+    let mut tiered = rule("tiered", Algorithm::FixedWindow, 10);
+    tiered.tiers = vec![("pro".into(), quota(100))];
+    tiered.reserve = vec![tidegate_core::rule::model::Reserve { priority: "critical".into(), percent: 20 }];
+    let (engine, _) = engine(vec![tiered]);
+    let limit = async |entries: &[(&str, &str)]| {
+        let decision = engine.peek(&Request::new("d", entries)).await.unwrap();
+        let binding = decision.binding().unwrap();
+        (binding.quota.limit(), binding.gauge.remaining)
+    };
+    assert_eq!(limit(&[("user", "a")]).await, (10, 8));
+    assert_eq!(limit(&[("user", "a"), ("priority", "critical")]).await, (10, 10));
+    assert_eq!(limit(&[("user", "a"), ("tier", "pro")]).await, (100, 80));
+    assert_eq!(limit(&[("user", "a"), ("tier", "unheard of")]).await, (10, 8));
+}
+
+fn valve() -> Rule {
+    let quota = Quota::new(Algorithm::LeakyBucket, 10, Micros::from_secs(1), None).unwrap();
+    let mut valve = Rule::new("valve", Algorithm::LeakyBucket, quota);
+    valve.queue = Some(Queue { max_wait: Micros::from_secs(2), max_depth: 3 });
+    valve
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_valve_lets_requests_wait_in_order_within_its_depth() {
+    let (engine, _) = engine(vec![valve()]);
+    let started = tokio::time::Instant::now();
+    let waits: Vec<_> = (0..5)
+        .map(|_| {
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let decision = engine.check(&Request::new("d", &[])).await.unwrap();
+                (decision.is_allowed(), started.elapsed())
+            })
+        })
+        .collect();
+    let mut results = Vec::new();
+    for wait in waits {
+        results.push(wait.await.unwrap());
+    }
+    let allowed: Vec<u128> =
+        results.iter().filter(|(allowed, _)| *allowed).map(|(_, elapsed)| elapsed.as_millis()).collect();
+    assert_eq!(allowed.len(), 4, "one passes, three wait, the fifth is refused: {results:?}");
+    for (place, elapsed) in allowed.iter().enumerate() {
+        let due = place as u128 * 100;
+        assert!((due..=due + 2).contains(elapsed), "place {place} after {elapsed} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_waiting_gives_the_place_back() {
+    let (engine, _) = engine(vec![valve()]);
+    assert!(engine.check(&Request::new("d", &[])).await.unwrap().is_allowed());
+    let given_up =
+        tokio::time::timeout(Duration::from_millis(10), engine.check(&Request::new("d", &[]))).await;
+    assert!(given_up.is_err(), "it had to wait and was dropped");
+    let next = engine.peek(&Request::new("d", &[])).await.unwrap();
+    assert_eq!(
+        next.answer(),
+        Answer::Wait(Micros::from_millis(100)),
+        "the first place in the queue is free again"
+    );
+}
+
+#[tokio::test]
+async fn forty_flips_of_a_rule_never_give_a_fresh_burst() {
+    for algorithm in [
+        Algorithm::TokenBucket,
+        Algorithm::FixedWindow,
+        Algorithm::SlidingWindow,
+        Algorithm::SlidingWindowLog,
+    ] {
+        let (engine, clock) = engine(vec![rule("r", algorithm, 100)]);
+        let mut admitted = 0;
+        for flip in 0..40 {
+            for _ in 0..200 {
+                admitted += u32::from(engine.decide(&request()).await.unwrap().is_allowed());
+            }
+            engine.replace_rules(set(vec![rule("r", algorithm, if flip % 2 == 0 { 10 } else { 100 })]));
+        }
+        assert_eq!(admitted, 100, "{algorithm}: the larger burst, once");
+        clock.advance(Micros::from_secs(600));
+        assert!(engine.decide(&request()).await.unwrap().is_allowed(), "{algorithm}: and it refills");
+    }
+}
+
+#[tokio::test]
+async fn a_slower_rule_takes_effect_at_the_instant_it_is_put_in_force() {
+    let (engine, clock) = engine(vec![rule("r", Algorithm::TokenBucket, 60)]);
+    let all = request().with_cost(60);
+    assert!(engine.decide(&all).await.unwrap().is_allowed());
+    // 60 a minute becomes 6 a minute at once, but nobody asks for half a minute.
+    engine.replace_rules(set(vec![rule("r", Algorithm::TokenBucket, 6)]));
+    clock.advance(Micros::from_secs(30));
+    let gauge = engine.peek(&request()).await.unwrap().binding().unwrap().gauge;
+    assert_eq!((gauge.used, gauge.remaining), (57, 0), "30 s at 6 a minute are 3 units, not 30");
+}
+
+#[tokio::test]
+async fn a_rule_that_is_removed_and_comes_back_remembers() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::TokenBucket, 5)]);
+    assert!(engine.decide(&request().with_cost(5)).await.unwrap().is_allowed());
+    engine.replace_rules(set(vec![]));
+    assert!(engine.decide(&request()).await.unwrap().is_allowed(), "no rule, no limit");
+    engine.replace_rules(set(vec![rule("r", Algorithm::TokenBucket, 5)]));
+    assert!(!engine.decide(&request()).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn stats_refund_and_reset_reach_the_same_buckets() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::SlidingWindow, 9)]);
+    engine.decide(&request().with_cost(6)).await.unwrap();
+    assert_eq!(engine.stats("d", "u1").await.unwrap().binding().unwrap().gauge.used, 6);
+    let refunded = engine.refund(&request().with_cost(2)).await.unwrap();
+    assert_eq!(refunded.binding().unwrap().gauge.used, 4);
+    engine.reset(&request()).await.unwrap();
+    assert_eq!(engine.stats("d", "u1").await.unwrap().binding().unwrap().gauge.used, 0);
+    assert_eq!(engine.stats("nowhere", "u1").await.unwrap().verdicts().count(), 0);
+}
+
+#[test]
+fn sixty_four_threads_on_one_key_admit_exactly_the_burst() {
+    let (engine, _) = engine(vec![
+        rule("r", Algorithm::TokenBucket, 1_000),
+        rule("log", Algorithm::SlidingWindowLog, 1_500),
+    ]);
+    let admitted = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                for _ in 0..100 {
+                    let decision = runtime.block_on(engine.decide(&request())).unwrap();
+                    admitted.fetch_add(u64::from(decision.is_allowed()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(admitted.load(Ordering::Relaxed), 1_000);
+}
+
+#[test]
+fn rules_that_change_under_load_never_admit_more_than_the_larger_burst() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::TokenBucket, 500)]);
+    let admitted = Arc::new(AtomicU64::new(0));
+    let versions = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let mut newest = 0;
+                for _ in 0..5_000 {
+                    let decision = runtime.block_on(engine.decide(&request())).unwrap();
+                    admitted.fetch_add(u64::from(decision.is_allowed()), Ordering::Relaxed);
+                    assert!(decision.rules_version() >= newest, "versions only grow");
+                    newest = decision.rules_version();
+                }
+                versions.fetch_max(newest, Ordering::Relaxed);
+            });
+        }
+        scope.spawn(|| {
+            for change in 0..2_000 {
+                engine.replace_rules(set(vec![rule(
+                    "r",
+                    Algorithm::TokenBucket,
+                    if change % 2 == 0 { 50 } else { 500 },
+                )]));
+            }
+        });
+    });
+    assert_eq!(admitted.load(Ordering::Relaxed), 500, "up to version {}", versions.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn an_observer_sees_decisions_and_changes_but_no_peeks() {
+    #[derive(Default)]
+    struct Counts(AtomicU64, AtomicU64);
+    struct Counting(Arc<Counts>);
+    impl Observer for Counting {
+        fn decided(&self, decision: &Decision) {
+            assert!(decision.domain().is_some());
+            self.0.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn rules_replaced(&self, version: u64) {
+            self.0.1.store(version, Ordering::Relaxed);
+        }
+    }
+    let counts = Arc::new(Counts::default());
+    let rules = set(vec![rule("r", Algorithm::TokenBucket, 5)]);
+    let store = MemoryStore::new(&MemoryOptions::new([1, 2]));
+    let engine = Engine::with_parts(
+        rules,
+        store,
+        ManualClock::new(START),
+        Some(Box::new(Counting(Arc::clone(&counts)))),
+    );
+    engine.decide(&request()).await.unwrap();
+    engine.peek(&request()).await.unwrap();
+    engine.replace_rules(set(vec![]));
+    assert_eq!((counts.0.load(Ordering::Relaxed), counts.1.load(Ordering::Relaxed)), (1, 2));
+}

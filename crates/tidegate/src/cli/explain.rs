@@ -1,0 +1,135 @@
+//! `tidegate explain`: which rules match a request, why, and what each would say.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use tidegate_core::decision::Verdict;
+use tidegate_core::rule::model::{Condition, Mode};
+use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::rule::{CompiledDomain, CompiledRule};
+use tidegate_engine::{Decision, Engine, Request, random_seed};
+use tidegate_store::{MemoryOptions, MemoryStore};
+
+use super::check::{Entry, block_on, entry_argument};
+use super::{SUCCESS, rule_file, terminal};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  tidegate explain --rules payments.yaml --domain payments user_id=u1 path=/v1/charges/7 method=POST"
+)]
+pub(super) struct ExplainArguments {
+    /// Rule file; without one, the shipped example rules
+    #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
+    rules: Option<PathBuf>,
+
+    /// Domain of the request
+    #[arg(long, short, default_value = "default", value_name = "NAME")]
+    domain: String,
+
+    /// Units the request would take
+    #[arg(long, short, default_value_t = 1, value_name = "UNITS")]
+    cost: u64,
+
+    /// The request's entries
+    #[arg(required = true, value_name = "ENTRY=VALUE", value_parser = entry_argument)]
+    entries: Vec<Entry>,
+}
+
+pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<u8> {
+    let loaded = rule_file::load(arguments.rules.as_deref())?;
+    let engine = Engine::new(loaded.rules, MemoryStore::new(&MemoryOptions::new(random_seed())));
+    let rules = engine.rules();
+    let Some(domain) = rules.domain(&arguments.domain) else {
+        let known: Vec<&str> = rules.domains().iter().map(CompiledDomain::name).collect();
+        anyhow::bail!("there is no domain '{}'; the rules have: {}", arguments.domain, known.join(", "));
+    };
+    let entries: Vec<(&str, &str)> = arguments.entries.iter().map(Entry::as_pair).collect();
+    let request = Request::new(&arguments.domain, &entries).with_cost(arguments.cost);
+    let decision = block_on(engine.peek(&request))??;
+    terminal::print(&page(domain, &entries, &decision))?;
+    Ok(SUCCESS)
+}
+
+fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) -> String {
+    let mut out = format!("Domain {}, cost {}\n", domain.name(), decision.cost());
+    let matched = domain.matches(entries);
+    for (position, rule) in (0_u32..).zip(domain.rules()) {
+        let applies = matched.as_slice().contains(&position);
+        let _ =
+            writeln!(out, "\n{} {}", if applies { "matches      " } else { "does not match" }, rule.name());
+        for reason in reasons(rule, entries, applies) {
+            let _ = writeln!(out, "    {reason}");
+        }
+        if let Some(verdict) = decision.verdicts().find(|verdict| verdict.rule.name() == rule.name()) {
+            let quota = verdict.quota;
+            let _ = writeln!(
+                out,
+                "    {} {} per {}, burst {}: {}",
+                rule.model().algorithm,
+                quota.limit(),
+                quota.window(),
+                quota.burst(),
+                says(&verdict.verdict, verdict.is_enforced())
+            );
+        }
+    }
+    let _ = match decision.binding() {
+        Some(binding) => writeln!(out, "\nFrom rest the binding rule is {}.", binding.rule.name()),
+        None => writeln!(out, "\nNo enforced rule applies: the request passes without a limit."),
+    };
+    out
+}
+
+fn says(verdict: &Verdict, enforced: bool) -> String {
+    let shadow = if enforced { "" } else { " (shadow: reported, not obeyed)" };
+    match verdict {
+        Verdict::Allow { .. } => format!("would allow{shadow}"),
+        Verdict::Deny { retry_after: Some(after) } => format!("would deny for {after}{shadow}"),
+        Verdict::Deny { retry_after: None } => format!("would deny, whenever it is asked{shadow}"),
+    }
+}
+
+fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], applies: bool) -> Vec<String> {
+    let value = |name: &str| entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
+    let mark = |holds: bool| if holds { "yes" } else { "NO " };
+    let mut reasons = Vec::new();
+    for wanted in &rule.model().conditions {
+        let found = value(&wanted.entry);
+        let holds = mark(wanted.condition.matches(found));
+        let found = found.map_or("absent".to_owned(), |value| format!("'{value}'"));
+        reasons.push(format!("{holds}  {} {}: it is {found}", wanted.entry, describe(&wanted.condition)));
+    }
+    for entry in &rule.model().key {
+        let found = value(entry);
+        let part = found.map_or("absent".to_owned(), |value| format!("'{}'", rule.key_part(entry, value)));
+        reasons.push(format!("{}  its key needs {entry}: it is {part}", mark(found.is_some())));
+    }
+    if rule.model().mode == Mode::Off {
+        reasons.push("NO   its mode is off".to_owned());
+    } else if rule.model().otherwise && !applies && rule.applies_to(entries) {
+        reasons.push("NO   it is an 'otherwise' rule, and another enforced rule matched".to_owned());
+    } else if reasons.is_empty() {
+        reasons.push("yes  it has no conditions".to_owned());
+    }
+    reasons
+}
+
+fn describe(condition: &Condition) -> String {
+    match condition {
+        Condition::Present => "is there".to_owned(),
+        Condition::Absent => "is absent".to_owned(),
+        Condition::OneOf(patterns) => {
+            let texts: Vec<String> = patterns.iter().map(describe_pattern).collect();
+            texts.join(" or ")
+        }
+    }
+}
+
+fn describe_pattern(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Exact(text) => format!("is '{text}'"),
+        Pattern::Prefix(text) => format!("begins with '{text}'"),
+        Pattern::Template(template) => format!("fits {template}"),
+    }
+}

@@ -1,0 +1,58 @@
+//! Structured logs on standard error.
+
+use std::io;
+
+use clap::ValueEnum;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::terminal;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line, for machines
+    Json,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogLevel {
+    /// Nothing
+    Off,
+    /// What needs somebody to act
+    Error,
+    /// What will, if it goes on
+    Warn,
+    /// Starts, stops and changes
+    #[default]
+    Info,
+    /// What connections do
+    Debug,
+    /// Everything
+    Trace,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => LevelFilter::OFF,
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Starts logging for the whole process.
+pub(super) fn init(format: LogFormat, level: LogLevel) {
+    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::from(level));
+    match format {
+        LogFormat::Text => builder.with_ansi(terminal::colours_on_stderr()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

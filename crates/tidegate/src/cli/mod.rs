@@ -1,0 +1,108 @@
+//! The command line. Each command is a file; this one reads the arguments and hands over.
+
+mod check;
+mod check_config;
+mod explain;
+mod logging;
+pub mod replay;
+mod replay_command;
+pub(crate) mod rule_file;
+mod serve_command;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// The command did what it was asked.
+const SUCCESS: u8 = 0;
+/// The answer is no: a denial, or a file with errors.
+const NEGATIVE: u8 = 1;
+/// The command could not be carried out.
+const FAILURE: u8 = 2;
+
+/// Decides who gets through, and when: a rate limiter and a waiting room in one program.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: serve_command::ServeArguments,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate                                   serve the example rules on 127.0.0.1:8080
+  tidegate serve --rules rules.yaml          serve your own
+  tidegate check-config rules.yaml           find mistakes in a rule file
+  tidegate check client_id=api_client        ask for one decision
+  tidegate explain client_id=api_client      see which rules match, and why
+  tidegate replay --rules rules.yaml access.log.gz
+                                             see what the rules would have done to real traffic";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (what `tidegate` does without a command)
+    Serve(serve_command::ServeArguments),
+    /// Check rule files and say what is wrong, where, and what to do
+    CheckConfig(check_config::CheckConfigArguments),
+    /// Ask for one decision, from a running server or from a rule file
+    Check(check::CheckArguments),
+    /// Show which rules match a request, why, and what each would say
+    Explain(explain::ExplainArguments),
+    /// Run rules against access logs and report what they would have done
+    Replay(replay_command::ReplayArguments),
+    /// Print the JSON Schema of rule files, for editors
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => serve_command::run(arguments.serve),
+        Some(Command::Serve(arguments)) => serve_command::run(arguments),
+        Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
+        Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Replay(arguments)) => replay_command::run(&arguments),
+        Some(Command::Schema) => terminal::print(&tidegate_config::json_schema()).map(|()| SUCCESS),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut std::io::stdout());
+            Ok(SUCCESS)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if terminal::is_closed_pipe(&error) => ExitCode::from(SUCCESS),
+        Err(error) => {
+            terminal::print_error(&error);
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_what_happens_without_a_command() {
+        let arguments = Arguments::try_parse_from(["tidegate", "--listen", "127.0.0.1:9"]).unwrap();
+        assert!(arguments.command.is_none());
+        assert!(Arguments::try_parse_from(["tidegate", "--listen", "127.0.0.1:9", "schema"]).is_err());
+    }
+}

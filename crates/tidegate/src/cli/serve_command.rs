@@ -1,0 +1,191 @@
+//! `tidegate serve`: arguments into settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tidegate_config::parse_duration;
+use tidegate_core::time::Micros;
+use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, Ipv6Prefix, TrustedProxies, WideNetworks};
+
+use super::SUCCESS;
+use super::logging::{self, LogFormat, LogLevel};
+use crate::http::LegacyFields;
+use crate::net::ConnectionLimits;
+use crate::serve::{ServeSettings, serve};
+
+/// The smallest store that can hold anything useful, in MiB.
+const MIN_STORE_MIB: u64 = 1;
+/// The largest store, in MiB: 1 TiB.
+const MAX_STORE_MIB: u64 = 1 << 20;
+/// The most worker threads.
+const MAX_THREADS: u64 = 1_024;
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// Rule file; without one, the shipped example rules. SIGHUP reads it again
+    #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
+    rules: Option<PathBuf>,
+
+    /// Address and port of the HTTP door
+    #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+
+    /// Keep the store's state in this file over a restart; it is saved every minute and at the end
+    #[arg(long, env = "TIDEGATE_STATE_FILE", value_name = "FILE")]
+    state_file: Option<PathBuf>,
+
+    /// Most memory of the embedded store, in MiB
+    #[arg(long, env = "TIDEGATE_STORE_MAX_MIB", value_name = "MIB", default_value_t = 256,
+          value_parser = clap::value_parser!(u64).range(MIN_STORE_MIB..=MAX_STORE_MIB))]
+    store_max_mib: u64,
+
+    /// Proxy or network whose word about the client's address is taken (repeatable, CIDR)
+    #[arg(
+        long = "trusted-proxy",
+        env = "TIDEGATE_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<String>,
+
+    /// Trust networks as wide as 0.0.0.0/0: anyone can then claim any address
+    #[arg(long, env = "TIDEGATE_FORCE_WIDE_PROXIES")]
+    force_wide_proxies: bool,
+
+    /// Which header trusted proxies write the client's address into
+    #[arg(long, env = "TIDEGATE_PROXY_HEADER", value_name = "HEADER", default_value = "none")]
+    proxy_header: ProxyHeader,
+
+    /// How many bits of an IPv6 address are one client (48 to 64)
+    #[arg(long, env = "TIDEGATE_IPV6_PREFIX", value_name = "BITS", default_value_t = 64,
+          value_parser = clap::value_parser!(u8).range(48..=64))]
+    ipv6_prefix: u8,
+
+    /// Send X-RateLimit-Limit, -Remaining and -Reset beside the current fields
+    #[arg(long, env = "TIDEGATE_LEGACY_FIELDS")]
+    legacy_fields: bool,
+
+    /// Most connections in all
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+
+    /// Most connections of one client address (IPv4, or IPv6 /64)
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections_per_address: u32,
+
+    /// Longest time a request's head may take
+    #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    header_timeout: Micros,
+
+    /// Longest time a request's body may take
+    #[arg(long, env = "TIDEGATE_BODY_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    body_timeout: Micros,
+
+    /// Longest wait for the next request of a connection
+    #[arg(long, env = "TIDEGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    idle_timeout: Micros,
+
+    /// Longest time a client may take nothing of its answer
+    #[arg(long, env = "TIDEGATE_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    write_timeout: Micros,
+
+    /// How long /ready says no after SIGTERM before connections are refused
+    #[arg(long, env = "TIDEGATE_DRAIN_DELAY", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    drain_delay: Micros,
+
+    /// Longest time accepted requests get to finish when stopping
+    #[arg(long, env = "TIDEGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    drain_timeout: Micros,
+
+    /// Worker threads; one per core if not given
+    #[arg(long, env = "TIDEGATE_THREADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_THREADS))]
+    threads: Option<u64>,
+
+    /// How log lines look
+    #[arg(long, env = "TIDEGATE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+
+    /// What is logged
+    #[arg(long, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+}
+
+/// Which header names the client's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ProxyHeader {
+    /// None: the address is the peer's
+    None,
+    /// Forwarded (RFC 7239)
+    Forwarded,
+    /// X-Forwarded-For
+    XForwardedFor,
+}
+
+impl From<ProxyHeader> for HeaderFamily {
+    fn from(header: ProxyHeader) -> Self {
+        match header {
+            ProxyHeader::None => HeaderFamily::None,
+            ProxyHeader::Forwarded => HeaderFamily::Forwarded,
+            ProxyHeader::XForwardedFor => HeaderFamily::XForwardedFor,
+        }
+    }
+}
+
+pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<u8> {
+    logging::init(arguments.log_format, arguments.log_level);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = arguments.threads.and_then(|threads| usize::try_from(threads).ok()) {
+        runtime.worker_threads(threads);
+    }
+    let settings = settings(arguments)?;
+    let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
+    runtime.block_on(serve(settings))?;
+    Ok(SUCCESS)
+}
+
+fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
+    let identity = identity(&arguments)?;
+    let millis = |span: Micros| span.as_millis_ceil();
+    let limits = ConnectionLimits {
+        header_timeout_ms: millis(arguments.header_timeout),
+        body_timeout_ms: millis(arguments.body_timeout),
+        idle_timeout_ms: millis(arguments.idle_timeout),
+        write_stall_timeout_ms: millis(arguments.write_timeout),
+        drain_timeout_ms: millis(arguments.drain_timeout),
+        max_connections: arguments.max_connections as usize,
+        max_connections_per_address: arguments.max_connections_per_address as usize,
+        ..ConnectionLimits::default()
+    };
+    Ok(ServeSettings {
+        rules: arguments.rules,
+        listen: arguments.listen,
+        state_file: arguments.state_file,
+        store_max_bytes: usize::try_from(arguments.store_max_mib << 20).unwrap_or(usize::MAX),
+        identity,
+        legacy_fields: if arguments.legacy_fields { LegacyFields::Send } else { LegacyFields::Omit },
+        limits,
+        drain_delay: Duration::from(arguments.drain_delay),
+    })
+}
+
+fn identity(arguments: &ServeArguments) -> anyhow::Result<IdentityPolicy> {
+    let family = HeaderFamily::from(arguments.proxy_header);
+    let proxies = &arguments.trusted_proxies;
+    if !proxies.is_empty() && family == HeaderFamily::None {
+        anyhow::bail!(
+            "--trusted-proxy has no effect without --proxy-header: say which header your proxy writes"
+        );
+    }
+    if proxies.is_empty() && family != HeaderFamily::None {
+        anyhow::bail!("--proxy-header has no effect without --trusted-proxy: say whose word is taken");
+    }
+    let wide = if arguments.force_wide_proxies { WideNetworks::Force } else { WideNetworks::Reject };
+    let proxies = TrustedProxies::with_policy(proxies, wide).context("--trusted-proxy")?;
+    let ipv6_prefix = Ipv6Prefix::new(arguments.ipv6_prefix).context("--ipv6-prefix")?;
+    Ok(IdentityPolicy { proxies, family, ipv6_prefix })
+}

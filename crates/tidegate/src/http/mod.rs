@@ -1,0 +1,133 @@
+//! The HTTP door: requests in, decisions out.
+//!
+//! ```text
+//! route     which handler answers which path and method
+//! handlers  one function per endpoint
+//! from_wire what a request says about itself: address, path, host
+//! to_wire   decisions and problems as responses: body, status, header fields
+//! ```
+//!
+//! Nothing is decided here. A handler reads, asks the engine, and writes.
+
+mod from_wire;
+mod handlers;
+mod route;
+mod to_wire;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use tidegate_engine::{Clock, Engine};
+use tidegate_store::BucketStore;
+use tidegate_wire::correlation::CorrelationId;
+use tidegate_wire::identity::IdentityPolicy;
+
+use crate::net::PeerInfo;
+
+/// A response of this door: always complete, never streamed.
+pub type DoorResponse = Response<Full<Bytes>>;
+
+/// How the door behaves.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// How a client's address is found.
+    pub identity: IdentityPolicy,
+    /// Whether `X-RateLimit-Limit`, `-Remaining` and `-Reset` are sent beside the current fields.
+    pub legacy_fields: LegacyFields,
+    /// The longest time a request's body may take.
+    pub body_timeout: Duration,
+}
+
+/// Whether the `X-RateLimit-*` fields are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegacyFields {
+    /// Only the current fields.
+    #[default]
+    Omit,
+    /// Both.
+    Send,
+}
+
+/// Whether this node wants traffic; what `/ready` says. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether this node wants traffic.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Whether this node wants traffic.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The HTTP door of one engine. Clones share everything.
+#[derive(Debug)]
+pub struct HttpDoor<S, C> {
+    shared: Arc<Shared<S, C>>,
+}
+
+#[derive(Debug)]
+struct Shared<S, C> {
+    engine: Engine<S, C>,
+    options: HttpOptions,
+    readiness: Readiness,
+}
+
+impl<S, C> Clone for HttpDoor<S, C> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
+    /// A door to `engine`.
+    #[must_use]
+    pub fn new(engine: Engine<S, C>, options: HttpOptions, readiness: Readiness) -> Self {
+        Self { shared: Arc::new(Shared { engine, options, readiness }) }
+    }
+
+    /// The service of one connection.
+    pub fn service(
+        &self,
+        peer: PeerInfo,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = DoorResponse,
+        Error = Infallible,
+        Future: Future<Output = Result<DoorResponse, Infallible>> + Send + 'static,
+    > + Send
+    + use<S, C> {
+        let door = self.clone();
+        service_fn(move |request| {
+            let door = door.clone();
+            async move { Ok(door.answer(peer, request).await) }
+        })
+    }
+
+    async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
+        let correlation = to_wire::correlation_value(&CorrelationId::from_headers(request.headers(), || {
+            fastrand::u128(..)
+        }));
+        let mut response = route::dispatch(&self.shared, peer, request).await;
+        response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, correlation);
+        response
+    }
+}
+
+/// The body that `/v1/check` answers with, for a decision made elsewhere.
+#[must_use]
+pub fn decision_json(decision: &tidegate_engine::Decision) -> Vec<u8> {
+    to_wire::decision_body(decision)
+}

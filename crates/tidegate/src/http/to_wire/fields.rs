@@ -1,0 +1,63 @@
+//! The header fields of a decision.
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderValue};
+use tidegate_core::time::Micros;
+use tidegate_engine::{Decision, RuleVerdict};
+use tidegate_wire::rate_limit_fields::{
+    self as wire, FieldNames, LimitItem, PolicyItem, X_RATELIMIT_LIMIT, X_RATELIMIT_REMAINING,
+    X_RATELIMIT_RESET,
+};
+
+use crate::http::LegacyFields;
+
+/// Draft 11's names; the draft may still rename them, and this is the one place that chooses.
+const NAMES: FieldNames = FieldNames::DRAFT_11;
+
+/// `RateLimit-Policy` and `RateLimit` for every enforced rule, `Retry-After` on a denial, and the legacy fields of
+/// the binding rule where they are wanted. Nothing where no enforced rule applied.
+pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: LegacyFields) {
+    let Some(binding) = decision.binding() else { return };
+    let enforced = || decision.verdicts().filter(RuleVerdict::is_enforced);
+    let mut text = Vec::with_capacity(64);
+    NAMES.write_policy(&mut text, enforced().map(policy_item));
+    insert(headers, NAMES.policy, &mut text);
+    NAMES.write_rate_limit(&mut text, enforced().map(limit_item));
+    insert(headers, NAMES.rate_limit, &mut text);
+    if let Some(retry_after) = decision.retry_after() {
+        let replenish_after = enforced().filter_map(|verdict| verdict.gauge.replenish_after).max();
+        wire::write_retry_after(&mut text, retry_after.as_micros(), replenish_after.map(Micros::as_micros));
+        insert(headers, RETRY_AFTER, &mut text);
+    }
+    if legacy == LegacyFields::Send {
+        wire::write_legacy_units(&mut text, binding.quota.limit());
+        insert(headers, X_RATELIMIT_LIMIT, &mut text);
+        wire::write_legacy_units(&mut text, binding.gauge.remaining);
+        insert(headers, X_RATELIMIT_REMAINING, &mut text);
+        wire::write_legacy_reset(&mut text, binding.gauge.reset_after.as_micros());
+        insert(headers, X_RATELIMIT_RESET, &mut text);
+    }
+}
+
+fn policy_item<'a>(verdict: RuleVerdict<'a>) -> PolicyItem<'a> {
+    PolicyItem {
+        name: verdict.rule.name(),
+        limit: verdict.quota.limit(),
+        window_us: verdict.quota.window().as_micros(),
+    }
+}
+
+fn limit_item<'a>(verdict: RuleVerdict<'a>) -> LimitItem<'a> {
+    LimitItem {
+        name: verdict.rule.name(),
+        remaining: verdict.gauge.remaining,
+        replenish_after_us: verdict.gauge.replenish_after.map(Micros::as_micros),
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: http::HeaderName, text: &mut Vec<u8>) {
+    if let Ok(value) = HeaderValue::from_bytes(text) {
+        headers.insert(name, value);
+    }
+    text.clear();
+}

@@ -1,0 +1,190 @@
+//! A door on a free port, and a client that sees raw responses.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::http::{HttpDoor, HttpOptions, LegacyFields, Readiness};
+use tidegate::net::{ConnectionLimits, DrainReport, ListenOptions, Server, bind};
+use tidegate_config::{EXAMPLE_RULES, parse_rules};
+use tidegate_core::rule::RuleSet;
+use tidegate_core::time::Timestamp;
+use tidegate_engine::{Clock, Engine, ManualClock};
+use tidegate_store::{MemoryOptions, MemoryStore};
+use tidegate_wire::identity::IdentityPolicy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// 2026-01-01T00:00:00Z, on every window's edge.
+pub const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// A server in this process.
+pub struct Node<C: Clock> {
+    pub address: SocketAddr,
+    pub engine: Engine<MemoryStore, C>,
+    pub readiness: Readiness,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<DrainReport>,
+}
+
+/// Rules from a file's text.
+pub fn compile(yaml: &str) -> RuleSet {
+    let parsed = parse_rules(yaml, "test.yaml").unwrap_or_else(|errors| panic!("{errors}"));
+    RuleSet::compile(parsed.rules).unwrap()
+}
+
+pub fn options() -> HttpOptions {
+    HttpOptions {
+        identity: IdentityPolicy::default(),
+        legacy_fields: LegacyFields::Omit,
+        body_timeout: Duration::from_secs(10),
+    }
+}
+
+/// The example rules on a clock that the test moves.
+pub async fn example_node() -> (Node<ManualClock>, ManualClock) {
+    node_with(EXAMPLE_RULES).await
+}
+
+pub async fn node_with(yaml: &str) -> (Node<ManualClock>, ManualClock) {
+    let clock = ManualClock::new(START);
+    let node = Node::start(yaml, clock.clone(), options(), ConnectionLimits::default()).await;
+    (node, clock)
+}
+
+impl<C: Clock> Node<C> {
+    pub async fn start(yaml: &str, clock: C, options: HttpOptions, limits: ConnectionLimits) -> Self {
+        let store = MemoryStore::new(&MemoryOptions::new([1, 2]));
+        let engine = Engine::with_parts(compile(yaml), store, clock, None);
+        let listener = bind(&ListenOptions::new("127.0.0.1:0".parse().unwrap(), "--listen")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let readiness = Readiness::default();
+        readiness.set(true);
+        let door = HttpDoor::new(engine.clone(), options, readiness.clone());
+        let server = Server::new("test", limits).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let running = tokio::spawn(server.run(listener, move |peer| door.service(peer), shutdown));
+        Self { address, engine, readiness, stop: Some(stop), running }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    pub async fn stop(mut self) -> DrainReport {
+        drop(self.stop.take());
+        self.running.await.unwrap()
+    }
+}
+
+/// A response as it came.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header field's value.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+}
+
+/// A keep-alive connection.
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    pub async fn get(&mut self, target: &str) -> Answer {
+        self.request("GET", target, "", b"").await
+    }
+
+    pub async fn post(&mut self, target: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.request("POST", target, "", body.as_ref()).await
+    }
+
+    pub async fn check(&mut self, body: Value) -> Answer {
+        self.post("/v1/check", body.to_string()).await
+    }
+
+    pub async fn request(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) -> Answer {
+        self.try_request(method, target, fields, body).await.expect("the connection ended")
+    }
+
+    /// `None` when the connection ended before an answer.
+    pub async fn try_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> Option<Answer> {
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut message = head.into_bytes();
+        message.extend_from_slice(body);
+        // A server that refuses a body may close before it has read it all; its answer still counts.
+        let _ = self.stream.write_all(&message).await;
+        self.answer(method == "HEAD").await
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// The next answer; `None` when the connection ended.
+    pub async fn answer(&mut self, without_body: bool) -> Option<Answer> {
+        let end = loop {
+            if let Some(end) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            self.fill().await?;
+        };
+        let head = String::from_utf8(self.buffer[..end].to_vec()).unwrap();
+        self.buffer.drain(..end + 4);
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let answer = Answer { status, head, body: Vec::new() };
+        let length = answer.field("content-length").map_or(0, |length| length.parse().unwrap());
+        let length = if without_body { 0 } else { length };
+        while self.buffer.len() < length {
+            self.fill().await?;
+        }
+        let body = self.buffer.drain(..length).collect();
+        Some(Answer { body, ..answer })
+    }
+
+    async fn fill(&mut self) -> Option<()> {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => None,
+            Ok(read) => {
+                self.buffer.extend_from_slice(&chunk[..read]);
+                Some(())
+            }
+        }
+    }
+}
