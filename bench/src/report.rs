@@ -1,6 +1,7 @@
 //! What a program says when it is done: tables for people, JSON for programs.
 
 use std::fmt;
+use std::io::Write as _;
 
 use serde::{Serialize, Serializer};
 
@@ -75,13 +76,13 @@ impl Report {
     /// Prints everything to standard output.
     ///
     /// # Errors
-    /// It cannot be written as JSON.
+    /// It cannot be written.
     pub fn print(&self, format: Format) -> anyhow::Result<()> {
-        match format {
-            Format::Text => println!("{self}"),
-            Format::Json => println!("{}", serde_json::to_string_pretty(self)?),
-        }
-        Ok(())
+        let text = match format {
+            Format::Text => self.to_string(),
+            Format::Json => serde_json::to_string_pretty(self)? + "\n",
+        };
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tidegate as the subject of a measurement: rules, store, engine, and a decision without a runtime.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use anyhow::anyhow;
@@ -9,13 +9,10 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Rule, Rules};
 use tidegate_core::time::Micros;
 use tidegate_engine::Engine;
-use tidegate_store::{MemoryOptions, MemoryStore};
+use tidegate_store::{DEFAULT_MEMORY_BYTES, MemoryOptions, MemoryStore};
 
 /// The domain of every measured rule.
 pub const DOMAIN: &str = "default";
-/// Enough for every key of every run, in bytes.
-pub const AMPLE_BYTES: usize = 1 << 30;
-
 /// How much of what is asked passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
@@ -66,21 +63,22 @@ pub fn store(max_bytes: usize) -> MemoryStore {
     MemoryStore::new(&MemoryOptions { max_bytes, ..MemoryOptions::new(seed) })
 }
 
-/// An engine over an ample store.
+/// An engine over a store of the default size.
 ///
 /// # Errors
 /// The rules do not make a set.
 pub fn engine(rules: Vec<Rule>) -> anyhow::Result<Engine<MemoryStore>> {
-    Ok(Engine::new(compile(rules)?, store(AMPLE_BYTES)))
+    Ok(Engine::new(compile(rules)?, store(DEFAULT_MEMORY_BYTES)))
 }
 
-/// The result of a future that is ready at once, as those of the memory store are.
+/// The result of a future that is ready at once, as those of the memory store are. It is polled where it was made:
+/// moving a future is no part of a decision.
 ///
 /// # Panics
 /// The future is not ready.
 #[inline]
-pub fn at_once<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+pub fn at_once<F: Future>(future: Pin<&mut F>) -> F::Output {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => output,
         Poll::Pending => panic!("the memory store does not wait"),
     }

@@ -13,18 +13,20 @@ const MAX_REASON_BYTES: usize = 512;
 const HORIZONS_US: [u64; 2] = [0, 60_000_000];
 
 pub(crate) fn holds(data: &[u8]) {
+    // Which horizon hardly depends on the lines, so that both are tried with all kinds of them.
+    let horizon_us = HORIZONS_US[data.len() % HORIZONS_US.len()];
     for (format, mapping) in [
         (LogFormat::Auto, "user_id=auth.user.id"),
         (LogFormat::Combined, "user_id=user"),
         (LogFormat::Json, "time=event.at"),
     ] {
-        for horizon_us in HORIZONS_US {
-            let mut fields = FieldMap::default();
-            let added = fields.add(mapping);
-            assert!(added.is_ok(), "{added:?}");
-            fields.offer("team");
-            let options = ReadOptions { format, fields, horizon_us };
-            replay(&[data], &options);
+        let mut fields = FieldMap::default();
+        let added = fields.add(mapping);
+        assert!(added.is_ok(), "{added:?}");
+        fields.offer("team");
+        let options = ReadOptions { format, fields, horizon_us };
+        replay(&[data], &options);
+        if format == LogFormat::Json {
             replay(&halves(data), &options);
         }
     }
@@ -47,7 +49,7 @@ fn replay(logs: &[&[u8]], options: &ReadOptions) {
     for record in &mut stream {
         let record = match record {
             Ok(record) => record,
-            Err(ReplayError::UnknownFormat { .. } | ReplayError::NoSuchField { .. }) => return,
+            Err(ReplayError::UnknownFormat { .. } | ReplayError::FieldNotInFormat { .. }) => return,
             Err(error) => unreachable!("bytes in memory can be read: {error}"),
         };
         assert!((latest..=MAX_AT_US).contains(&record.at_us), "{} comes after {latest}", record.at_us);

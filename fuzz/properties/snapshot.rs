@@ -62,6 +62,11 @@ pub(crate) fn holds(data: &[u8]) {
     }
     let checksum = checksum(&changed);
     changed.extend(checksum);
+    if changed == *GOOD {
+        let store = MemoryStore::restore(&*changed, &options(), TAKEN_AT);
+        let everything = USERS.len() * rules().len();
+        assert!(store.is_ok_and(|store| store.stats().keys == everything), "a good snapshot is restored");
+    }
     for later in [0, 30, 61, 1_000_000_000] {
         restored(&changed, TAKEN_AT.saturating_add(Micros::from_secs(later)));
     }

@@ -1,6 +1,7 @@
 //! A flood of distinct keys against a store that has no room for them: memory stays within its bound, and keys that
 //! were there before keep their verdicts.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -55,7 +56,7 @@ impl HotKey {
     fn is_kept(self, engine: &Engine<MemoryStore>, key: &mut String) -> anyhow::Result<bool> {
         write_key(key, self.0);
         let entries = [("client_id", key.as_str())];
-        let decision = at_once(engine.peek(&Request::new(DOMAIN, &entries)))?;
+        let decision = at_once(pin!(engine.peek(&Request::new(DOMAIN, &entries))))?;
         let binding = decision.binding().context("no rule was asked")?;
         Ok(decision.is_allowed() == (self.used() < LIMIT) && binding.gauge.used == self.used())
     }
@@ -134,7 +135,7 @@ fn decide(
 ) -> anyhow::Result<Decision> {
     write_key(key, number);
     let entries = [("client_id", key.as_str())];
-    Ok(at_once(engine.decide(&Request::new(DOMAIN, &entries).with_cost(cost)))?)
+    Ok(at_once(pin!(engine.decide(&Request::new(DOMAIN, &entries).with_cost(cost))))?)
 }
 
 fn flood(engine: &Engine<MemoryStore>, arguments: &Arguments, key: &mut String) -> anyhow::Result<Tally> {

@@ -1,6 +1,7 @@
 //! What matching costs as rules grow: 10 rules against 10,000 that differ in an exact value, or in a path template.
 
 use std::hint::black_box;
+use std::pin::pin;
 
 use anyhow::{anyhow, ensure};
 use clap::Parser;
@@ -96,7 +97,7 @@ impl Subject {
         ensure!(matched == requests, "{matched} rules matched {requests} requests");
         self.matching.push(each);
         let (each, passed) = timed(seed, requests, &self.values, |entries| {
-            let decided = at_once(self.engine.decide(&Request::new(DOMAIN, entries)));
+            let decided = at_once(pin!(self.engine.decide(&Request::new(DOMAIN, entries))));
             usize::from(decided.is_ok_and(|decision| decision.is_allowed()))
         });
         ensure!(passed == requests, "{passed} of {requests} requests passed");

@@ -216,7 +216,11 @@ fn a_day_of_greed_is_counted_exactly() {
                         meter.charge(&mut state, at(now), &Ask::cost(1));
                         count += 1;
                     }
-                    Verdict::Deny { retry_after } => now += retry_after.unwrap().as_micros(),
+                    Verdict::Deny { retry_after } => {
+                        let retry_after = retry_after.unwrap().as_micros();
+                        assert!(retry_after > 0, "a denial that names no time to wait");
+                        now += retry_after;
+                    }
                 }
             }
             let exact = if burst == 1 {

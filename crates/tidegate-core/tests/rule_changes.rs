@@ -331,6 +331,24 @@ fn more_changes_than_a_lineage_remembers_are_safe() {
     assert_eq!(rested.1.remaining, limit);
 }
 
+/// A clock that stepped back between two changes makes the earlier one the later to rest; its way to the present goes
+/// over the other, which must stay known.
+#[test]
+fn a_step_back_between_changes_breaks_no_lineage() {
+    let rule = |seconds| {
+        Rule::new("r", Algorithm::TokenBucket, quota(Algorithm::TokenBucket, 10, seconds * SECOND, None))
+    };
+    let mut real = RealStore::new(&[rule(3_600)], Eviction::Never);
+    let asked = [bucket("r", "a", None, 0)];
+    assert!(real.apply(&asked, Take { cost: 10, permit: 0 }, at(START + 5 * SECOND)).charged);
+    real.replace_rules(&[rule(1_800)], at(START + 5 * SECOND));
+    real.replace_rules(&[rule(900)], at(START));
+    // 5 s of the step are 2.5 s at the new rate: the bucket rests at 902.5 s, what the second rule wrote at 900 s.
+    real.replace_rules(&[rule(450)], at(START + 901 * SECOND));
+    let rested = real.peek(&asked, 1, at(START + 901 * SECOND))[0].1.reset_after;
+    assert_eq!(rested, Micros::from_millis(750));
+}
+
 /// A state of a kind that the meter does not know (a rule that came from elsewhere, a damaged store) is replaced, so
 /// that charges are kept.
 #[test]

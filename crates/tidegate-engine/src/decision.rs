@@ -32,6 +32,7 @@ pub(crate) type Snapshot = arc_swap::Guard<Arc<RuleSet>>;
 pub(crate) struct Asked {
     pub(crate) position: u32,
     pub(crate) quota: Quota,
+    pub(crate) reserved: u64,
 }
 
 /// The answer to one request.
@@ -58,6 +59,8 @@ pub struct RuleVerdict<'a> {
     pub verdict: Verdict,
     /// What the bucket holds after the decision.
     pub gauge: Gauge,
+    /// The largest cost that could ever pass for this request: the burst, less what is kept for higher priorities.
+    pub most: u64,
 }
 
 impl RuleVerdict<'_> {
@@ -160,7 +163,8 @@ impl Decision {
         let asked = self.asked.get(index)?;
         let result: &BucketResult = self.outcome.results.get(index)?;
         let rule = self.compiled_domain()?.rule(asked.position)?;
-        Some(RuleVerdict { rule, quota: asked.quota, verdict: result.verdict, gauge: result.gauge })
+        let most = asked.quota.burst().saturating_sub(asked.reserved);
+        Some(RuleVerdict { rule, quota: asked.quota, verdict: result.verdict, gauge: result.gauge, most })
     }
 
     fn most_restrictive(&self) -> Option<usize> {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::model::{Condition, Mode};
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
-use tidegate_core::time::Timestamp;
+use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, Plan, UnknownRevisions};
 
 use crate::clock::{Clock, SystemClock};
@@ -85,12 +85,49 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// [`EngineError`] when the store gave no answer.
     pub async fn check(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
         let decision = self.decide(request).await?;
-        if let Answer::Wait(wait) = decision.answer() {
+        let wait = self.left_to_wait(&decision);
+        if wait > Micros::ZERO {
             let mut withdrawal = Withdrawal::new(self, request, &decision);
             tokio::time::sleep(wait.into()).await;
             withdrawal.disarm();
         }
         Ok(decision)
+    }
+
+    /// Decides requests one after the other, each charged on its own, and then waits once until it is the turn of
+    /// them all. When this future is dropped before, every place in a queue is given up.
+    pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Decision, EngineError>> {
+        let mut decisions = Vec::with_capacity(requests.len());
+        for request in requests {
+            decisions.push(self.decide(request).await);
+        }
+        let mut longest = Micros::ZERO;
+        let mut withdrawals = Vec::new();
+        for (request, decision) in requests.iter().zip(&decisions) {
+            let Ok(decision) = decision else { continue };
+            let wait = self.left_to_wait(decision);
+            if wait > Micros::ZERO {
+                longest = longest.max(wait);
+                withdrawals.push(Withdrawal::new(self, request, decision));
+            }
+        }
+        if longest > Micros::ZERO {
+            tokio::time::sleep(longest.into()).await;
+        }
+        withdrawals.iter_mut().for_each(Withdrawal::disarm);
+        drop(withdrawals);
+        decisions
+    }
+
+    /// What is left of a decision's wait: all of it, except for one that repeats an earlier call's.
+    fn left_to_wait(&self, decision: &Decision) -> Micros {
+        match decision.answer() {
+            Answer::Wait(wait) if decision.is_repeated() => {
+                wait.saturating_sub(self.now().since(decision.decided_at()))
+            }
+            Answer::Wait(wait) => wait,
+            Answer::Allow | Answer::Deny => Micros::ZERO,
+        }
     }
 
     /// Decides a request like [`Engine::check`], but leaves the waiting to the caller.
@@ -128,7 +165,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// [`EngineError`] when the store gave no answer.
     pub async fn reset(&self, request: &Request<'_>) -> Result<(), EngineError> {
         let rules = self.shared.rules.load();
-        let planned = self.plan(&rules, request);
+        let planned = self.plan(&rules, request, Operation::Apply);
         Ok(self.shared.store.reset(&planned.plan, self.now()).await?)
     }
 
@@ -167,8 +204,10 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// Puts new rules in force, in one step, and carries over what buckets hold. Returns the new version.
     pub fn replace_rules(&self, rules: RuleSet) -> u64 {
         let _replacing = self.shared.replacing.lock();
-        let successor = rules.succeeding(&self.shared.rules.load(), self.now());
+        let now = self.now();
+        let successor = rules.succeeding(&self.shared.rules.load(), now);
         let version = successor.version();
+        self.shared.store.rules_changed(&successor, now);
         self.shared.rules.store(Arc::new(successor));
         if let Some(observer) = &self.shared.observer {
             observer.rules_replaced(version);
@@ -196,7 +235,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     async fn run(&self, request: &Request<'_>, operation: Operation) -> Result<Decision, EngineError> {
         self.settled(|rules, unknown_revisions| {
-            let mut planned = self.plan(rules, request);
+            let mut planned = self.plan(rules, request, operation);
             planned.plan.unknown_revisions = unknown_revisions;
             (planned, operation)
         })
@@ -243,7 +282,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         Ok(Some(Settled { domain, asked, outcome, cost: plan.cost, permit }))
     }
 
-    fn plan<'a>(&self, rules: &'a RuleSet, request: &Request<'_>) -> Planned<'a> {
+    fn plan<'a>(&self, rules: &'a RuleSet, request: &Request<'_>, operation: Operation) -> Planned<'a> {
         let mut planned = Planned::new(request.cost, UnknownRevisions::Refuse);
         let Some((index, domain)) = find_domain(rules, request.domain) else { return planned };
         planned.domain = Some(index);
@@ -255,15 +294,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 planned.add(*position, rule, tier, priority, request.entries);
             }
         }
-        if planned.has_concurrency() {
-            planned.plan.permit = self.shared.permits.draw();
+        planned.plan.idempotency_key =
+            request.idempotency_key.map(|key| name_of_call(request, key, operation));
+        if operation == Operation::Apply && planned.has_concurrency() {
+            planned.plan.permit = self.shared.permits.draw(planned.plan.idempotency_key.as_deref());
         }
-        planned.plan.idempotency_key = request.idempotency_key.map(|key| {
-            let mut bytes = SmallVec::from_slice(domain.name().as_bytes());
-            bytes.push(0);
-            bytes.extend_from_slice(key.as_bytes());
-            bytes
-        });
         planned
     }
 
@@ -281,8 +316,15 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     }
 
     /// Takes back a charge whose request gave up waiting.
-    pub(crate) async fn withdraw(&self, rules: &RuleSet, request: &Request<'_>, outcome: &Outcome) {
-        let planned = self.plan(rules, request);
+    pub(crate) async fn withdraw(
+        &self,
+        rules: &RuleSet,
+        request: &Request<'_>,
+        outcome: &Outcome,
+        permit: u64,
+    ) {
+        let mut planned = self.plan(rules, request, Operation::Apply);
+        planned.plan.permit = permit;
         // When the store does not answer, the place stays taken: never too many pass.
         let _ = self.shared.store.withdraw(&planned.plan, outcome, self.now()).await;
     }
@@ -332,13 +374,35 @@ impl<'a> Planned<'a> {
         entries: &[(&str, &str)],
     ) {
         let metered = rule.metered(tier);
-        self.plan.add(rule, metered, rule.reserved(metered, priority), entries);
-        self.asked.push(Asked { position, quota: *metered.meter.quota() });
+        let reserved = rule.reserved(metered, priority);
+        self.plan.add(rule, metered, reserved, entries);
+        self.asked.push(Asked { position, quota: *metered.meter.quota(), reserved });
     }
 
     fn has_concurrency(&self) -> bool {
         self.plan.buckets().iter().any(|bucket| bucket.rule.model().algorithm == Algorithm::Concurrency)
     }
+}
+
+/// Everything that makes a call this call, so that a key used again for another one repeats nothing: what is done,
+/// the key, the domain, the cost, and the entries in the order of their names.
+fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> SmallVec<[u8; 64]> {
+    let mut name = SmallVec::new();
+    let mut part = |text: &str| {
+        name.extend_from_slice(&(text.len() as u64).to_le_bytes());
+        name.extend_from_slice(text.as_bytes());
+    };
+    part(if operation == Operation::Refund { "refund" } else { "charge" });
+    part(key);
+    part(request.domain);
+    let mut entries: SmallVec<[(&str, &str); 8]> = SmallVec::from_slice(request.entries);
+    entries.sort_unstable();
+    for (entry, value) in entries {
+        part(entry);
+        part(value);
+    }
+    name.extend_from_slice(&request.cost.to_le_bytes());
+    name
 }
 
 fn find_domain<'a>(rules: &'a RuleSet, name: &str) -> Option<(usize, &'a CompiledDomain)> {

@@ -19,7 +19,13 @@ pub(crate) struct PermitIds {
 }
 
 impl PermitIds {
-    pub(crate) fn draw(&self) -> u64 {
-        self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)).max(1)
+    /// A new name; for a call with an idempotency key always the same one, so that a repeated call names the permit
+    /// that the first one was given.
+    pub(crate) fn draw(&self, idempotency_key: Option<&[u8]>) -> u64 {
+        let name = match idempotency_key {
+            Some(key) => self.key.hash_one(key),
+            None => self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)),
+        };
+        name.max(1)
     }
 }

@@ -18,7 +18,8 @@ pub(crate) struct Withdrawal<'a, S: BucketStore, C: Clock> {
 
 impl<'a, S: BucketStore, C: Clock> Withdrawal<'a, S, C> {
     pub(crate) fn new(engine: &'a Engine<S, C>, request: &'a Request<'a>, decision: &'a Decision) -> Self {
-        Self { armed: Some((engine, request, decision)) }
+        // A repeated decision was charged by another call, which looks after it.
+        Self { armed: (!decision.is_repeated()).then_some((engine, request, decision)) }
     }
 
     /// The turn has come: the charge stands.
@@ -37,11 +38,14 @@ impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
         let entries: Vec<(String, String)> =
             request.entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let cost = request.cost;
+        let idempotency_key = request.idempotency_key.map(str::to_owned);
+        let permit = decision.permit().map_or(0, |permit| permit.id);
         let give_back = async move {
             let entries: Vec<(&str, &str)> =
                 entries.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let request = Request { domain: &domain, entries: &entries, cost, idempotency_key: None };
-            engine.withdraw(&rules, &request, &outcome).await;
+            let idempotency_key = idempotency_key.as_deref();
+            let request = Request { domain: &domain, entries: &entries, cost, idempotency_key };
+            engine.withdraw(&rules, &request, &outcome, permit).await;
         };
         let mut give_back = Box::pin(give_back);
         // A store in memory is done at once; any other goes on in the background.

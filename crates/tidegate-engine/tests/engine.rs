@@ -1,5 +1,12 @@
 //! Goal: the engine asks the right rules, obeys the right verdicts, waits its turn, and survives changes of rules.
 //! Method: the embedded store on a clock that the test moves; tokio's paused time for waits; threads for races.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,6 +147,105 @@ async fn whoever_stops_waiting_gives_the_place_back() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn giving_up_takes_back_permits_and_other_charges_too() {
+    let mut permits = rule("permits", Algorithm::Concurrency, 9);
+    permits.key.clear();
+    let mut counted = rule("counted", Algorithm::FixedWindow, 100);
+    counted.key.clear();
+    let (engine, clock) = engine(vec![valve(), permits, counted]);
+    let used = async || {
+        let peek = engine.peek(&Request::new("d", &[])).await.unwrap();
+        peek.verdicts().map(|verdict| verdict.gauge.used).collect::<Vec<_>>()
+    };
+    assert!(engine.check(&Request::new("d", &[])).await.unwrap().is_allowed());
+    assert_eq!(used().await, [1, 1, 1]);
+    let waiting = Request { idempotency_key: Some("k"), ..Request::new("d", &[]) };
+    let given_up = tokio::time::timeout(Duration::from_millis(10), engine.check(&waiting)).await;
+    assert!(given_up.is_err());
+    assert_eq!(used().await, [1, 1, 1], "the permit and the count are given back with the place");
+
+    // The key is forgotten with the charge: coming back with it is charged again.
+    let again = engine.decide(&waiting).await.unwrap();
+    assert!(!again.is_repeated() && matches!(again.answer(), Answer::Wait(_)));
+    assert_eq!(used().await, [2, 2, 2]);
+    // A repeated call that goes away leaves the first one's place alone.
+    let repeated = tokio::time::timeout(Duration::from_millis(10), engine.check(&waiting)).await;
+    assert!(repeated.is_err());
+    assert_eq!(used().await, [2, 2, 2]);
+    // What is left of the wait is what a repeated call waits.
+    clock.advance(Micros::from_millis(60));
+    let before = tokio::time::Instant::now();
+    assert!(engine.check(&waiting).await.unwrap().is_repeated());
+    assert_eq!(before.elapsed().as_millis(), 40);
+}
+
+#[tokio::test]
+async fn a_refund_gives_no_place_before_those_who_wait() {
+    let (engine, _) = engine(vec![valve()]);
+    let call = Request::new("d", &[]);
+    for place in 0..3 {
+        let expected =
+            if place == 0 { Answer::Allow } else { Answer::Wait(Micros::from_millis(place * 100)) };
+        assert_eq!(engine.decide(&call).await.unwrap().answer(), expected);
+    }
+    engine.refund(&call).await.unwrap();
+    assert_eq!(engine.decide(&call).await.unwrap().answer(), Answer::Wait(Micros::from_millis(300)));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_repeats_the_same_call_only() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::TokenBucket, 10)]);
+    let keyed = |entries| Request { idempotency_key: Some("k"), ..Request::new("d", entries) };
+    assert!(!engine.decide(&keyed(&USER)).await.unwrap().is_repeated());
+    assert!(engine.decide(&keyed(&USER)).await.unwrap().is_repeated());
+    assert!(!engine.decide(&keyed(&[("user", "u2")])).await.unwrap().is_repeated(), "another user");
+    assert!(!engine.decide(&keyed(&USER).with_cost(2)).await.unwrap().is_repeated(), "another cost");
+    let used = async || engine.peek(&request()).await.unwrap().binding().unwrap().gauge.used;
+    assert_eq!(used().await, 3);
+    for _ in 0..2 {
+        engine.refund(&keyed(&USER)).await.unwrap();
+        assert_eq!(used().await, 2, "a refund is done once under its key");
+    }
+}
+
+#[tokio::test]
+async fn a_permit_that_is_asked_for_again_is_the_same() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::Concurrency, 2)]);
+    let keyed = Request { idempotency_key: Some("k"), ..request() };
+    let first = engine.decide(&keyed).await.unwrap().permit().cloned().unwrap();
+    let again = engine.decide(&keyed).await.unwrap().permit().cloned().unwrap();
+    assert_eq!(first, again);
+    let other = engine.decide(&request()).await.unwrap().permit().cloned().unwrap();
+    assert_ne!(first, other);
+    assert!(engine.release(&first).await.unwrap());
+    assert!(!engine.release(&again).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_sweep_after_a_rule_became_slower_gives_no_fresh_burst() {
+    let quota = |window| Quota::new(Algorithm::TokenBucket, 10, window, None).unwrap();
+    let of = |window| set(vec![Rule::new("r", Algorithm::TokenBucket, quota(window)).with_key(["user"])]);
+    let clock = ManualClock::new(START);
+    let store = MemoryStore::new(&MemoryOptions::new([1, 2]));
+    let engine = Engine::with_parts(of(Micros::from_secs(3)), store, clock.clone(), None);
+    assert!(engine.decide(&request().with_cost(10)).await.unwrap().is_allowed());
+    engine.replace_rules(of(Micros::from_secs(3_600)));
+    clock.advance(Micros::from_secs(10));
+    engine.store().sweep(engine.now(), 1_000_000);
+    assert!(!engine.decide(&request().with_cost(10)).await.unwrap().is_allowed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_waits_once_for_the_last_turn() {
+    let (engine, _) = engine(vec![valve()]);
+    let call = Request::new("d", &[]);
+    let before = tokio::time::Instant::now();
+    let decisions = engine.check_all(&[call, call, call]).await;
+    assert!(decisions.iter().all(|decision| decision.as_ref().unwrap().is_allowed()));
+    assert_eq!(before.elapsed().as_millis(), 200);
+}
+
 #[tokio::test]
 async fn forty_flips_of_a_rule_never_give_a_fresh_burst() {
     for algorithm in [
@@ -155,6 +261,7 @@ async fn forty_flips_of_a_rule_never_give_a_fresh_burst() {
                 admitted += u32::from(engine.decide(&request()).await.unwrap().is_allowed());
             }
             engine.replace_rules(set(vec![rule("r", algorithm, if flip % 2 == 0 { 10 } else { 100 })]));
+            engine.store().sweep(engine.now(), 1_000_000);
         }
         assert_eq!(admitted, 100, "{algorithm}: the larger burst, once");
         clock.advance(Micros::from_secs(600));

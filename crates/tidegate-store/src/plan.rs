@@ -18,7 +18,8 @@ pub struct Plan<'a> {
     pub cost: u64,
     /// Names the permits that concurrency buckets would hand out; drawn at random by the caller.
     pub permit: u64,
-    /// A charge made under the same bytes not long ago is not made again: its outcome is repeated.
+    /// A charge or refund made under the same bytes not long ago is not made again: its outcome is repeated. The
+    /// bytes name the whole call, not only what the caller chose: another call is never taken for this one.
     pub idempotency_key: Option<SmallVec<[u8; 64]>>,
     /// What to do with a bucket whose revision the rule does not know.
     pub unknown_revisions: UnknownRevisions,

@@ -43,7 +43,7 @@ pub trait BucketStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
     /// Gives [`Plan::cost`] units back to every bucket, at most what each has used. Permits are not touched.
-    /// The outcome holds what is left.
+    /// The outcome holds what is left. Under an idempotency key it is done once, like a charge.
     fn refund(
         &self,
         plan: &Plan<'_>,
@@ -51,7 +51,8 @@ pub trait BucketStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
     /// Takes back the charge of a plan whose request gave up waiting. A place in a queue is given back only while
-    /// nobody stands behind it: those who were told their instant keep it. All other units are refunded.
+    /// nobody stands behind it: those who were told their instant keep it. All other units are refunded, and an
+    /// idempotency key is forgotten. The outcome of a repeated call is not taken back: its charge is another call's.
     fn withdraw(
         &self,
         plan: &Plan<'_>,

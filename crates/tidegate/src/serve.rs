@@ -1,37 +1,46 @@
 //! `tidegate serve`: wires store, engine and doors together and runs until told to stop.
 
+mod housekeeping;
 mod settings;
 mod signals;
 mod state_file;
 
-use std::time::Duration;
+use std::future::Future;
 
 use anyhow::Context;
+use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::MemoryStore;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::oneshot;
 
 pub use settings::{ServeSettings, SettingsError};
 
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ListenOptions, Server};
-use signals::Stop;
+use housekeeping::Housekeeping;
+use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
 
-/// How often the store is swept, and how many entries a sweep may look at: a million a second.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-const SWEEP_ENTRIES: usize = 100_000;
+/// Files the server opens beside its connections.
+const OTHER_FILES: u64 = 64;
 
 /// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
 ///
 /// # Errors
-/// The rules cannot be read, the state cannot be restored, or the address cannot be bound.
+/// The rules cannot be read, the state cannot be restored or saved, or the address cannot be bound.
 pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
+    let (signals, reload) = (Signals::new(), Reload::new());
     let rules = settings.load_rules()?;
+    warn_of_long_waits(&rules, &settings);
     let state_file = settings.state_file.clone().map(StateFile::new);
     let store = state_file::open_store(state_file.as_ref(), settings.store_max_bytes)?;
     let engine = Engine::with_parts(rules, store, SystemClock::new(), None);
+    if let Some(state_file) = &state_file {
+        // Where it cannot be written, better to hear of it now than at the end.
+        state_file.save(engine.store(), engine.now())?;
+    }
 
+    raise_open_files(settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
@@ -42,60 +51,97 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         body_timeout: settings.limits.body_timeout(),
     };
     let door = HttpDoor::new(engine.clone(), options, readiness.clone());
-
-    let housekeeping = tokio::spawn(keep_house(engine.clone(), state_file.clone()));
-    let reloading = tokio::spawn(signals::on_reload(reload(engine.clone(), settings.clone())));
+    let housekeeping = Housekeeping::start(engine.clone(), state_file.clone(), server.stats());
+    let reloading = tokio::spawn(reload_rules(reload, engine.clone(), settings.clone()));
     readiness.set(true);
     settings.announce(address, &engine.rules());
 
-    let drain_delay = settings.drain_delay;
-    let shutdown = async move {
-        let stop = signals::stop().await;
-        readiness.set(false);
-        tracing::info!(signal = stop.name(), "stopping: readiness is off");
-        if stop == Stop::Terminate {
-            tokio::time::sleep(drain_delay).await;
-        }
-    };
-    let report = server.run(listener, move |peer| door.service(peer), shutdown).await;
-    tracing::info!(?report, "drained");
-    housekeeping.abort();
+    let (told, at_once) = oneshot::channel();
+    let shutdown = shutdown(signals, readiness, settings.drain_delay, told);
+    tokio::select! {
+        _ = server.run(listener, move |peer| door.service(peer), shutdown) => {}
+        Ok(()) = at_once => tracing::warn!("told to stop a second time: open requests are cut off"),
+    }
     reloading.abort();
+    housekeeping.stop().await;
     if let Some(state_file) = &state_file {
         state_file.save(engine.store(), engine.now())?;
     }
     Ok(())
 }
 
-/// Sweeps buckets at rest, and saves the state every now and then.
-async fn keep_house(engine: Engine<MemoryStore>, state_file: Option<StateFile>) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut saved_at = engine.now();
+/// Resolves when the server is to stop accepting. Readiness goes off first. A second signal is passed on to `at_once`.
+async fn shutdown(
+    mut signals: Signals,
+    readiness: Readiness,
+    drain_delay: std::time::Duration,
+    at_once: oneshot::Sender<()>,
+) {
+    let stop = signals.stop().await;
+    readiness.set(false);
+    tracing::info!(signal = stop.name(), "stopping: readiness is off");
+    if stop == Stop::Terminate {
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            second = signals.stop() => tracing::info!(signal = second.name(), "not waiting any longer"),
+        }
+    }
+    tokio::spawn(async move {
+        signals.stop().await;
+        let _ = at_once.send(());
+    });
+}
+
+/// Reads the rule file again at every SIGHUP; bad rules leave the last good ones in force.
+async fn reload_rules(mut reload: Reload, engine: Engine<MemoryStore>, settings: ServeSettings) {
     loop {
-        ticks.tick().await;
-        engine.store().sweep(engine.now(), SWEEP_ENTRIES);
-        let Some(state_file) = state_file.as_ref().filter(|file| file.is_due(saved_at, engine.now())) else {
-            continue;
-        };
-        saved_at = engine.now();
-        let (state_file, engine) = (state_file.clone(), engine.clone());
-        let saving = tokio::task::spawn_blocking(move || state_file.save(engine.store(), engine.now()));
-        if let Ok(Err(error)) = saving.await {
-            tracing::error!(error = format!("{error:#}"), "the state could not be saved; it is tried again");
+        reload.wanted().await;
+        let (engine, settings) = (engine.clone(), settings.clone());
+        // Compiling a large file takes a while, which no request should have to share.
+        let reloaded = blocking(move || settings.load_rules().map(|rules| engine.replace_rules(rules))).await;
+        match reloaded {
+            Some(Ok(version)) => tracing::info!(version, "new rules are in force"),
+            Some(Err(error)) => {
+                error.lines().for_each(|line| tracing::error!("{line}"));
+                tracing::error!("the rules were not changed: the file has errors");
+            }
+            None => tracing::error!("the rules were not changed: reading them was interrupted"),
         }
     }
 }
 
-/// Reads the rule file again; bad rules leave the last good ones in force.
-fn reload(engine: Engine<MemoryStore>, settings: ServeSettings) -> impl Fn() {
-    move || match settings.load_rules() {
-        Ok(rules) => {
-            let version = engine.replace_rules(rules);
-            tracing::info!(version, "new rules are in force");
+/// Runs what takes long beside the requests; `None` when the runtime ended before it did.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = Option<T>> {
+    let running = tokio::task::spawn_blocking(work);
+    async { running.await.ok() }
+}
+
+/// A request that waits longer than the drain lasts would be cut off by a restart.
+fn warn_of_long_waits(rules: &RuleSet, settings: &ServeSettings) {
+    let drain = u128::from(settings.limits.drain_timeout_ms) * 1_000;
+    for rule in rules.domains().iter().flat_map(|domain| domain.rules()) {
+        if let Some(queue) = rule.model().queue.filter(|queue| u128::from(queue.max_wait.as_micros()) > drain)
+        {
+            tracing::warn!(
+                domain = rule.domain(),
+                rule = rule.name(),
+                max_wait = %queue.max_wait,
+                "requests may wait longer than --drain-timeout, and a restart would cut them off"
+            );
         }
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the rules were not changed: the file has errors");
-        }
+    }
+}
+
+/// Connections are open files, and the system's usual limit is far below the connections that are allowed.
+fn raise_open_files(max_connections: usize) {
+    let wanted = max_connections as u64 + OTHER_FILES;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            wanted,
+            "fewer open files are allowed than connections: raise the limit (ulimit -n) or lower --max-connections"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
     }
 }

@@ -1,5 +1,12 @@
 //! Goal: what clients are promised over HTTP holds to the byte and to the millisecond.
 //! Method: a real server on a loopback socket, on a clock that the test moves.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 
@@ -165,6 +172,9 @@ async fn permits_are_taken_given_back_and_expire() {
     assert_eq!(client.post("/v1/permits", &body).await.status, 200, "the others have expired");
     assert_eq!(client.request("DELETE", "/v1/permits/nonsense", "", b"").await.status, 404);
 
+    let peek = json!({"domain": "uploads", "descriptors": {"user_id": "u1"}, "peek": true}).to_string();
+    assert_eq!(client.post("/v1/permits", peek).await.json()["field"], "peek");
+
     let (node, _) = example_node().await;
     let answer = node.client().await.post("/v1/permits", api_client().to_string()).await;
     assert_eq!((answer.status, &answer.json()["field"]), (422, &json!("descriptors")));
@@ -237,9 +247,7 @@ async fn health_readiness_index_and_wrong_methods() {
 async fn legacy_fields_are_sent_where_wanted() {
     let options = HttpOptions { legacy_fields: LegacyFields::Send, ..options() };
     let clock = ManualClock::new(common::START);
-    let node =
-        common::Node::start(tidegate_config::EXAMPLE_RULES, clock, options, ConnectionLimits::default())
-            .await;
+    let node = common::Node::start(tidegate_config::EXAMPLE_RULES, clock, options, common::limits()).await;
     let answer = node.client().await.check(api_client()).await;
     assert_eq!(answer.field("x-ratelimit-limit"), Some("20"));
     assert_eq!(answer.field("x-ratelimit-remaining"), Some("19"));
@@ -263,4 +271,72 @@ async fn a_shadow_rule_is_reported_and_not_obeyed() {
         (&trial["rule"], &trial["mode"], &trial["allowed"]),
         (&json!("trial"), &json!("shadow"), &json!(false))
     );
+}
+
+#[tokio::test]
+async fn retry_after_is_that_of_the_rules_that_refuse() {
+    let rules = "version: 1\ndomains:\n  - name: d\n    rules:\n      - { name: day, key: [], algorithm: fixed_window, limit: 1000, window: 1d }\n      - { name: second, key: [], limit: 1, window: 1s }\n";
+    let (node, _) = node_with(rules).await;
+    let mut client = node.client().await;
+    let body = json!({"domain": "d", "descriptors": {"u": "1"}});
+    client.check(body.clone()).await;
+    let denied = client.check(body).await;
+    assert_eq!((denied.status, denied.field("retry-after")), (429, Some("1")));
+    assert_eq!(denied.json()["violated-policies"], json!(["second"]));
+}
+
+#[tokio::test]
+async fn a_share_kept_for_others_is_not_promised() {
+    let rules = "version: 1\ndomains:\n  - name: d\n    rules:\n      - { name: r, key: [], limit: 10, window: 1m, reserve: { critical: 20% } }\n";
+    let (node, _) = node_with(rules).await;
+    let mut client = node.client().await;
+    let refused = client.check(json!({"domain": "d", "descriptors": {"u": "1"}, "cost": 9})).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("the most that fits is 8"));
+    let critical = json!({"domain": "d", "descriptors": {"u": "1", "priority": "critical"}, "cost": 9});
+    assert_eq!(client.check(critical).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_queue_gives_its_place_back() {
+    let rules = "version: 1\ndomains:\n  - name: q\n    rules:\n      - { name: valve, key: [], algorithm: leaky_bucket, limit: 1, window: 1m, queue: { max_wait: 5m, max_depth: 5 } }\n";
+    let (node, _) = node_with(rules).await;
+    let body = json!({"domain": "q", "descriptors": {"u": "1"}});
+    let mut client = node.client().await;
+    assert_eq!(client.check(body.clone()).await.status, 200);
+    let mut leaving = node.client().await;
+    let text = body.to_string();
+    leaving
+        .send(
+            format!("POST /v1/check HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{text}", text.len())
+                .as_bytes(),
+        )
+        .await;
+    let wait_of = async |client: &mut common::Client| {
+        let peek = json!({"domain": "q", "descriptors": {"u": "1"}, "peek": true});
+        client.check(peek).await.json()["wait_ms"].clone()
+    };
+    while wait_of(&mut client).await != json!(120_000) {
+        tokio::task::yield_now().await;
+    }
+    drop(leaving);
+    while wait_of(&mut client).await != json!(60_000) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn head_has_no_body_over_http_2_either() {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let (node, _) = example_node().await;
+    let socket = tokio::net::TcpStream::connect(node.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::head("http://test/health").body(Empty::<bytes::Bytes>::new()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers()[http::header::CONTENT_LENGTH].to_str().unwrap().parse::<u64>().unwrap() > 0);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }

@@ -1,6 +1,13 @@
 //! Goal: replay's totals are those of the definition.
 //! Method: a log of 20,000 requests from a seed, out of order by a few seconds; a few lines of Python compute a fixed
 //! window and a sliding window log from the definitions alone; the program's JSON must agree.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,12 @@
 //! Goal: the program as people run it: the first minute, a full house, and the end.
 //! Method: the binary on a free port, real sockets, real signals; ended by its process id.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 

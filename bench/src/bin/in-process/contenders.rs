@@ -1,6 +1,7 @@
 //! Who is measured. Each decides one request of one unit for a key that is handed to it.
 
 use std::num::NonZeroU32;
+use std::pin::pin;
 
 use anyhow::anyhow;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -11,7 +12,7 @@ use tidegate_bench::keys::PREFIX;
 use tidegate_bench::subject::{self, DOMAIN, HOURLY_LIMIT, LARGE_BURST, Load, at_once};
 use tidegate_core::rule::{CompiledRule, Metered, RuleSet};
 use tidegate_engine::{Clock, Engine, Request, SystemClock};
-use tidegate_store::{Applied, BucketStore, MemoryStore, Plan};
+use tidegate_store::{Applied, BucketStore, DEFAULT_MEMORY_BYTES, MemoryStore, Plan};
 
 /// Decides one request.
 pub(crate) trait Contender: Send + Sync + 'static {
@@ -71,7 +72,8 @@ impl OneRule {
 impl Contender for OneRule {
     fn passes(&self, key: &String) -> bool {
         let entries = [("client_id", key.as_str())];
-        at_once(self.0.decide(&Request::new(DOMAIN, &entries))).is_ok_and(|decision| decision.is_allowed())
+        at_once(pin!(self.0.decide(&Request::new(DOMAIN, &entries))))
+            .is_ok_and(|decision| decision.is_allowed())
     }
 }
 
@@ -93,7 +95,8 @@ impl Contender for ThreeRules {
         let shared_by_hundred = key.get(..key.len() - 2).unwrap_or_default();
         let entries =
             [("client_id", key.as_str()), ("client_ip", shared_by_ten), ("tenant", shared_by_hundred)];
-        at_once(self.0.decide(&Request::new(DOMAIN, &entries))).is_ok_and(|decision| decision.is_allowed())
+        at_once(pin!(self.0.decide(&Request::new(DOMAIN, &entries))))
+            .is_ok_and(|decision| decision.is_allowed())
     }
 }
 
@@ -107,7 +110,7 @@ pub(crate) struct StoreAlone {
 impl StoreAlone {
     pub(crate) fn new(load: Load) -> anyhow::Result<Self> {
         let rules = subject::compile(vec![subject::rule_per("client_id", load)?])?;
-        Ok(Self { rules, store: subject::store(subject::AMPLE_BYTES), clock: SystemClock::new() })
+        Ok(Self { rules, store: subject::store(DEFAULT_MEMORY_BYTES), clock: SystemClock::new() })
     }
 
     fn rule(&self) -> Option<(&CompiledRule, &Metered)> {
@@ -121,7 +124,7 @@ impl Contender for StoreAlone {
         let Some((rule, metered)) = self.rule() else { return false };
         let mut plan = Plan::new(1);
         plan.add(rule, metered, 0, &[("client_id", key.as_str())]);
-        let applied = at_once(self.store.apply(&plan, self.clock.now()));
+        let applied = at_once(pin!(self.store.apply(&plan, self.clock.now())));
         matches!(applied, Ok(Applied::Decided(outcome)) if outcome.charged)
     }
 }

@@ -1,7 +1,7 @@
 //! Concurrency: permits that are held at one time. A permit is given back, or ends at its expiry, so a holder that
 //! dies does not keep it for ever. The window of the quota is the life of a permit.
 
-use super::{Ask, CLOCK_TOLERANCE, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Quota, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// The permits of one bucket, the next to expire first.
@@ -106,6 +106,11 @@ impl Concurrency {
     /// Units are not given back here: a permit is, by its id.
     pub(super) fn refund(&self, permits: &mut Permits, now: Timestamp, _cost: u64) {
         permits.drop_expired(now);
+    }
+
+    /// Undoes a charge: its permit is given back.
+    pub(super) fn withdraw(&self, permits: &mut Permits, now: Timestamp, charge: &Charge) {
+        permits.release(charge.permit, now);
     }
 
     pub(super) fn level(&self, permits: &Permits, now: Timestamp, reserved: u64) -> (u64, u64) {

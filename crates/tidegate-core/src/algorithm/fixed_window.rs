@@ -2,7 +2,7 @@
 //!
 //! Up to 2·L can pass around one boundary: L at the end of a window and L at the start of the next.
 
-use super::{Ask, CLOCK_TOLERANCE, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Quota, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// The count of one window.
@@ -51,6 +51,13 @@ impl FixedWindow {
     pub(super) fn refund(&self, count: &mut Count, now: Timestamp, cost: u64) {
         *count = self.current(count, now);
         count.used = count.used.saturating_sub(cost);
+    }
+
+    /// Undoes a charge, as long as its window is the one that is kept.
+    pub(super) fn withdraw(&self, count: &mut Count, _now: Timestamp, charge: &Charge) {
+        if count.start == window_start(charge.at, self.window) {
+            count.used = count.used.saturating_sub(charge.cost);
+        }
     }
 
     pub(super) fn level(&self, count: &Count, now: Timestamp, reserved: u64) -> (u64, u64) {

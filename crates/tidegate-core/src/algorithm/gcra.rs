@@ -12,7 +12,7 @@
 //! units ahead of the burst, is admitted with a wait. Its place is charged when it comes, so the order of waiting
 //! is the order of arrival on every node.
 
-use super::{Ask, CLOCK_TOLERANCE, Queue, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Queue, Quota, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// Theoretical arrival time: when the bucket would be full again.
@@ -101,6 +101,24 @@ impl Gcra {
     }
 
     pub(super) fn refund(&self, tat: &mut Tat, now: Timestamp, cost: u64) {
+        // Those who wait were told their instants: a place before them must not be given out again behind them.
+        let somebody_waits = self.queue > 0 && self.debt(tat, now) > self.capacity;
+        if !somebody_waits {
+            self.take_back(tat, now, cost);
+        }
+    }
+
+    /// Undoes a charge. A place in the queue is given back while nobody stands behind it: while TAT is still what
+    /// the charge made it.
+    pub(super) fn withdraw(&self, tat: &mut Tat, now: Timestamp, charge: &Charge) {
+        match charge.place {
+            Some(place) if place == *tat => self.take_back(tat, now, charge.cost),
+            Some(_) => {}
+            None => self.refund(tat, now, charge.cost),
+        }
+    }
+
+    fn take_back(&self, tat: &mut Tat, now: Timestamp, cost: u64) {
         if tat.micros < now.as_micros() {
             // At rest: nothing to give back, and a later time here would only hurt if the clock stepped back.
             return;

@@ -55,6 +55,19 @@ impl Ask {
     }
 }
 
+/// A charge that was made, by what it takes to undo it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// When it was made, by the clock that decided.
+    pub at: Timestamp,
+    /// Units taken.
+    pub cost: u64,
+    /// The permit that was handed out.
+    pub permit: u64,
+    /// The place taken in a queue: TAT as the charge left it.
+    pub place: Option<Tat>,
+}
+
 /// What is stored for one bucket. Which variant it is follows from the rule's algorithm.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -178,10 +191,16 @@ impl Meter {
         with_state!(self, state, |algorithm, inner| algorithm.charge(inner, now, ask));
     }
 
-    /// Gives `cost` units back, at most what is used. Permits are given back with [`Permits::release`] instead.
+    /// Gives `cost` units back, at most what is used; none of a queue in which somebody waits. Permits are given back with [`Permits::release`] instead.
     pub fn refund(&self, state: &mut State, now: Timestamp, cost: u64) {
         self.replace_foreign(state);
         with_state!(self, state, |algorithm, inner| algorithm.refund(inner, now, cost));
+    }
+
+    /// Undoes a charge whose request never ran, as if it had not been made, as far as the state still knows of it.
+    pub fn withdraw(&self, state: &mut State, now: Timestamp, charge: &Charge) {
+        self.replace_foreign(state);
+        with_state!(self, state, |algorithm, inner| algorithm.withdraw(inner, now, charge));
     }
 
     /// What the bucket holds at `now`, for a requester who must leave `reserved` units.

@@ -6,7 +6,7 @@
 //! and has no step at the boundary, so the earliest instant for a denied cost can be solved for exactly.
 
 use super::fixed_window::window_start;
-use super::{Ask, CLOCK_TOLERANCE, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Quota, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// The counts of an aligned window and of the one before it.
@@ -66,6 +66,16 @@ impl SlidingWindow {
         let from_current = cost.min(pair.used);
         pair.used -= from_current;
         pair.previous = pair.previous.saturating_sub(cost - from_current);
+    }
+
+    /// Undoes a charge in the window it was made in, as long as that is kept.
+    pub(super) fn withdraw(&self, pair: &mut CountPair, _now: Timestamp, charge: &Charge) {
+        let start = window_start(charge.at, self.window);
+        if start == pair.start {
+            pair.used = pair.used.saturating_sub(charge.cost);
+        } else if start.saturating_add(self.window) == pair.start {
+            pair.previous = pair.previous.saturating_sub(charge.cost);
+        }
     }
 
     pub(super) fn level(&self, pair: &CountPair, now: Timestamp, reserved: u64) -> (u64, u64) {

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Ask, CLOCK_TOLERANCE, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Quota, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// The admissions of one bucket, oldest first.
@@ -131,6 +131,15 @@ impl SlidingWindowLog {
                 return;
             }
         }
+    }
+
+    /// Undoes a charge by its own entry, as long as that is kept.
+    pub(super) fn withdraw(&self, log: &mut AdmissionLog, _now: Timestamp, charge: &Charge) {
+        let kept = log.admissions().map(|(at, units)| {
+            let withdrawn = if at == charge.at.as_micros() { charge.cost } else { 0 };
+            (at, units.saturating_sub(withdrawn))
+        });
+        *log = AdmissionLog::from_admissions(kept.filter(|(_, units)| *units > 0).collect::<Vec<_>>());
     }
 
     pub(super) fn level(&self, log: &AdmissionLog, now: Timestamp, reserved: u64) -> (u64, u64) {

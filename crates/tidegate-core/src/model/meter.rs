@@ -107,6 +107,9 @@ impl ModelMeter {
         let now = now.as_micros();
         self.forget_what_is_over(state, now);
         match state {
+            // Whoever waits was told an instant that counts on what was charged before.
+            ModelState::Tat(tat)
+                if self.queue_parts() > 0 && *tat - self.instant(now) > self.tokens(self.burst) => {}
             // Not before now, but never later than it was.
             ModelState::Tat(tat) => *tat = (*tat - self.tokens(cost)).max((*tat).min(self.instant(now))),
             ModelState::Windows(windows) => {

@@ -76,14 +76,19 @@ impl Record {
 
 /// One step of the way to the present.
 pub(super) struct Step<'a> {
+    /// Its place in the lineage; the successor's, where it is retired too, is a later one.
+    pub(super) place: usize,
     pub(super) meter: &'a Meter,
     pub(super) retired_at: Timestamp,
     pub(super) successor: Revision,
 }
 
 impl Lineage {
-    pub(super) fn step(&self, revision: Revision) -> Option<Step<'_>> {
-        self.records.iter().rev().find(|record| record.revision == revision).map(|record| Step {
+    /// The step of an earlier revision, sought from a place on: the whole way is then walked in one pass.
+    pub(super) fn step(&self, revision: Revision, from: usize) -> Option<Step<'_>> {
+        let mut places = self.records.iter().enumerate().skip(from);
+        places.find(|(_, record)| record.revision == revision).map(|(place, record)| Step {
+            place,
             meter: &record.meter,
             retired_at: record.retired_at,
             successor: record.successor,
@@ -97,7 +102,7 @@ impl Lineage {
 
     /// Whether the number stands for an earlier revision.
     pub(super) fn knows(&self, revision: Revision) -> bool {
-        self.step(revision).is_some() || self.is_at_rest(revision)
+        self.step(revision, 0).is_some() || self.is_at_rest(revision)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -374,25 +374,29 @@ impl CompiledRule {
     /// The meter of a revision, present or past.
     #[must_use]
     pub fn meter_of(&self, revision: Revision) -> Option<&Meter> {
+        self.meter_from(revision, 0)
+    }
+
+    fn meter_from(&self, revision: Revision, place: usize) -> Option<&Meter> {
         let current = self.all_metered().find(|(_, metered)| metered.revision == revision);
-        current
-            .map(|(_, metered)| &metered.meter)
-            .or_else(|| self.lineage.step(revision).map(|step| step.meter))
+        let current = current.map(|(_, metered)| &metered.meter);
+        current.or_else(|| self.lineage.step(revision, place).map(|step| step.meter))
     }
 
     /// Carries a state from the revision it was written under to `to`, through every change in between. `None` when
     /// the revision is not known: written by a newer set of rules, or by a process that had others.
     #[must_use]
     pub fn carry(&self, state: State, from: Revision, to: &Metered, now: Timestamp) -> Option<State> {
-        let (mut state, mut revision) = (state, from);
+        let (mut state, mut revision, mut place) = (state, from, 0);
         for _ in 0..=self.lineage.len() {
             if revision == to.revision {
                 return Some(state);
             }
-            match self.lineage.step(revision) {
+            match self.lineage.step(revision, place) {
                 Some(step) => {
-                    state = self.meter_of(step.successor)?.carry(step.meter, &state, step.retired_at);
-                    revision = step.successor;
+                    let successor = self.meter_from(step.successor, step.place)?;
+                    state = successor.carry(step.meter, &state, step.retired_at);
+                    (revision, place) = (step.successor, step.place);
                 }
                 None if self.lineage.is_at_rest(revision) => return Some(to.meter.fresh()),
                 // A present quota, but another tier's: the subject's tier has changed by now.

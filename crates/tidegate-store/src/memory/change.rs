@@ -1,7 +1,7 @@
 //! Everything that changes buckets besides a charge: refund, withdrawal, reset, release of a permit.
 
 use smallvec::SmallVec;
-use tidegate_core::algorithm::State;
+use tidegate_core::algorithm::{Charge, State};
 use tidegate_core::decision::Verdict;
 use tidegate_core::time::Timestamp;
 
@@ -24,6 +24,24 @@ enum Change {
 
 impl MemoryStore {
     pub(super) fn refund_plan(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
+        let Some(idempotency_key) = &plan.idempotency_key else { return self.give_back(plan, now) };
+        let key = self.hasher.idempotency(idempotency_key);
+        let mut ledger = self.ledger(key);
+        match ledger.find(key, now) {
+            Some(outcome) if outcome.results.len() == plan.buckets().len() => {
+                Applied::Decided(Outcome { charged: false, ..outcome })
+            }
+            _ => {
+                let applied = self.give_back(plan, now);
+                if let Applied::Decided(outcome) = &applied {
+                    ledger.remember(key, outcome, now);
+                }
+                applied
+            }
+        }
+    }
+
+    fn give_back(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
         let results = self.change(plan, now, |_, bucket, state| {
             bucket.metered.meter.refund(state, now, plan.cost);
             Change::Keep
@@ -37,21 +55,25 @@ impl MemoryStore {
     }
 
     pub(super) fn withdraw_plan(&self, plan: &Plan<'_>, outcome: &Outcome, now: Timestamp) {
-        if !outcome.charged {
+        if !outcome.charged || outcome.repeated {
             return;
+        }
+        // The charge is undone, so a later call with the same key is to be charged.
+        let mut ledger = plan.idempotency_key.as_ref().map(|bytes| {
+            let key = self.hasher.idempotency(bytes);
+            (key, self.ledger(key))
+        });
+        if let Some((key, ledger)) = &mut ledger {
+            ledger.forget(*key);
         }
         // A bucket under rules that the plan does not know keeps what it has: never too many pass.
         let _ = self.change(plan, now, |index, bucket, state| {
             let Some(result) = outcome.results.get(index).filter(|result| result.verdict.is_allow()) else {
                 return Change::Leave;
             };
-            match (state, result.place) {
-                (State::Permits(permits), _) => {
-                    permits.release(plan.permit, now);
-                }
-                (State::Tat(tat), Some(place)) if *tat != place => return Change::Leave,
-                (state, _) => bucket.metered.meter.refund(state, now, plan.cost),
-            }
+            let charge =
+                Charge { at: outcome.decided_at, cost: plan.cost, permit: plan.permit, place: result.place };
+            bucket.metered.meter.withdraw(state, now, &charge);
             Change::Keep
         });
     }

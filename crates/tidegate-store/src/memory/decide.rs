@@ -42,6 +42,7 @@ pub(super) type Parts<'p, 'a> = SmallVec<[Part<'p, 'a>; 4]>;
 pub(super) type HeldParts = SmallVec<[Held; 4]>;
 
 impl MemoryStore {
+    #[inline]
     pub(super) fn apply_plan(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
         let Some(idempotency_key) = &plan.idempotency_key else { return self.charge_plan(plan, now) };
         let key = self.hasher.idempotency(idempotency_key);
@@ -85,17 +86,19 @@ impl MemoryStore {
         Applied::Decided(Outcome { decided_at: now, results, charged: false, repeated: false })
     }
 
+    #[inline]
     fn charge_plan(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
         if let [bucket] = plan.buckets()
-            && let Some(outcome) = self.charge_present(plan, bucket, now)
+            && let Some(applied) = self.charge_present(plan, bucket, now)
         {
-            return Applied::Decided(outcome);
+            return applied;
         }
         self.charge_many(plan, now)
     }
 
     /// The commonest case at its shortest: one bucket that is there, in its entry, written under the present rule.
-    fn charge_present(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>, now: Timestamp) -> Option<Outcome> {
+    #[inline]
+    fn charge_present(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>, now: Timestamp) -> Option<Applied> {
         let key = self.hasher.bucket(plan.key_of(bucket));
         let meter = &bucket.metered.meter;
         let ask = plan.ask(bucket);
@@ -119,8 +122,10 @@ impl MemoryStore {
             shard.counts.repairs += u64::from(repaired);
         }
         let charged = allowed || !bucket.is_enforced();
-        let results = SmallVec::from_iter([result]);
-        Some(Outcome { decided_at: now, results, charged, repeated: false })
+        drop(shard);
+        let mut results = SmallVec::new();
+        results.push(result);
+        Some(Applied::Decided(Outcome { decided_at: now, results, charged, repeated: false }))
     }
 
     fn charge_many(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {

@@ -78,6 +78,16 @@ impl Ledger {
         }
     }
 
+    /// Forgets what is remembered under a key; its record goes when it would have gone anyway.
+    pub(super) fn forget(&mut self, key: [u64; 2]) {
+        let Self { records, first, numbers, .. } = self;
+        if let Ok(occupied) =
+            numbers.find_entry(key[0], |number| key_at(records, *first, *number) == Some(key))
+        {
+            occupied.remove();
+        }
+    }
+
     fn forget_old(&mut self, now: Timestamp) {
         while let Some(oldest) = self.records.front() {
             let over = now.since(oldest.at) >= REMEMBERED_FOR;
@@ -114,6 +124,18 @@ mod tests {
 
     fn outcome(at: Timestamp) -> Outcome {
         Outcome { decided_at: at, results: Default::default(), charged: true, repeated: false }
+    }
+
+    #[test]
+    fn what_is_forgotten_can_be_remembered_anew() {
+        let now = Timestamp::from_micros(1_000_000);
+        let mut ledger = Ledger::new(1 << 20);
+        ledger.remember([1, 2], &outcome(now), now);
+        ledger.forget([1, 2]);
+        assert!(ledger.find([1, 2], now).is_none());
+        ledger.remember([1, 2], &outcome(now), now);
+        assert!(ledger.find([1, 2], now).is_some());
+        ledger.forget([3, 4]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tidegate_engine::{Engine, Request, random_seed};
 use tidegate_store::{MemoryOptions, MemoryStore};
+use tidegate_wire::check::{MAX_COST, parse_check};
+use tidegate_wire::identity::Ipv6Prefix;
 use tokio::net::TcpStream;
 
 use super::{NEGATIVE, SUCCESS, rule_file, terminal};
@@ -29,11 +31,11 @@ const MAX_TIMES: u64 = 1_000_000;
 )]
 pub(super) struct CheckArguments {
     /// Ask this running server instead of deciding here from rest
-    #[arg(long, short, env = "TIDEGATE_SERVER", value_name = "URL", conflicts_with = "rules")]
+    #[arg(long, short, value_name = "URL", conflicts_with = "rules")]
     server: Option<String>,
 
     /// Rule file to decide by; without one, the shipped example rules
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
 
     /// Domain of the request
@@ -41,7 +43,7 @@ pub(super) struct CheckArguments {
     domain: String,
 
     /// Units to take
-    #[arg(long, short, default_value_t = 1, value_name = "UNITS")]
+    #[arg(long, short, default_value_t = 1, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1..=MAX_COST))]
     cost: u64,
 
     /// Ask this often, and print the last answer
@@ -64,12 +66,6 @@ pub(super) struct Entry {
     value: String,
 }
 
-impl Entry {
-    pub(super) fn as_pair(&self) -> (&str, &str) {
-        (&self.name, &self.value)
-    }
-}
-
 /// Reads `name=value`.
 pub(super) fn entry_argument(text: &str) -> Result<Entry, String> {
     match text.split_once('=') {
@@ -80,16 +76,29 @@ pub(super) fn entry_argument(text: &str) -> Result<Entry, String> {
     }
 }
 
+/// The body that `/v1/check` would be sent.
+pub(super) fn body_of(domain: &str, entries: &[Entry], cost: u64, peek: bool) -> anyhow::Result<String> {
+    let mut descriptors = Map::new();
+    for entry in entries {
+        if descriptors.insert(entry.name.clone(), Value::from(entry.value.as_str())).is_some() {
+            bail!("the entry '{}' stands twice; a request has each entry once", entry.name);
+        }
+    }
+    Ok(json!({ "domain": domain, "descriptors": descriptors, "cost": cost, "peek": peek }).to_string())
+}
+
 pub(super) fn run(arguments: &CheckArguments) -> anyhow::Result<u8> {
+    let body = body_of(&arguments.domain, &arguments.entries, arguments.cost, arguments.peek)?;
     let answer = block_on(async {
         match &arguments.server {
-            Some(server) => ask_server(arguments, server).await,
-            None => decide_here(arguments).await,
+            Some(server) => ask_server(arguments, server, &body).await,
+            None => decide_here(arguments, &body).await,
         }
     })??;
-    let allowed = answer.get("allowed").and_then(Value::as_bool);
-    terminal::print(&serde_json::to_string_pretty(&answer)?)?;
-    match allowed {
+    terminal::print(&String::from_utf8_lossy(&answer))?;
+    let fields: Value =
+        serde_json::from_slice(&answer).context("the answer is not JSON; is it a Tidegate?")?;
+    match fields.get("allowed").and_then(Value::as_bool) {
         Some(true) => Ok(SUCCESS),
         Some(false) => Ok(NEGATIVE),
         None => bail!("the server refused the request"),
@@ -102,49 +111,41 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> 
     Ok(runtime.context("the runtime cannot be started")?.block_on(future))
 }
 
-async fn decide_here(arguments: &CheckArguments) -> anyhow::Result<Value> {
+/// Decides as a server would that has just started: with the same checks of the request.
+async fn decide_here(arguments: &CheckArguments, body: &str) -> anyhow::Result<Vec<u8>> {
     let loaded = rule_file::load(arguments.rules.as_deref())?;
     if loaded.rules.domain(&arguments.domain).is_none() {
         bail!("there is no domain '{}' in the rules", arguments.domain);
     }
     let engine = Engine::new(loaded.rules, MemoryStore::new(&MemoryOptions::new(random_seed())));
-    let entries: Vec<(&str, &str)> = arguments.entries.iter().map(Entry::as_pair).collect();
-    let request = Request::new(&arguments.domain, &entries).with_cost(arguments.cost);
-    for _ in 1..arguments.times {
-        engine.decide(&request).await?;
+    let parsed = parse_check(body.as_bytes(), Ipv6Prefix::default())?;
+    let entries: Vec<(&str, &str)> = parsed.entries.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let request = Request::new(&parsed.domain, &entries).with_cost(parsed.cost);
+    let mut answer = Vec::new();
+    for _ in 0..arguments.times {
+        let decision =
+            if parsed.peek { engine.peek(&request).await? } else { engine.decide(&request).await? };
+        answer = decision_json(&decision);
     }
-    let decision =
-        if arguments.peek { engine.peek(&request).await? } else { engine.decide(&request).await? };
-    Ok(serde_json::from_slice(&decision_json(&decision))?)
+    Ok(answer)
 }
 
-async fn ask_server(arguments: &CheckArguments, server: &str) -> anyhow::Result<Value> {
-    let descriptors: Map<String, Value> = arguments
-        .entries
-        .iter()
-        .map(|entry| (entry.name.clone(), Value::from(entry.value.as_str())))
-        .collect();
-    let body = json!({
-        "domain": arguments.domain,
-        "descriptors": descriptors,
-        "cost": arguments.cost,
-        "peek": arguments.peek,
-    });
-    let mut answer = Value::Null;
+async fn ask_server(arguments: &CheckArguments, server: &str, body: &str) -> anyhow::Result<Vec<u8>> {
+    let mut answer = Vec::new();
     for _ in 0..arguments.times {
-        answer = tokio::time::timeout(SERVER_TIMEOUT, post(server, body.to_string()))
+        answer = tokio::time::timeout(SERVER_TIMEOUT, post(server, body.to_owned()))
             .await
             .with_context(|| format!("{server} did not answer within {} s", SERVER_TIMEOUT.as_secs()))??;
     }
     Ok(answer)
 }
 
-async fn post(server: &str, body: String) -> anyhow::Result<Value> {
-    let uri: http::Uri =
-        format!("{}/v1/check", server.trim_end_matches('/')).parse().context("--server is not a URL")?;
-    if uri.scheme_str() != Some("http") {
-        bail!("--server must be an http:// URL, for example http://127.0.0.1:8080");
-    }
+async fn post(server: &str, body: String) -> anyhow::Result<Vec<u8>> {
+    let uri: http::Uri = format!("{}/v1/check", server.trim_end_matches('/'))
+        .parse()
+        .ok()
+        .filter(|uri: &http::Uri| uri.scheme_str() == Some("http"))
+        .context("--server must be an http:// URL, for example http://127.0.0.1:8080")?;
     let authority = uri.authority().context("--server names no host")?.clone();
     let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
     let socket =
@@ -160,6 +161,5 @@ async fn post(server: &str, body: String) -> anyhow::Result<Value> {
     let bytes =
         bytes.map_err(|error| anyhow::anyhow!(error)).context("the answer cannot be read")?.to_bytes();
     connection.abort();
-    serde_json::from_slice(&bytes)
-        .with_context(|| format!("{authority} did not answer with JSON; is it a Tidegate?"))
+    Ok(bytes.to_vec())
 }

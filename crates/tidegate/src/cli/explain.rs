@@ -8,10 +8,13 @@ use tidegate_core::decision::Verdict;
 use tidegate_core::rule::model::{Condition, Mode};
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::rule::{CompiledDomain, CompiledRule};
+use tidegate_core::time::Micros;
 use tidegate_engine::{Decision, Engine, Request, random_seed};
 use tidegate_store::{MemoryOptions, MemoryStore};
+use tidegate_wire::check::{MAX_COST, parse_check};
+use tidegate_wire::identity::Ipv6Prefix;
 
-use super::check::{Entry, block_on, entry_argument};
+use super::check::{Entry, block_on, body_of, entry_argument};
 use super::{SUCCESS, rule_file, terminal};
 
 #[derive(Debug, Args)]
@@ -28,7 +31,7 @@ pub(super) struct ExplainArguments {
     domain: String,
 
     /// Units the request would take
-    #[arg(long, short, default_value_t = 1, value_name = "UNITS")]
+    #[arg(long, short, default_value_t = 1, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1..=MAX_COST))]
     cost: u64,
 
     /// The request's entries
@@ -44,8 +47,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<u8> {
         let known: Vec<&str> = rules.domains().iter().map(CompiledDomain::name).collect();
         anyhow::bail!("there is no domain '{}'; the rules have: {}", arguments.domain, known.join(", "));
     };
-    let entries: Vec<(&str, &str)> = arguments.entries.iter().map(Entry::as_pair).collect();
-    let request = Request::new(&arguments.domain, &entries).with_cost(arguments.cost);
+    let body = body_of(&arguments.domain, &arguments.entries, arguments.cost, true)?;
+    let parsed = parse_check(body.as_bytes(), Ipv6Prefix::default())?;
+    let entries: Vec<(&str, &str)> = parsed.entries.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let request = Request::new(&parsed.domain, &entries).with_cost(parsed.cost);
     let decision = block_on(engine.peek(&request))??;
     terminal::print(&page(domain, &entries, &decision))?;
     Ok(SUCCESS)
@@ -57,10 +62,11 @@ fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) 
     for (position, rule) in (0_u32..).zip(domain.rules()) {
         let applies = matched.as_slice().contains(&position);
         let _ =
-            writeln!(out, "\n{} {}", if applies { "matches      " } else { "does not match" }, rule.name());
+            writeln!(out, "\n{} {}", if applies { "matches       " } else { "does not match" }, rule.name());
         for reason in reasons(rule, entries, applies) {
             let _ = writeln!(out, "    {reason}");
         }
+        let _ = options(&mut out, rule);
         if let Some(verdict) = decision.verdicts().find(|verdict| verdict.rule.name() == rule.name()) {
             let quota = verdict.quota;
             let _ = writeln!(
@@ -81,9 +87,27 @@ fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) 
     out
 }
 
+/// What else the rule says that changes a verdict.
+fn options(out: &mut String, rule: &CompiledRule) -> std::fmt::Result {
+    for reserve in &rule.model().reserve {
+        writeln!(out, "    keeps {} % for priority={} and higher", reserve.percent, reserve.priority)?;
+    }
+    if let Some(queue) = rule.model().queue {
+        writeln!(out, "    lets {} units wait for up to {}", queue.max_depth, queue.max_wait)?;
+    }
+    let tiers: Vec<&str> = rule.model().tiers.iter().map(|(tier, _)| tier.as_str()).collect();
+    if !tiers.is_empty() {
+        writeln!(out, "    has its own quota for tier={}", tiers.join(", tier="))?;
+    }
+    Ok(())
+}
+
 fn says(verdict: &Verdict, enforced: bool) -> String {
     let shadow = if enforced { "" } else { " (shadow: reported, not obeyed)" };
     match verdict {
+        Verdict::Allow { wait } if *wait > Micros::ZERO => {
+            format!("would allow after a wait of {wait}{shadow}")
+        }
         Verdict::Allow { .. } => format!("would allow{shadow}"),
         Verdict::Deny { retry_after: Some(after) } => format!("would deny for {after}{shadow}"),
         Verdict::Deny { retry_after: None } => format!("would deny, whenever it is asked{shadow}"),

@@ -8,11 +8,11 @@ pub mod replay;
 mod replay_command;
 pub(crate) mod rule_file;
 mod serve_command;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The command did what it was asked.
 const SUCCESS: u8 = 0;
@@ -66,7 +66,10 @@ enum Command {
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let result = match arguments.command {
         None => serve_command::run(arguments.serve),
         Some(Command::Serve(arguments)) => serve_command::run(arguments),
@@ -76,8 +79,9 @@ pub fn run() -> ExitCode {
         Some(Command::Replay(arguments)) => replay_command::run(&arguments),
         Some(Command::Schema) => terminal::print(&tidegate_config::json_schema()).map(|()| SUCCESS),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut std::io::stdout());
-            Ok(SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut script);
+            terminal::print(&String::from_utf8_lossy(&script)).map(|()| SUCCESS)
         }
     };
     match result {
@@ -88,6 +92,15 @@ pub fn run() -> ExitCode {
             ExitCode::from(FAILURE)
         }
     }
+}
+
+/// The arguments, without variables that are set to nothing: compose and unit files write that for "not set".
+fn command() -> clap::Command {
+    let unset = |argument: clap::Arg| match argument.get_env().map(std::env::var_os) {
+        Some(Some(value)) if value.is_empty() => argument.env(None::<&str>),
+        _ => argument,
+    };
+    Arguments::command().mut_args(unset).mut_subcommands(|command| command.mut_args(unset))
 }
 
 #[cfg(test)]

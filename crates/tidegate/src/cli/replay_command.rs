@@ -17,7 +17,7 @@ use tidegate_wire::path::normalize_path;
 use super::check::block_on;
 use super::replay::{
     Charset, Colour, CsvSection, FieldMap, LogFormat, LogRecord, LogStream, Outcome, Progress, ReadOptions,
-    Report, RuleSample, Sample, TextOptions, write_csv, write_json, write_text,
+    ReadStats, Report, RuleSample, Sample, TextOptions, write_csv, write_json, write_text,
 };
 use super::{SUCCESS, rule_file, terminal};
 
@@ -94,6 +94,11 @@ pub(super) fn run(arguments: &ReplayArguments) -> anyhow::Result<u8> {
     let stream = LogStream::open(&arguments.logs, &read_options(arguments, &loaded.rules, &domain)?)?;
     let (report, stream) = block_on(replay(loaded.rules, &domain, stream, arguments.quiet))??;
     let summary = report.summary(stream.stats(), usize::from(arguments.top));
+    if arguments.format != ReportFormat::Text {
+        for note in notes(stream.stats()) {
+            terminal::print_note(&note);
+        }
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     match arguments.format {
         ReportFormat::Text => {
@@ -106,6 +111,24 @@ pub(super) fn run(arguments: &ReplayArguments) -> anyhow::Result<u8> {
     }
     out.flush()?;
     Ok(SUCCESS)
+}
+
+/// What a reader of bare numbers should know about them; the text report says it itself.
+fn notes(stats: &ReadStats) -> Vec<String> {
+    let mut notes: Vec<String> = stats
+        .damaged
+        .iter()
+        .map(|damaged| {
+            format!("warning: {}: only {} lines were read: {}", damaged.file, damaged.lines, damaged.reason)
+        })
+        .collect();
+    if stats.unreadable > 0 {
+        notes.push(format!("warning: {} of {} lines could not be read", stats.unreadable, stats.lines));
+    }
+    if stats.late > 0 {
+        notes.push(format!("note: {} lines were further out of order than --horizon", stats.late));
+    }
+    notes
 }
 
 /// The domain to replay into: the one named, or the only one.

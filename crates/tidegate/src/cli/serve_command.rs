@@ -1,10 +1,11 @@
 //! `tidegate serve`: arguments into settings.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use tidegate_config::parse_duration;
 use tidegate_core::time::Micros;
@@ -30,7 +31,7 @@ pub(super) struct ServeArguments {
     rules: Option<PathBuf>,
 
     /// Address and port of the HTTP door
-    #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     listen: SocketAddr,
 
     /// Keep the store's state in this file over a restart; it is saved every minute and at the end
@@ -52,7 +53,7 @@ pub(super) struct ServeArguments {
     trusted_proxies: Vec<String>,
 
     /// Trust networks as wide as 0.0.0.0/0: anyone can then claim any address
-    #[arg(long, env = "TIDEGATE_FORCE_WIDE_PROXIES")]
+    #[arg(long, env = "TIDEGATE_FORCE_WIDE_PROXIES", value_parser = BoolishValueParser::new())]
     force_wide_proxies: bool,
 
     /// Which header trusted proxies write the client's address into
@@ -65,7 +66,7 @@ pub(super) struct ServeArguments {
     ipv6_prefix: u8,
 
     /// Send X-RateLimit-Limit, -Remaining and -Reset beside the current fields
-    #[arg(long, env = "TIDEGATE_LEGACY_FIELDS")]
+    #[arg(long, env = "TIDEGATE_LEGACY_FIELDS", value_parser = BoolishValueParser::new())]
     legacy_fields: bool,
 
     /// Most connections in all
@@ -73,33 +74,33 @@ pub(super) struct ServeArguments {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
 
-    /// Most connections of one client address (IPv4, or IPv6 /64)
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 10_000,
+    /// Most connections of one address (IPv4, or IPv6 /64); of this machine, as many as there are in all
+    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_address: u32,
 
     /// Longest time a request's head may take
-    #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
     header_timeout: Micros,
 
     /// Longest time a request's body may take
-    #[arg(long, env = "TIDEGATE_BODY_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_BODY_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
     body_timeout: Micros,
 
     /// Longest wait for the next request of a connection
-    #[arg(long, env = "TIDEGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = timeout)]
     idle_timeout: Micros,
 
     /// Longest time a client may take nothing of its answer
-    #[arg(long, env = "TIDEGATE_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
     write_timeout: Micros,
 
     /// How long /ready says no after SIGTERM before connections are refused
-    #[arg(long, env = "TIDEGATE_DRAIN_DELAY", value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_DRAIN_DELAY", value_name = "TIME", default_value = "1s", value_parser = delay)]
     drain_delay: Micros,
 
     /// Longest time accepted requests get to finish when stopping
-    #[arg(long, env = "TIDEGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, env = "TIDEGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
     drain_timeout: Micros,
 
     /// Worker threads; one per core if not given
@@ -113,6 +114,35 @@ pub(super) struct ServeArguments {
     /// What is logged
     #[arg(long, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
+}
+
+/// The longest timeout and delay that can be set: ten minutes.
+const MAX_TIMEOUT: Micros = Micros::from_secs(600);
+
+/// A span that something may take: at least a millisecond.
+fn timeout(text: &str) -> Result<Micros, String> {
+    match parse_duration(text).map_err(|error| error.to_string())? {
+        span if span < Micros::from_millis(1) || span > MAX_TIMEOUT => Err("write 1ms to 10m".to_owned()),
+        span => Ok(span),
+    }
+}
+
+/// A span before something happens: may be nothing.
+fn delay(text: &str) -> Result<Micros, String> {
+    if text == "0" || text == "0s" { Ok(Micros::ZERO) } else { timeout(text) }
+}
+
+/// An address and port; a port alone is on this machine only.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let on_this_machine = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    if let Ok(port) = text.trim_start_matches(':').parse() {
+        return Ok(on_this_machine(port));
+    }
+    if let Some(Ok(port)) = text.strip_prefix("localhost:").map(str::parse) {
+        return Ok(on_this_machine(port));
+    }
+    text.parse()
+        .map_err(|_| "write an address and a port, for example 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
 /// Which header names the client's address.
@@ -157,8 +187,12 @@ fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
         idle_timeout_ms: millis(arguments.idle_timeout),
         write_stall_timeout_ms: millis(arguments.write_timeout),
         drain_timeout_ms: millis(arguments.drain_timeout),
+        // The door refuses too many fields itself, with a problem that says so.
+        max_headers: 100,
         max_connections: arguments.max_connections as usize,
         max_connections_per_address: arguments.max_connections_per_address as usize,
+        // Sidecars and proxies on this machine bring everybody's connections.
+        max_connections_from_loopback: Some(arguments.max_connections as usize),
         ..ConnectionLimits::default()
     };
     Ok(ServeSettings {

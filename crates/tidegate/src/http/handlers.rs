@@ -12,6 +12,7 @@ use tidegate_store::BucketStore;
 use tidegate_wire::check::{
     self, CheckRequest, DEFAULT_DOMAIN, Entries, MAX_CHECK_BODY_BYTES, MAX_CHECKS_BODY_BYTES,
 };
+use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{DoorResponse, Shared, from_wire, to_wire};
@@ -42,9 +43,20 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: 
         Ok(requests) => requests,
         Err(error) => return to_wire::problem(&error.into()),
     };
+    let entries: Vec<BorrowedEntries<'_>> =
+        requests.iter().map(|request| borrowed(&request.entries)).collect();
+    let mut charging = Vec::with_capacity(requests.len());
+    for (request, entries) in requests.iter().zip(&entries).filter(|(request, _)| !request.peek) {
+        charging.push(asked(request, entries));
+    }
+    let mut charged = door.engine.check_all(&charging).await.into_iter();
     let mut answers = to_wire::Answers::default();
-    for request in &requests {
-        match decide(door, request).await {
+    for (request, entries) in requests.iter().zip(&entries) {
+        let decision = match if request.peek { None } else { charged.next() } {
+            Some(decision) => decision,
+            None => door.engine.peek(&asked(request, entries)).await,
+        };
+        match decision {
             Ok(decision) => answers.push(&decision),
             Err(error) => answers.push_problem(&problem_of(&error)),
         }
@@ -83,6 +95,10 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(door: &Shared<S, C>, body:
         Ok(request) => request,
         Err(error) => return to_wire::problem(&error.into()),
     };
+    if request.peek {
+        let detail = "a permit is taken or not; peek with /v1/check instead";
+        return to_wire::problem(&Problem::invalid_field("peek", detail));
+    }
     let entries = borrowed(&request.entries);
     let wanted =
         Request { domain: &request.domain, entries: &entries, cost: request.cost, idempotency_key: None };
@@ -119,24 +135,33 @@ pub(super) async fn stats<S: BucketStore, C: Clock>(
 ) -> DoorResponse {
     let Some(domain) = from_wire::text_of(domain) else { return bad_text("domain") };
     let Some(key) = from_wire::text_of(key) else { return bad_text("key") };
-    if door.engine.rules().domain(&domain).is_none() {
-        return to_wire::problem(&Problem::new(
-            ProblemType::NotFound,
-            "there is no such domain in the rules",
-        ));
-    }
-    match door.engine.stats(&domain, &key).await {
-        Ok(decision) => to_wire::stats("key", &key, &decision),
-        Err(error) => to_wire::problem(&problem_of(&error)),
-    }
+    stats_of(door, &domain, "key", &key).await
 }
 
 pub(super) async fn user_stats<S: BucketStore, C: Clock>(door: &Shared<S, C>, user: &str) -> DoorResponse {
     let Some(user) = from_wire::text_of(user) else { return bad_text("user") };
-    match door.engine.stats(DEFAULT_DOMAIN, &user).await {
-        Ok(decision) => to_wire::stats("user", &user, &decision),
+    stats_of(door, DEFAULT_DOMAIN, "user", &user).await
+}
+
+async fn stats_of<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    domain: &str,
+    name: &'static str,
+    key: &str,
+) -> DoorResponse {
+    if door.engine.rules().domain(domain).is_none() {
+        return no_such_domain();
+    }
+    // An IPv6 address is kept by its network, however it is written here.
+    let kept = canonical_ip_key(key, door.options.identity.ipv6_prefix);
+    match door.engine.stats(domain, kept.as_deref().unwrap_or(key)).await {
+        Ok(decision) => to_wire::stats(name, key, &decision),
         Err(error) => to_wire::problem(&problem_of(&error)),
     }
+}
+
+fn no_such_domain() -> DoorResponse {
+    to_wire::problem(&Problem::new(ProblemType::NotFound, "there is no such domain in the rules"))
 }
 
 pub(super) async fn demo_data<S: BucketStore, C: Clock>(
@@ -144,8 +169,12 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
-    let user = from_wire::query_parameter(head.uri.query(), "user_id").and_then(from_wire::text_of);
-    let Some(user) = user else { return bad_text("user_id") };
+    if door.engine.rules().domain(DEMO_DOMAIN).is_none() {
+        return no_such_domain();
+    }
+    let Some(user) = from_wire::query_parameter(head.uri.query(), "user_id") else {
+        return bad_text("user_id");
+    };
     let entries = match from_wire::entries_of(&door.options.identity, peer, head) {
         Ok(entries) => entries,
         Err(error) => return to_wire::problem(&Problem::invalid_field("path", error.to_string())),
@@ -167,13 +196,17 @@ async fn decide<S: BucketStore, C: Clock>(
     request: &CheckRequest<'_>,
 ) -> Result<Decision, EngineError> {
     let entries = borrowed(&request.entries);
-    let asked = Request {
+    let asked = asked(request, &entries);
+    if request.peek { door.engine.peek(&asked).await } else { door.engine.check(&asked).await }
+}
+
+fn asked<'a>(request: &'a CheckRequest<'_>, entries: &'a [(&'a str, &'a str)]) -> Request<'a> {
+    Request {
         domain: &request.domain,
-        entries: &entries,
+        entries,
         cost: request.cost,
         idempotency_key: request.idempotency_key.as_deref(),
-    };
-    if request.peek { door.engine.peek(&asked).await } else { door.engine.check(&asked).await }
+    }
 }
 
 fn respond<S, C>(door: &Shared<S, C>, decision: Result<Decision, EngineError>) -> DoorResponse {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
@@ -120,7 +120,11 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         let correlation = to_wire::correlation_value(&CorrelationId::from_headers(request.headers(), || {
             fastrand::u128(..)
         }));
+        let is_head = request.method() == Method::HEAD;
         let mut response = route::dispatch(&self.shared, peer, request).await;
+        if is_head {
+            to_wire::keep_head_only(&mut response);
+        }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, correlation);
         response
     }

@@ -8,7 +8,7 @@ use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{DoorResponse, Shared, handlers, to_wire};
+use super::{DoorResponse, Shared, from_wire, handlers, to_wire};
 use crate::net::PeerInfo;
 
 /// The endpoints and the methods each takes.
@@ -80,6 +80,9 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     request: Request<Incoming>,
 ) -> DoorResponse {
     let (head, body) = request.into_parts();
+    if let Err(refused) = from_wire::check_head(&head) {
+        return to_wire::problem(&refused);
+    }
     let Some(endpoint) = Endpoint::of(head.uri.path()) else {
         return to_wire::problem(&Problem::new(
             ProblemType::NotFound,

@@ -4,9 +4,10 @@ mod body;
 mod fields;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Body;
 use tidegate_core::decision::Verdict;
 use tidegate_engine::Decision;
 use tidegate_wire::correlation::CorrelationId;
@@ -86,6 +87,14 @@ pub(super) fn no_content() -> DoorResponse {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
+}
+
+/// Leaves the head as it is, with the length that the body would have: HTTP/2 does not drop a body by itself.
+pub(super) fn keep_head_only(response: &mut DoorResponse) {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    *response.body_mut() = Full::default();
 }
 
 pub(super) fn health() -> DoorResponse {

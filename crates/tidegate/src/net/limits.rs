@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::registry::AddressKey;
+
 /// Bounds of one door's connections. The defaults suit a public door.
 ///
 /// Times are checked by a sweep that runs every quarter of the shortest of them, at most every
@@ -34,6 +36,8 @@ pub struct ConnectionLimits {
     /// Connections of one IPv4 address or one IPv6 /64. 1 to 1,000,000, default 1,000. Raise it
     /// behind a proxy, where all clients share an address.
     pub max_connections_per_address: usize,
+    /// Connections of one loopback address, if they are to be counted differently. Default: not.
+    pub max_connections_from_loopback: Option<usize>,
     /// Longest request head, in bytes, and the most read at once. 8,192 to 262,144, default 16,384.
     pub max_header_bytes: usize,
     /// Header fields in a request. 1 to 100, default 64.
@@ -79,6 +83,7 @@ impl Default for ConnectionLimits {
             drain_timeout_ms: 30_000,
             max_connections: 10_000,
             max_connections_per_address: 1_000,
+            max_connections_from_loopback: None,
             max_header_bytes: 16 * 1024,
             max_headers: 64,
             http2: Http2Limits::default(),
@@ -153,6 +158,13 @@ impl ConnectionLimits {
             }
         }
         Ok(())
+    }
+
+    /// The cap that holds for an address.
+    pub(super) fn connections_of(&self, address: AddressKey) -> usize {
+        self.max_connections_from_loopback
+            .filter(|_| address.is_loopback())
+            .unwrap_or(self.max_connections_per_address)
     }
 
     /// [`Self::body_timeout_ms`] as a duration.

@@ -39,6 +39,16 @@ impl AddressKey {
     }
 }
 
+impl AddressKey {
+    /// Whether it is of this machine. Of IPv6 only the network is known, and ::1 has its network to itself.
+    pub(super) const fn is_loopback(self) -> bool {
+        match self {
+            Self::V4(bits) => bits >> 24 == 127,
+            Self::V6Network(network) => network == 0,
+        }
+    }
+}
+
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -107,7 +117,7 @@ impl Registry {
     pub(super) fn admit(self: &Arc<Self>, address: AddressKey) -> Result<Registered, Refusal> {
         let mut inner = self.lock();
         let held = inner.per_address.get(&address).copied().unwrap_or(0);
-        if held >= self.limits.max_connections_per_address {
+        if held >= self.limits.connections_of(address) {
             return Err(Refusal::AddressFull);
         }
         if inner.connections.len() - inner.evicting >= self.limits.max_connections && !inner.evict_one() {

@@ -1,6 +1,5 @@
 //! What `tidegate serve` is told, checked.
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tidegate_core::rule::RuleSet;
 use tidegate_wire::identity::IdentityPolicy;
 
-use crate::cli::rule_file;
+use crate::cli::{rule_file, terminal};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 
@@ -33,44 +32,50 @@ pub struct ServeSettings {
     pub drain_delay: Duration,
 }
 
-/// The rules cannot be used.
+/// The rule file has errors; each line is ready for a person.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// The rule file has errors; the text is ready for a person.
-    #[error("{0}")]
-    Rules(String),
+#[error("{}", .0.join("\n"))]
+pub struct SettingsError(Vec<String>);
+
+impl SettingsError {
+    /// The errors, one by one.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
 }
 
 impl ServeSettings {
     /// Reads and compiles the rules, logging what looks unintended in them.
     pub(super) fn load_rules(&self) -> Result<RuleSet, SettingsError> {
-        let loaded = rule_file::load(self.rules.as_deref())
-            .map_err(|error| SettingsError::Rules(error.to_string()))?;
+        let loaded =
+            rule_file::load(self.rules.as_deref()).map_err(|problem| SettingsError(problem.lines()))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         Ok(loaded.rules)
     }
 
-    /// Says where to find the server and what to try: on a terminal or into a pipe, people see it first.
-    #[expect(clippy::print_stdout, reason = "the banner is what the command answers")]
+    /// Says where to find the server and what to try, to whoever looks at standard output.
     pub(super) fn announce(&self, address: SocketAddr, rules: &RuleSet) {
-        let source = self
-            .rules
-            .as_ref()
-            .map_or_else(|| "the shipped example rules".to_owned(), |path| path.display().to_string());
+        let source = match &self.rules {
+            Some(path) => path.display().to_string(),
+            None => "the shipped example rules".to_owned(),
+        };
         tracing::info!(%address, rules = rules.rule_count(), %source, "listening");
-        if !std::io::stdout().is_terminal() && self.rules.is_some() {
-            return;
-        }
-        println!("Tidegate {} is listening on http://{address}", env!("CARGO_PKG_VERSION"));
-        println!("Rules: {} in {} domains, from {source}", rules.rule_count(), rules.domains().len());
-        println!();
-        println!("Try:");
-        println!("  curl -s {address}/v1/check -d '{{\"client_id\":\"api_client\",\"cost\":1}}'");
-        println!("  curl -si '{address}/api/data?user_id=alice'");
-        println!("  curl -s {address}/stats/api_client");
-        println!();
-        println!("More: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.");
+        let version = env!("CARGO_PKG_VERSION");
+        let (count, domains) = (rules.rule_count(), rules.domains().len());
+        let banner = format!(
+            "Tidegate {version} is listening on http://{address}\n\
+             Rules: {count} in {domains} domains, from {source}\n\
+             \n\
+             Try:\n  \
+               curl -s {address}/v1/check -d '{{\"client_id\":\"api_client\",\"cost\":1}}'\n  \
+               curl -si '{address}/api/data?user_id=alice'\n  \
+               curl -s {address}/stats/api_client\n\
+             \n\
+             More: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.\n"
+        );
+        // Where nobody reads standard output, the server serves all the same.
+        let _ = terminal::print(&banner);
     }
 }

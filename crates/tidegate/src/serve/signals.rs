@@ -20,21 +20,36 @@ impl Stop {
     }
 }
 
-/// Resolves when the server is told to stop.
-pub(super) async fn stop() -> Stop {
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    tokio::select! {
-        () = received(&mut terminate) => Stop::Terminate,
-        () = received(&mut interrupt) => Stop::Interrupt,
+/// The signals the server listens to, from the moment this is made.
+pub(super) struct Signals {
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+}
+
+impl Signals {
+    pub(super) fn new() -> Self {
+        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+    }
+
+    /// Resolves when the server is told to stop; again at the next time it is told.
+    pub(super) async fn stop(&mut self) -> Stop {
+        tokio::select! {
+            () = received(&mut self.terminate) => Stop::Terminate,
+            () = received(&mut self.interrupt) => Stop::Interrupt,
+        }
     }
 }
 
-/// Calls `reload` at every SIGHUP.
-pub(super) async fn on_reload(reload: impl Fn()) {
-    let mut hangup = listen(SignalKind::hangup());
-    loop {
-        received(&mut hangup).await;
-        reload();
+/// SIGHUP: the rules are to be read again.
+pub(super) struct Reload(Option<Signal>);
+
+impl Reload {
+    pub(super) fn new() -> Self {
+        Self(listen(SignalKind::hangup()))
+    }
+
+    pub(super) async fn wanted(&mut self) {
+        received(&mut self.0).await;
     }
 }
 
@@ -49,5 +64,5 @@ async fn received(signal: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

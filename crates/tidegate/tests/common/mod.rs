@@ -44,6 +44,11 @@ pub fn options() -> HttpOptions {
     }
 }
 
+/// As `tidegate serve` sets them.
+pub fn limits() -> ConnectionLimits {
+    ConnectionLimits { max_headers: 100, ..ConnectionLimits::default() }
+}
+
 /// The example rules on a clock that the test moves.
 pub async fn example_node() -> (Node<ManualClock>, ManualClock) {
     node_with(EXAMPLE_RULES).await
@@ -51,7 +56,7 @@ pub async fn example_node() -> (Node<ManualClock>, ManualClock) {
 
 pub async fn node_with(yaml: &str) -> (Node<ManualClock>, ManualClock) {
     let clock = ManualClock::new(START);
-    let node = Node::start(yaml, clock.clone(), options(), ConnectionLimits::default()).await;
+    let node = Node::start(yaml, clock.clone(), options(), limits()).await;
     (node, clock)
 }
 

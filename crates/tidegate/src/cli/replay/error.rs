@@ -52,7 +52,7 @@ pub enum ReplayError {
     /// None of the first lines of a log is in a known format.
     #[error(
         "{file}: none of the first {lines} lines is common, combined or JSON ({first}): \
-         choose the format with --format, or convert the log to JSON lines"
+         choose the format with --log-format, or convert the log to JSON lines"
     )]
     UnknownFormat {
         /// The path as given.

@@ -27,7 +27,10 @@ pub(super) fn write_decision(out: &mut Vec<u8>, decision: &Decision, status: Sta
         object.integer("retry_after_ms", retry_after.as_millis_ceil());
     }
     if let Answer::Wait(wait) = decision.answer() {
-        object.integer("waited_ms", wait.as_millis_ceil());
+        object.integer("wait_ms", wait.as_millis_ceil());
+    }
+    if decision.domain().is_none() {
+        object.string("message", "There is no such domain in the rules: nothing limits this request.");
     }
     if let Some(permit) = decision.permit() {
         object.string("permit_id", &permit.to_string());
@@ -42,7 +45,7 @@ pub(super) fn write_decision(out: &mut Vec<u8>, decision: &Decision, status: Sta
 pub(super) fn refund(decision: &Decision) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL_BODY_BYTES);
     let mut object = Object::begin(&mut out);
-    object.integer("refunded", decision.cost());
+    object.integer("cost", decision.cost());
     level_members(&mut object, decision);
     rule_members(&mut object, decision);
     object.end();
@@ -113,10 +116,13 @@ fn message(decision: &Decision) -> String {
             1 => "Rate limit exceeded. Try again in 1 second.".to_owned(),
             seconds => format!("Rate limit exceeded. Try again in {seconds} seconds."),
         },
+        (None, Some(binding)) if binding.most == 0 && binding.quota.limit() > 0 => {
+            "All of this quota is kept for higher priorities: nothing else passes.".to_owned()
+        }
         (None, Some(binding)) if binding.quota.limit() > 0 => format!(
             "A cost of {} can never pass: the most that fits is {}. Ask for less at a time.",
             decision.cost(),
-            binding.quota.burst()
+            binding.most
         ),
         (None, _) => "Rate limit exceeded. This quota is zero: nothing passes.".to_owned(),
     }
@@ -141,8 +147,9 @@ fn quota_members(object: &mut Object<'_>, quota: &Quota) {
 
 /// `domain`, `rule`, and all verdicts where more than the binding rule was asked.
 fn rule_members(object: &mut Object<'_>, decision: &Decision) {
-    if let Some(domain) = decision.domain() {
-        object.string("domain", domain);
+    match decision.domain() {
+        Some(domain) => object.string("domain", domain),
+        None => object.null("domain"),
     }
     let binding = decision.binding();
     match &binding {

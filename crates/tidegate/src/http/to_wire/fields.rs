@@ -25,8 +25,9 @@ pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: Legacy
     NAMES.write_rate_limit(&mut text, enforced().map(limit_item));
     insert(headers, NAMES.rate_limit, &mut text);
     if let Some(retry_after) = decision.retry_after() {
-        let replenish_after = enforced().filter_map(|verdict| verdict.gauge.replenish_after).max();
-        wire::write_retry_after(&mut text, retry_after.as_micros(), replenish_after.map(Micros::as_micros));
+        // Of the rules that refuse, only: how soon another rule has more does not hold anybody up. For a rule that
+        // refuses, `t` is never later than its own retry_after.
+        wire::write_retry_after(&mut text, retry_after.as_micros(), None);
         insert(headers, RETRY_AFTER, &mut text);
     }
     if legacy == LegacyFields::Send {

@@ -114,7 +114,7 @@ fn empty_logs_and_unknown_formats() {
     assert_eq!(records(&mut empty), []);
     assert_eq!((empty.stats().lines, empty.stats().blank), (2, 2));
     let error = stream(&[b"hello\nworld\n"]).next().unwrap().unwrap_err().to_string();
-    assert!(error.contains("1.log") && error.contains("--format"), "{error}");
+    assert!(error.contains("1.log") && error.contains("--log-format"), "{error}");
     // A format that was named is believed: the lines are counted as unreadable.
     let options = ReadOptions { format: LogFormat::Combined, ..ReadOptions::default() };
     let mut named = LogStream::new(vec![input("a", b"hello\nworld\n")], &options).unwrap();

@@ -1,0 +1,11 @@
+//! The property that fuzzing looks for holds for its seeds, with any toolchain and without a fuzzer.
+
+#[path = "../../../fuzz/properties/log_line.rs"]
+mod log_line;
+#[path = "../../../fuzz/properties/seeds.rs"]
+mod seeds;
+
+#[test]
+fn log_lines() {
+    seeds::replay("log_line", log_line::holds);
+}
