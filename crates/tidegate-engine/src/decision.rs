@@ -31,7 +31,8 @@ pub(crate) type Snapshot = arc_swap::Guard<Arc<RuleSet>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) position: u32,
-    pub(crate) quota: Quota,
+    /// Which of the rule's quotas, by its index.
+    pub(crate) quota: u32,
     pub(crate) reserved: u64,
 }
 
@@ -43,7 +44,7 @@ pub struct Decision {
     pub(crate) asked: SmallVec<[Asked; 2]>,
     pub(crate) outcome: Outcome,
     pub(crate) cost: u64,
-    pub(crate) permit: Option<PermitToken>,
+    pub(crate) permit: Option<Box<PermitToken>>,
     answer: Answer,
     binding: Option<usize>,
 }
@@ -78,9 +79,10 @@ impl Decision {
         asked: SmallVec<[Asked; 2]>,
         outcome: Outcome,
         cost: u64,
+        permit: Option<Box<PermitToken>>,
     ) -> Self {
         let mut decision =
-            Self { rules, domain, asked, outcome, cost, permit: None, answer: Answer::Allow, binding: None };
+            Self { rules, domain, asked, outcome, cost, permit, answer: Answer::Allow, binding: None };
         decision.binding = decision.most_restrictive();
         decision.answer = decision.answer_of_binding();
         decision
@@ -151,8 +153,8 @@ impl Decision {
 
     /// The permit that was handed out, if a concurrency rule applied and the request may pass.
     #[must_use]
-    pub const fn permit(&self) -> Option<&PermitToken> {
-        self.permit.as_ref()
+    pub fn permit(&self) -> Option<&PermitToken> {
+        self.permit.as_deref()
     }
 
     fn compiled_domain(&self) -> Option<&CompiledDomain> {
@@ -163,8 +165,9 @@ impl Decision {
         let asked = self.asked.get(index)?;
         let result: &BucketResult = self.outcome.results.get(index)?;
         let rule = self.compiled_domain()?.rule(asked.position)?;
-        let most = asked.quota.burst().saturating_sub(asked.reserved);
-        Some(RuleVerdict { rule, quota: asked.quota, verdict: result.verdict, gauge: result.gauge, most })
+        let quota = *rule.metered_at(asked.quota as usize).meter.quota();
+        let most = quota.burst().saturating_sub(asked.reserved);
+        Some(RuleVerdict { rule, quota, verdict: result.verdict, gauge: result.gauge, most })
     }
 
     fn most_restrictive(&self) -> Option<usize> {

@@ -12,7 +12,7 @@ use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, Plan, UnknownRevisions};
 
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Answer, Asked, Decision, Snapshot};
+use crate::decision::{Answer, Asked, Decision};
 use crate::error::EngineError;
 use crate::observe::Observer;
 use crate::permit::PermitToken;
@@ -51,6 +51,15 @@ impl<S, C> Clone for Engine<S, C> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+enum Call<'a> {
+    /// The buckets of every rule that a request matches.
+    Request(&'a Request<'a>),
+    /// The buckets that one value selects.
+    Stats { domain: &'a str, value: &'a str },
 }
 
 /// What is done with a plan.
@@ -134,20 +143,22 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     ///
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
-    pub async fn decide(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
-        let decision = self.run(request, Operation::Apply).await?;
-        if let Some(observer) = &self.shared.observer {
-            observer.decided(&decision);
-        }
-        Ok(decision)
+    pub fn decide<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.run(Call::Request(request), Operation::Apply)
     }
 
     /// What [`Engine::decide`] would say, without changing anything.
     ///
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
-    pub async fn peek(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
-        self.run(request, Operation::Peek).await
+    pub fn peek<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.run(Call::Request(request), Operation::Peek)
     }
 
     /// Gives the request's cost back to every rule that matches it, at most what was used. The decision says what is
@@ -155,8 +166,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     ///
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
-    pub async fn refund(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
-        self.run(request, Operation::Refund).await
+    pub fn refund<'a>(
+        &'a self,
+        request: &'a Request<'a>,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.run(Call::Request(request), Operation::Refund)
     }
 
     /// Puts every bucket that the request selects to rest.
@@ -165,7 +179,8 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// [`EngineError`] when the store gave no answer.
     pub async fn reset(&self, request: &Request<'_>) -> Result<(), EngineError> {
         let rules = self.shared.rules.load();
-        let planned = self.plan(&rules, request, Operation::Apply);
+        let mut planned = Planned::new();
+        self.plan_request(&mut planned, &rules, request, Operation::Apply);
         Ok(self.shared.store.reset(&planned.plan, self.now()).await?)
     }
 
@@ -174,19 +189,12 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     ///
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
-    pub async fn stats(&self, domain: &str, value: &str) -> Result<Decision, EngineError> {
-        self.settled(|rules, unknown_revisions| {
-            let mut planned = Planned::new(1, unknown_revisions);
-            if let Some((index, domain)) = find_domain(rules, domain) {
-                planned.domain = Some(index);
-                for (position, rule) in rules_selected_by(domain, value).into_iter().take(MAX_STATS) {
-                    let entry = rule.model().key.first().map_or("", String::as_str);
-                    planned.add(position, rule, domain.default_tier(), None, &[(entry, value)]);
-                }
-            }
-            (planned, Operation::Peek)
-        })
-        .await
+    pub fn stats<'a>(
+        &'a self,
+        domain: &'a str,
+        value: &'a str,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.run(Call::Stats { domain, value }, Operation::Peek)
     }
 
     /// Gives a permit back. True when it was still held.
@@ -233,26 +241,38 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         self.shared.clock.now()
     }
 
-    async fn run(&self, request: &Request<'_>, operation: Operation) -> Result<Decision, EngineError> {
-        self.settled(|rules, unknown_revisions| {
-            let mut planned = self.plan(rules, request, operation);
-            planned.plan.unknown_revisions = unknown_revisions;
-            (planned, operation)
-        })
-        .await
-    }
-
-    /// Plans and runs until the plan's rules are not older than those of any bucket it meets.
-    async fn settled(
-        &self,
-        plan: impl for<'a> Fn(&'a RuleSet, UnknownRevisions) -> (Planned<'a>, Operation),
-    ) -> Result<Decision, EngineError> {
+    /// Plans and runs until the plan's rules are not older than those of any bucket it meets. One future without
+    /// others inside: every layer would copy the outcome once more.
+    async fn run(&self, call: Call<'_>, operation: Operation) -> Result<Decision, EngineError> {
         let mut rules = self.shared.rules.load();
         let mut unknown_revisions = UnknownRevisions::Refuse;
         for _ in 0..MAX_PLANS {
-            let (planned, operation) = plan(&rules, unknown_revisions);
-            if let Some(settled) = self.attempt(planned, operation).await? {
-                return Ok(settled.into_decision(rules));
+            let settled = {
+                let mut planned = Planned::new();
+                self.plan(&mut planned, &rules, call, operation);
+                planned.plan.unknown_revisions = unknown_revisions;
+                let now = self.now();
+                let plan = &planned.plan;
+                let applied = match operation {
+                    _ if plan.buckets().is_empty() => Applied::Decided(nothing_to_ask(now)),
+                    Operation::Apply => self.shared.store.apply(plan, now).await?,
+                    Operation::Peek => self.shared.store.peek(plan, now).await?,
+                    Operation::Refund => self.shared.store.refund(plan, now).await?,
+                };
+                match applied {
+                    Applied::Decided(outcome) => {
+                        let permit = self.permit_of(plan, &outcome, operation);
+                        Some((planned.domain, planned.asked, outcome, planned.plan.cost, permit))
+                    }
+                    Applied::Stale => None,
+                }
+            };
+            if let Some((domain, asked, outcome, cost, permit)) = settled {
+                let decision = Decision::new(rules, domain, asked, outcome, cost, permit);
+                if let (Some(observer), Operation::Apply) = (&self.shared.observer, operation) {
+                    observer.decided(&decision);
+                }
+                return Ok(decision);
             }
             let newest = self.shared.rules.load();
             if Arc::ptr_eq(&rules, &newest) {
@@ -263,28 +283,22 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         Err(EngineError::RulesUnsettled)
     }
 
-    /// Runs one plan; `None` when the rules it was made by are too old for a bucket.
-    async fn attempt(
-        &self,
-        planned: Planned<'_>,
-        operation: Operation,
-    ) -> Result<Option<Settled>, EngineError> {
-        let now = self.now();
-        let Planned { plan, asked, domain } = planned;
-        let applied = match operation {
-            _ if plan.buckets().is_empty() => Applied::Decided(nothing_to_ask(now)),
-            Operation::Apply => self.shared.store.apply(&plan, now).await?,
-            Operation::Peek => self.shared.store.peek(&plan, now).await?,
-            Operation::Refund => self.shared.store.refund(&plan, now).await?,
-        };
-        let Applied::Decided(outcome) = applied else { return Ok(None) };
-        let permit = self.permit_of(&plan, &outcome, operation);
-        Ok(Some(Settled { domain, asked, outcome, cost: plan.cost, permit }))
+    fn plan<'r>(&self, planned: &mut Planned<'r>, rules: &'r RuleSet, call: Call<'_>, operation: Operation) {
+        match call {
+            Call::Request(request) => self.plan_request(planned, rules, request, operation),
+            Call::Stats { domain, value } => plan_stats(planned, rules, domain, value),
+        }
     }
 
-    fn plan<'a>(&self, rules: &'a RuleSet, request: &Request<'_>, operation: Operation) -> Planned<'a> {
-        let mut planned = Planned::new(request.cost, UnknownRevisions::Refuse);
-        let Some((index, domain)) = find_domain(rules, request.domain) else { return planned };
+    fn plan_request<'r>(
+        &self,
+        planned: &mut Planned<'r>,
+        rules: &'r RuleSet,
+        request: &Request<'_>,
+        operation: Operation,
+    ) {
+        planned.plan.cost = request.cost;
+        let Some((index, domain)) = find_domain(rules, request.domain) else { return };
         planned.domain = Some(index);
         let tier = request.entry(TIER_ENTRY).or(domain.default_tier());
         let priority = request.entry(PRIORITY_ENTRY);
@@ -299,10 +313,14 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         if operation == Operation::Apply && planned.has_concurrency() {
             planned.plan.permit = self.shared.permits.draw(planned.plan.idempotency_key.as_deref());
         }
-        planned
     }
 
-    fn permit_of(&self, plan: &Plan<'_>, outcome: &Outcome, operation: Operation) -> Option<PermitToken> {
+    fn permit_of(
+        &self,
+        plan: &Plan<'_>,
+        outcome: &Outcome,
+        operation: Operation,
+    ) -> Option<Box<PermitToken>> {
         if operation != Operation::Apply || !outcome.charged || plan.permit == 0 {
             return None;
         }
@@ -312,7 +330,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         });
         let buckets: SmallVec<_> =
             holding.map(|(bucket, _)| self.shared.store.address(plan.key_of(bucket))).collect();
-        (!buckets.is_empty()).then_some(PermitToken { id: plan.permit, buckets })
+        (!buckets.is_empty()).then(|| Box::new(PermitToken { id: plan.permit, buckets }))
     }
 
     /// Takes back a charge whose request gave up waiting.
@@ -323,7 +341,8 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         outcome: &Outcome,
         permit: u64,
     ) {
-        let mut planned = self.plan(rules, request, Operation::Apply);
+        let mut planned = Planned::new();
+        self.plan_request(&mut planned, rules, request, Operation::Apply);
         planned.plan.permit = permit;
         // When the store does not answer, the place stays taken: never too many pass.
         let _ = self.shared.store.withdraw(&planned.plan, outcome, self.now()).await;
@@ -331,23 +350,6 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     pub(crate) fn snapshot_of(decision: &Decision) -> Arc<RuleSet> {
         Arc::clone(&decision.rules)
-    }
-}
-
-/// A plan that was run.
-struct Settled {
-    domain: Option<usize>,
-    asked: SmallVec<[Asked; 2]>,
-    outcome: Outcome,
-    cost: u64,
-    permit: Option<PermitToken>,
-}
-
-impl Settled {
-    fn into_decision(self, rules: Snapshot) -> Decision {
-        let mut decision = Decision::new(rules, self.domain, self.asked, self.outcome, self.cost);
-        decision.permit = self.permit;
-        decision
     }
 }
 
@@ -359,10 +361,8 @@ struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    fn new(cost: u64, unknown_revisions: UnknownRevisions) -> Self {
-        let mut plan = Plan::new(cost);
-        plan.unknown_revisions = unknown_revisions;
-        Self { plan, asked: SmallVec::new(), domain: None }
+    fn new() -> Self {
+        Self { plan: Plan::new(1), asked: SmallVec::new(), domain: None }
     }
 
     fn add(
@@ -373,10 +373,12 @@ impl<'a> Planned<'a> {
         priority: Option<&str>,
         entries: &[(&str, &str)],
     ) {
-        let metered = rule.metered(tier);
+        let quota = rule.quota_index(tier);
+        let metered = rule.metered_at(quota);
         let reserved = rule.reserved(metered, priority);
         self.plan.add(rule, metered, reserved, entries);
-        self.asked.push(Asked { position, quota: *metered.meter.quota(), reserved });
+        // A rule has at most 64 tiers.
+        self.asked.push(Asked { position, quota: quota as u32, reserved });
     }
 
     fn has_concurrency(&self) -> bool {
@@ -386,8 +388,8 @@ impl<'a> Planned<'a> {
 
 /// Everything that makes a call this call, so that a key used again for another one repeats nothing: what is done,
 /// the key, the domain, the cost, and the entries in the order of their names.
-fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> SmallVec<[u8; 64]> {
-    let mut name = SmallVec::new();
+fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Box<[u8]> {
+    let mut name = Vec::new();
     let mut part = |text: &str| {
         name.extend_from_slice(&(text.len() as u64).to_le_bytes());
         name.extend_from_slice(text.as_bytes());
@@ -402,7 +404,16 @@ fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Small
         part(value);
     }
     name.extend_from_slice(&request.cost.to_le_bytes());
-    name
+    name.into_boxed_slice()
+}
+
+fn plan_stats<'r>(planned: &mut Planned<'r>, rules: &'r RuleSet, domain: &str, value: &str) {
+    let Some((index, domain)) = find_domain(rules, domain) else { return };
+    planned.domain = Some(index);
+    for (position, rule) in rules_selected_by(domain, value).into_iter().take(MAX_STATS) {
+        let entry = rule.model().key.first().map_or("", String::as_str);
+        planned.add(position, rule, domain.default_tier(), None, &[(entry, value)]);
+    }
 }
 
 fn find_domain<'a>(rules: &'a RuleSet, name: &str) -> Option<(usize, &'a CompiledDomain)> {

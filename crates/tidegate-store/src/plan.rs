@@ -12,7 +12,7 @@ use tidegate_core::time::Timestamp;
 /// One request's buckets and what it asks of them.
 #[derive(Debug)]
 pub struct Plan<'a> {
-    keys: SmallVec<[u8; 128]>,
+    keys: SmallVec<[u8; 64]>,
     buckets: SmallVec<[PlannedBucket<'a>; 2]>,
     /// Units to take from every bucket.
     pub cost: u64,
@@ -20,7 +20,7 @@ pub struct Plan<'a> {
     pub permit: u64,
     /// A charge or refund made under the same bytes not long ago is not made again: its outcome is repeated. The
     /// bytes name the whole call, not only what the caller chose: another call is never taken for this one.
-    pub idempotency_key: Option<SmallVec<[u8; 64]>>,
+    pub idempotency_key: Option<Box<[u8]>>,
     /// What to do with a bucket whose revision the rule does not know.
     pub unknown_revisions: UnknownRevisions,
 }
@@ -72,7 +72,7 @@ pub struct Outcome {
     /// The time by which it was decided: the caller's `now`, or the store's own.
     pub decided_at: Timestamp,
     /// One result per bucket, in the order of the plan.
-    pub results: SmallVec<[BucketResult; 2]>,
+    pub results: SmallVec<[BucketResult; 1]>,
     /// Whether the buckets were charged: every enforced one allowed, and it was not a peek.
     pub charged: bool,
     /// Whether this is the outcome of an earlier call with the same idempotency key.

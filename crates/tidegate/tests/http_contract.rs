@@ -13,7 +13,6 @@ mod common;
 use common::{example_node, node_with, options};
 use serde_json::{Value, json};
 use tidegate::http::{HttpOptions, LegacyFields};
-use tidegate::net::ConnectionLimits;
 use tidegate_core::time::Micros;
 use tidegate_engine::ManualClock;
 

@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
     if arguments.only.is_none() {
-        report.add(memory::measure(arguments.memory_keys)?);
+        report.add(memory::measure(arguments.memory_keys, arguments.rounds)?);
     }
     report.print(Format::from_switch(arguments.json))
 }

@@ -145,8 +145,7 @@ impl Gcra {
         }
         let free =
             self.capacity.saturating_sub(u128::from(reserved) * u128::from(self.window)).saturating_sub(debt);
-        let used = debt.div_ceil(u128::from(self.window));
-        (u64::try_from(used).unwrap_or(u64::MAX), divide(free, self.window))
+        (divide(debt + u128::from(self.window - 1), self.window), divide(free, self.window))
     }
 
     pub(super) fn retry_after(&self, tat: &Tat, now: Timestamp, ask: &Ask) -> Option<Micros> {

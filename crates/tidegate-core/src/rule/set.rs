@@ -314,9 +314,20 @@ impl CompiledRule {
     /// The quota for a tier: the tier's own, else the rule's.
     #[must_use]
     pub fn metered(&self, tier: Option<&str>) -> &Metered {
-        let Some(tier) = tier.filter(|_| !self.tiers.is_empty()) else { return &self.base };
-        let named = self.model.tiers.iter().position(|(name, _)| name == tier);
-        named.and_then(|index| self.tiers.get(index)).unwrap_or(&self.base)
+        self.metered_at(self.quota_index(tier))
+    }
+
+    /// Where the quota for a tier stands: 0 is the rule's own, the tiers follow as declared.
+    #[must_use]
+    pub fn quota_index(&self, tier: Option<&str>) -> usize {
+        let Some(tier) = tier.filter(|_| !self.tiers.is_empty()) else { return 0 };
+        self.model.tiers.iter().position(|(name, _)| name == tier).map_or(0, |index| index + 1)
+    }
+
+    /// The quota at an index from [`CompiledRule::quota_index`]; the rule's own for any other.
+    #[must_use]
+    pub fn metered_at(&self, index: usize) -> &Metered {
+        index.checked_sub(1).and_then(|index| self.tiers.get(index)).unwrap_or(&self.base)
     }
 
     /// Units of this quota that a request of this priority must leave to higher ones.

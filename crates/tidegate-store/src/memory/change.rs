@@ -131,7 +131,7 @@ impl MemoryStore {
         plan: &Plan<'_>,
         now: Timestamp,
         mut work: impl FnMut(usize, &PlannedBucket<'_>, &mut State) -> Change,
-    ) -> Result<SmallVec<[BucketResult; 2]>, Stale> {
+    ) -> Result<SmallVec<[BucketResult; 1]>, Stale> {
         let (parts, mut shards) = self.lock_plan(plan);
         let setting = self.setting(now, plan.unknown_revisions);
         let held = hold_all(&setting, &parts, &mut shards, |_| Purpose::Look)?;

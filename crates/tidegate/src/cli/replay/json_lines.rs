@@ -171,7 +171,10 @@ fn read_time(value: &Scalar<'_>) -> Result<u64, Unreadable> {
     }
 }
 
+/// The longest reason, in characters: an error may repeat text of the line, which strangers wrote.
+const MAX_REASON_CHARS: usize = 120;
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn bad_json(error: serde_json::Error) -> Unreadable {
-    Unreadable::BadJson(error.to_string())
+    Unreadable::BadJson(error.to_string().chars().take(MAX_REASON_CHARS).collect())
 }
