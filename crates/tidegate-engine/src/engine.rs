@@ -82,6 +82,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// An engine with its clock and observer.
     #[must_use]
     pub fn with_parts(rules: RuleSet, store: S, clock: C, observer: Option<Box<dyn Observer>>) -> Self {
+        store.rules_changed(&rules, clock.now());
         let (rules, replacing, permits) =
             (ArcSwap::from_pointee(rules), Mutex::new(()), PermitIds::default());
         Self { shared: Arc::new(Shared { rules, replacing, store, clock, observer, permits }) }

@@ -16,7 +16,7 @@ use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_engine::{Answer, Decision, Engine, ManualClock, Observer, Request};
+use tidegate_engine::{Answer, Clock, Decision, Engine, ManualClock, Observer, Request};
 use tidegate_store::{MemoryOptions, MemoryStore};
 
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -234,6 +234,37 @@ async fn a_sweep_after_a_rule_became_slower_gives_no_fresh_burst() {
     clock.advance(Micros::from_secs(10));
     engine.store().sweep(engine.now(), 1_000_000);
     assert!(!engine.decide(&request().with_cost(10)).await.unwrap().is_allowed());
+}
+
+#[tokio::test]
+async fn a_restart_with_a_slower_rule_gives_no_fresh_burst() {
+    let of = |algorithm, window| {
+        let quota = Quota::new(algorithm, 10, window, None).unwrap();
+        set(vec![Rule::new("r", algorithm, quota).with_key(["user"])])
+    };
+    for (before, after) in [
+        (Algorithm::TokenBucket, Algorithm::TokenBucket),
+        (Algorithm::FixedWindow, Algorithm::FixedWindow),
+        (Algorithm::SlidingWindow, Algorithm::TokenBucket),
+        (Algorithm::TokenBucket, Algorithm::SlidingWindowLog),
+    ] {
+        let clock = ManualClock::new(START);
+        let store = MemoryStore::new(&MemoryOptions::new([1, 2]));
+        let engine = Engine::with_parts(of(before, MINUTE), store, clock.clone(), None);
+        assert!(engine.decide(&request().with_cost(10)).await.unwrap().is_allowed());
+        let mut saved = Vec::new();
+        engine.store().write_snapshot(&mut saved, engine.now()).unwrap();
+        clock.advance(Micros::from_secs(1));
+        let restored =
+            MemoryStore::restore(saved.as_slice(), &MemoryOptions::new([3, 4]), clock.now()).unwrap();
+        let engine = Engine::with_parts(of(after, Micros::from_secs(3_600)), restored, clock.clone(), None);
+        assert!(!engine.decide(&request().with_cost(5)).await.unwrap().is_allowed(), "{before} then {after}");
+        engine.store().sweep(engine.now(), 1_000_000);
+        assert!(
+            !engine.decide(&request().with_cost(5)).await.unwrap().is_allowed(),
+            "{before} then {after}, swept"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,8 +63,8 @@ pub trait BucketStore: Send + Sync + 'static {
     /// Puts every bucket of the plan to rest, as if nobody had used it.
     fn reset(&self, plan: &Plan<'_>, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tells the store that these rules hold from `at` on, when the rules it has seen before have changed. Not needed
-    /// for any answer; but a store that drops buckets at rest needs it, because the new rules can bring a bucket to
+    /// Tells the store that these rules hold from `at` on: at the start, and whenever they change. Not needed for any
+    /// answer; but a store that is saved can write down what its revisions mean, and a store that drops buckets at rest needs it, because the new rules can bring a bucket to
     /// rest later than the old ones: dropped by the old ones' time, it would start afresh.
     fn rules_changed(&self, rules: &RuleSet, at: Timestamp) {
         let _ = (rules, at);

@@ -3,7 +3,6 @@
 mod common;
 
 use common::{START, apply, peek, plan, ready, rules, store};
-use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::time::Micros;
 use tidegate_store::{BucketStore, DEFAULT_MEMORY_BYTES};
@@ -37,7 +36,7 @@ fn a_retry_under_other_rules_is_not_charged_again() {
     let store = store(DEFAULT_MEMORY_BYTES);
     let keyed = |places| {
         let mut plan = plan(&rules, places, "ann");
-        plan.idempotency_key = Some(SmallVec::from_slice(b"order-1"));
+        plan.idempotency_key = Some(Box::from(b"order-1".as_slice()));
         plan
     };
     assert!(apply(&store, &keyed(&[0]), START).charged);

@@ -80,8 +80,11 @@ fn what_is_at_rest_is_left_out() {
     store.write_snapshot(&mut bytes, later).unwrap();
     assert!(bytes.len() < 100, "{} bytes", bytes.len());
     let bytes = written(&store);
-    let options = MemoryOptions::new(SEED);
-    assert_eq!(MemoryStore::restore(&bytes[..], &options, later).unwrap().stats().keys, 0);
+    // Written before it was at rest, it is loaded: by the rules of the next start it may not be. A sweep drops it.
+    let loaded = MemoryStore::restore(&bytes[..], &MemoryOptions::new(SEED), later).unwrap();
+    assert!(loaded.stats().keys > 0);
+    while loaded.sweep(later, 1 << 20).dropped > 0 {}
+    assert_eq!(loaded.stats().keys, 0);
 }
 
 #[test]

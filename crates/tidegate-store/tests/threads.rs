@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use common::{SEED, START, apply, peek, plan, rules};
-use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::time::Micros;
 use tidegate_store::{MemoryOptions, MemoryStore};
@@ -85,7 +84,7 @@ fn one_idempotency_key_is_charged_once_by_all_threads() {
             scope.spawn(|| {
                 for round in 0..20_u64 {
                     let mut plan = plan(&rules, &[0], "ann");
-                    plan.idempotency_key = Some(SmallVec::from_slice(&round.to_le_bytes()));
+                    plan.idempotency_key = Some(Box::from(round.to_le_bytes().as_slice()));
                     let outcome = apply(&store, &plan, START);
                     assert!(outcome.charged);
                     first.fetch_add(u64::from(!outcome.repeated), Ordering::Relaxed);

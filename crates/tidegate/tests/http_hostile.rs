@@ -130,9 +130,9 @@ async fn malformed_http_never_gets_a_5xx() {
         let mut client = node.client().await;
         client.send(bytes).await;
         let shown = String::from_utf8_lossy(bytes);
-        match client.answer(false).await {
-            Some(answer) => assert!((400..500).contains(&answer.status), "{shown}: {}", answer.head),
-            None => {} // Closed without a word, which is all some of these deserve.
+        // Some are closed without a word, which is all they deserve.
+        if let Some(answer) = client.answer(false).await {
+            assert!((400..500).contains(&answer.status), "{shown}: {}", answer.head);
         }
     }
     let mut client = node.client().await;

@@ -1,9 +1,7 @@
 //! Resident bytes a key: each holder is filled in a fresh process, before and after which the process asks the
 //! kernel for its resident memory.
 
-use std::hint::black_box;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
@@ -52,19 +50,21 @@ impl Holder {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Held {
     resident_before: u64,
-    /// Right after the last key.
-    resident_at_once: u64,
-    /// When the allocator had time to give back what tables left behind as they grew.
-    resident_settled: u64,
+    resident_after: u64,
     /// Bytes by the holder's own account.
     accounted: Option<u64>,
     keys: Option<u64>,
 }
 
-/// How long the allocator gets to give back what it no longer needs; mimalloc waits a second before it does.
-const SETTLE: Duration = Duration::from_millis(1_500);
-/// What is taken and given back then: the allocator looks at its free pages only when it is called.
-const NUDGE_BYTES: usize = 8 << 20;
+/// How mimalloc is told not to keep freed pages for a second before it gives them back.
+const PURGE_AT_ONCE: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
+
+/// Whether freed pages are given back at once; otherwise when the allocator sees fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purge {
+    Default,
+    AtOnce,
+}
 
 /// Fills one holder and prints what that took, as JSON.
 pub(crate) fn hold(holder: Holder, keys: u64) -> anyhow::Result<()> {
@@ -89,44 +89,43 @@ fn fill(holder: &impl Contender, keys: u64, resident_before: u64) -> anyhow::Res
         write_key(&mut key, number);
         ensure!(holder.passes(&key), "the first request of {key} was denied");
     }
-    let resident_at_once = resident_bytes()?;
-    std::thread::sleep(SETTLE);
-    drop(black_box(vec![1_u8; NUDGE_BYTES]));
-    std::thread::sleep(SETTLE);
-    drop(black_box(vec![1_u8; NUDGE_BYTES]));
-    let resident_settled = resident_bytes()?;
+    let resident_after = resident_bytes()?;
     ensure!(holder.passes(&key), "the second request of {key} was denied");
-    Ok(Held { resident_before, resident_at_once, resident_settled, accounted: None, keys: None })
+    Ok(Held { resident_before, resident_after, accounted: None, keys: None })
 }
 
-/// Asks fresh processes, `rounds` of them for each holder: where freed pages stay resident is a matter of chance.
+/// Asks fresh processes, `rounds` of them for each holder and each way to treat freed pages.
 pub(crate) fn measure(keys: u64, rounds: usize) -> anyhow::Result<Table> {
-    let columns = ["", "resident B a key at once", "settled", "accounted", "keys kept"];
+    let columns = ["", "resident B a key", "freed pages purged", "accounted", "keys kept"];
     let mut table = Table::new(format!("memory of {keys} keys of 14 bytes"), &columns);
     for holder in Holder::ALL {
-        let held: Vec<Held> = (0..rounds).map(|_| ask(holder, keys)).collect::<Result<_, _>>()?;
-        let of = |figure: fn(&Held) -> Option<u64>| {
+        let ask = |purge| (0..rounds).map(|_| ask(holder, keys, purge)).collect::<Result<Vec<Held>, _>>();
+        let (held, purged) = (ask(Purge::Default)?, ask(Purge::AtOnce)?);
+        let of = |held: &[Held], figure: fn(&Held) -> Option<u64>| {
             let figures: Vec<f64> = held.iter().filter_map(figure).map(|figure| figure as f64).collect();
             (!figures.is_empty()).then(|| median(&figures))
         };
         let a_key = |bytes: f64| Cell::Figure(bytes / keys as f64, 1);
+        let grown: fn(&Held) -> Option<u64> = |held| held.resident_after.checked_sub(held.resident_before);
         table.row([
             Cell::text(holder.name()),
-            of(|held| held.resident_at_once.checked_sub(held.resident_before)).map_or(Cell::Empty, a_key),
-            of(|held| held.resident_settled.checked_sub(held.resident_before)).map_or(Cell::Empty, a_key),
-            of(|held| held.accounted).map_or(Cell::Empty, a_key),
-            of(|held| held.keys).map_or(Cell::Empty, |keys| Cell::Figure(keys, 0)),
+            of(&held, grown).map_or(Cell::Empty, a_key),
+            of(&purged, grown).map_or(Cell::Empty, a_key),
+            of(&held, |held| held.accounted).map_or(Cell::Empty, a_key),
+            of(&held, |held| held.keys).map_or(Cell::Empty, |keys| Cell::Figure(keys, 0)),
         ]);
     }
     Ok(table)
 }
 
-fn ask(holder: Holder, keys: u64) -> anyhow::Result<Held> {
+fn ask(holder: Holder, keys: u64, purge: Purge) -> anyhow::Result<Held> {
     let program = std::env::current_exe().context("this program's own path")?;
-    let keys = keys.to_string();
-    let arguments = ["--hold", holder.argument(), "--memory-keys", &keys];
-    let output =
-        Command::new(program).args(arguments).output().context("a fresh process cannot be started")?;
+    let mut command = Command::new(program);
+    command.args(["--hold", holder.argument(), "--memory-keys", &keys.to_string()]);
+    if purge == Purge::AtOnce {
+        command.env(PURGE_AT_ONCE.0, PURGE_AT_ONCE.1);
+    }
+    let output = command.output().context("a fresh process cannot be started")?;
     ensure!(output.status.success(), "{}: {}", holder.name(), String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
 }

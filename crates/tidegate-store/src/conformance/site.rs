@@ -4,7 +4,6 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::Poll;
 
-use smallvec::SmallVec;
 use tidegate_core::decision::{Gauge, Verdict};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
@@ -59,7 +58,7 @@ impl Site {
     pub(super) fn plan(&self, request: Request<'_>) -> Plan<'_> {
         let mut plan = Plan::new(request.cost);
         plan.permit = request.permit;
-        plan.idempotency_key = request.idempotency_key.map(|key| SmallVec::from_slice(key.as_bytes()));
+        plan.idempotency_key = request.idempotency_key.map(|key| Box::from(key.as_bytes()));
         for rule in self.rules.domains().iter().flat_map(|domain| domain.rules()) {
             let metered = rule.metered(request.tier);
             let reserved = rule.reserved(metered, request.priority);

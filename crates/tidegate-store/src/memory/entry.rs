@@ -133,6 +133,13 @@ impl Entry {
         }
     }
 
+    /// The same entry, as if written in this epoch.
+    pub(super) const fn in_epoch(mut self, epoch: u64) -> Self {
+        let others = self.0[2] & !((EPOCHS - 1) << EPOCH_SHIFT);
+        self.0[2] = others | (epoch % EPOCHS) << EPOCH_SHIFT;
+        self
+    }
+
     /// Replaces the state with one of this revision, written in this epoch.
     pub(super) fn set(&mut self, revision: Revision, epoch: u64, packed: Packed) {
         let rest_of_key = self.0[1] & ((1 << REVISION_SHIFT) - 1);

@@ -131,7 +131,10 @@ impl Setting<'_> {
         match (carried, self.unknown) {
             (Some(state), _) => Ok(Some(state)),
             (None, UnknownRevisions::Refuse) => Err(Stale),
-            (None, UnknownRevisions::Adopt) => Ok(read(&present.meter)),
+            (None, UnknownRevisions::Adopt) => Ok(match self.around.book.meter_of(revision) {
+                Some(meter) => read(&meter).map(|state| present.meter.carry(&meter, &state, self.now)),
+                None => read(&present.meter),
+            }),
         }
     }
 

@@ -13,6 +13,7 @@
 //! - A bucket that came to rest is swept away with the insertions of others, a few slots at a time, and by
 //!   [`MemoryStore::sweep`].
 
+mod book;
 mod budget;
 mod change;
 mod decide;
@@ -35,6 +36,7 @@ use tidegate_core::time::Timestamp;
 use crate::error::StoreError;
 use crate::plan::{Outcome, Plan, UnknownRevisions};
 use crate::port::{Applied, BucketAddress, BucketStore};
+use book::Book;
 use budget::Budget;
 use epoch::Epochs;
 use held::Setting;
@@ -135,6 +137,7 @@ pub struct MemoryStore {
 struct Around {
     budget: Budget,
     epochs: Epochs,
+    book: Book,
 }
 
 /// Keeps neighbours out of one another's cache lines, which are fetched in pairs.
@@ -160,6 +163,7 @@ impl MemoryStore {
             around: Around {
                 budget: Budget::new(reserve.saturating_sub(share), reserve),
                 epochs: Epochs::default(),
+                book: Book::default(),
             },
             max_bytes,
             sweeping: AtomicUsize::new(0),
@@ -263,6 +267,7 @@ impl BucketStore for MemoryStore {
 
     fn rules_changed(&self, rules: &RuleSet, at: Timestamp) {
         self.around.epochs.begin(rules, at);
+        self.around.book.note(rules);
     }
 
     fn address(&self, key: &[u8]) -> BucketAddress {

@@ -8,6 +8,7 @@
 //! | 1, bucket | the entry's four words |
 //! | 2, log | the entry's words, a count (32 bits), and per admission its time and units |
 //! | 3, permits | the entry's words, a count (32 bits), and per permit its id, expiry and units |
+//! | 4, quota | five words: what a revision means (see [`book`](super::book)) |
 //! | 0, end | the number of records, 128 bits of checksum |
 //!
 //! Each shard is copied under its own lock and written after the lock is let go, so nobody waits for a disk; the
@@ -34,6 +35,7 @@ const END: u8 = 0;
 const BUCKET: u8 = 1;
 const LOG: u8 = 2;
 const PERMITS: u8 = 3;
+const QUOTA: u8 = 4;
 
 /// Why a snapshot was not written or not read.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +70,12 @@ impl MemoryStore {
         let mut buffer = MAGIC.to_vec();
         buffer.extend(VERSION.to_le_bytes());
         put(&mut buffer, &[a, b, now.as_micros()]);
-        let mut records = 0;
+        let quotas = self.around.book.quotas();
+        let mut records = quotas.len() as u64;
+        for quota in &quotas {
+            buffer.push(QUOTA);
+            put(&mut buffer, quota);
+        }
         for shard in 0..self.shards.len() {
             records +=
                 write_shard(&self.lock(shard), &mut buffer, |entry| self.around.epochs.may_drop(entry, now));
@@ -109,8 +116,8 @@ impl MemoryStore {
         reader.sum.write(&head);
         seed.iter().for_each(|word| reader.sum.write(&word.to_le_bytes()));
         let store = Self::new(&MemoryOptions { seed, ..options.clone() });
-        let [_taken_at] = reader.words()?;
-        store.read_records(&mut reader, now)?;
+        let [taken_at] = reader.words()?;
+        store.read_records(&mut reader, Timestamp::from_micros(taken_at).min(now), now)?;
         Ok(store)
     }
 
@@ -144,7 +151,12 @@ impl MemoryStore {
         Self::restore(BufReader::new(File::open(path)?), options, now)
     }
 
-    fn read_records(&self, reader: &mut Checked<impl Read>, now: Timestamp) -> Result<(), SnapshotError> {
+    fn read_records(
+        &self,
+        reader: &mut Checked<impl Read>,
+        taken_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), SnapshotError> {
         let mut records = 0_u64;
         loop {
             let [tag] = reader.bytes()?;
@@ -152,14 +164,21 @@ impl MemoryStore {
                 break;
             }
             records += 1;
-            let entry = Entry::from_words(reader.words()?);
+            if tag == QUOTA {
+                if !self.around.book.learn(reader.words()?) {
+                    return Err(SnapshotError::Damaged("a quota that cannot be"));
+                }
+                continue;
+            }
+            let entry = Entry::from_words(reader.words()?).in_epoch(self.around.epochs.mark());
             let state = match (tag, entry.slab_index()) {
                 (BUCKET, None) => None,
                 (LOG, Some(_)) => Some(read_log(reader)?),
                 (PERMITS, Some(_)) => Some(read_permits(reader)?),
                 _ => return Err(SnapshotError::Damaged("unknown record")),
             };
-            if !entry.is_at_rest(now) {
+            // At rest by the rules of then, perhaps, but not by those of now, which may be slower.
+            if !entry.is_at_rest(taken_at) {
                 self.lock(self.shard_of(entry.key())).restore(entry, state, now, &self.around);
             }
         }

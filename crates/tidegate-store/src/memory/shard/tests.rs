@@ -5,7 +5,7 @@ use super::super::entry::Kind;
 use super::*;
 
 fn around(ordinary: usize) -> Around {
-    Around { budget: Budget::new(ordinary, usize::MAX), epochs: Default::default() }
+    Around { budget: Budget::new(ordinary, usize::MAX), epochs: Default::default(), book: Default::default() }
 }
 
 fn entry(number: u64, rest: u64) -> Entry {
