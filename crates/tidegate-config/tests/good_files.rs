@@ -242,7 +242,7 @@ fn tiers_that_nothing_chooses_are_warned_of() {
     assert_eq!(
         warnings(tiered),
         [
-            "5:domains[0].rules[0].tiers the tiers are never chosen: the domain does not say whose tier is looked up; \
+            "5:domains[0].rules[0].tiers only a request with an entry tier chooses one: the domain does not say whose tier it is; \
           add for example 'subject: user_id' to the domain"
         ]
     );

@@ -152,7 +152,8 @@ fn tiers(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>)
         && let Some(placed) = rules.iter().find(|placed| !placed.rule.tiers.is_empty())
     {
         let rules_path = fields.path.field("rules");
-        let message = "the tiers are never chosen: the domain does not say whose tier is looked up";
+        let message =
+            "only a request with an entry tier chooses one: the domain does not say whose tier it is";
         let remedy = "add for example 'subject: user_id' to the domain";
         report.warn(
             placed.field("tiers").at,

@@ -208,6 +208,19 @@ impl Reader<'_, '_, '_> {
                 format!("methods are written in capitals, so {} matches nothing usual", quote(text));
             self.report.warn(node.at, path, message, format!("write {capitals}"));
         }
+        if text.is_empty() {
+            let remedy = "write {absent: true} for an entry that is not there";
+            self.report.error(node.at, path, "no entry has an empty value, so this never matches", remedy);
+            return None;
+        }
+        if self.entry == "host" && text != text.to_ascii_lowercase() {
+            let message = "hosts are compared in small letters, so this never matches at a door";
+            self.report.warn(node.at, path, message, format!("write {}", text.to_ascii_lowercase()));
+        }
+        if self.entry == "client_ip" && text.contains('/') && !text.contains(':') {
+            let message = "an address is compared as it is, not as a network, so this never matches";
+            self.report.warn(node.at, path, message, "write a prefix such as 10.*, or single addresses");
+        }
         self.possible_path(text, Reach::Whole, node, path).then(|| Pattern::Exact(text.to_owned()))
     }
 

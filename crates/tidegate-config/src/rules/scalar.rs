@@ -59,11 +59,25 @@ pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report
         )
     } else if text.trim() != text {
         (format!("the name {} begins or ends with a blank", quote(text)), "remove the blank".to_owned())
+    } else if of == Name::Entry && !is_entry_name(text) {
+        (
+            format!("no request has an entry named {}", quote(text)),
+            format!("use at most {MAX_ENTRY_NAME_BYTES} letters, digits and . _ : - only"),
+        )
     } else {
         return true;
     };
     report.error(at, path, message, remedy);
     false
+}
+
+/// The longest name that an entry of a request has, in bytes.
+const MAX_ENTRY_NAME_BYTES: usize = 64;
+
+/// Whether the doors take an entry of this name.
+fn is_entry_name(text: &str) -> bool {
+    text.len() <= MAX_ENTRY_NAME_BYTES
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
 }
 
 /// A whole number of 0 or more, with `_` between digits where that helps the eye.
