@@ -373,7 +373,7 @@ impl Shard {
 
     /// Tells the budget what this shard takes now.
     pub(super) fn settle(&mut self, around: &Around) {
-        let bytes = self.table.allocation_size() + self.slab.bytes();
+        let bytes = set_aside(self.table.allocation_size()) + self.slab.bytes();
         around.budget.replace(self.accounted, bytes);
         self.accounted = bytes;
     }
@@ -430,7 +430,14 @@ const fn coarse_slots(slots: usize) -> usize {
 
 /// What a table of so many slots takes: an entry and a control byte each, and one group of control bytes more.
 pub(super) const fn table_bytes(slots: usize) -> usize {
-    if slots == 0 { 0 } else { slots * (size_of::<Entry>() + 1) + 16 }
+    if slots == 0 { 0 } else { set_aside(slots * (size_of::<Entry>() + 1) + 16) }
+}
+
+/// What an allocator sets aside for a table: usual ones have eight sizes between two powers of two. Without this the
+/// process would outgrow the memory that was allowed, by up to an eighth.
+const fn set_aside(bytes: usize) -> usize {
+    let step = bytes.next_power_of_two() / 16;
+    if step == 0 { bytes } else { bytes.next_multiple_of(step) }
 }
 
 #[cfg(test)]
