@@ -153,18 +153,22 @@ fn table(title: &str, contenders: &[Contender], answers: &[shape::Shape], driven
     let mut table = Table::new(title, &columns);
     let of =
         |runs: &[Driven], figure: fn(&Driven) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
+    // Round by round: what slows a whole round does not show in the ratio.
+    let to_echo = |runs: &[Driven], figure: fn(&Driven) -> f64| {
+        let rounds = runs.iter().zip(&driven[0]).map(|(run, echo)| figure(run) / figure(echo));
+        median(&rounds.collect::<Vec<_>>())
+    };
     let cpu: fn(&Driven) -> f64 = |run| run.micros_each(machine::ProcessCpu::total);
     let rate: fn(&Driven) -> f64 = Driven::rate;
-    let (echo_cpu, echo_rate) = (of(&driven[0], cpu), of(&driven[0], rate));
     for ((contender, answer), runs) in contenders.iter().zip(answers).zip(driven) {
         table.row([
             Cell::text(contender.name),
             Cell::Figure(of(runs, cpu), 2),
             Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.user)), 2),
             Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.kernel)), 2),
-            Cell::Figure(of(runs, cpu) / echo_cpu, 3),
+            Cell::Figure(to_echo(runs, cpu), 3),
             Cell::Figure(of(runs, rate), 0),
-            Cell::Figure(of(runs, rate) / echo_rate, 3),
+            Cell::Figure(to_echo(runs, rate), 3),
             Cell::Figure(of(runs, |run| run.latency_us(0.5)), 0),
             Cell::Figure(of(runs, |run| run.latency_us(0.9)), 0),
             Cell::Figure(of(runs, |run| run.latency_us(0.99)), 0),
