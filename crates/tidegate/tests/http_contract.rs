@@ -339,3 +339,25 @@ async fn head_has_no_body_over_http_2_either() {
     assert!(response.headers()[http::header::CONTENT_LENGTH].to_str().unwrap().parse::<u64>().unwrap() > 0);
     assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_connections_on_one_key_get_exactly_the_burst() {
+    let (node, _) = example_node().await;
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        let mut client = node.client().await;
+        connections.push(tokio::spawn(async move {
+            let mut allowed = 0;
+            for _ in 0..20 {
+                allowed +=
+                    u32::from(client.check(json!({"client_id": "premium_client"})).await.status == 200);
+            }
+            allowed
+        }));
+    }
+    let mut allowed = 0;
+    for connection in connections {
+        allowed += connection.await.unwrap();
+    }
+    assert_eq!(allowed, 500, "of 1,280 asked while the clock stands still");
+}
