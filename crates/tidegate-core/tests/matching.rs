@@ -241,3 +241,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_one_request_can_match_is_bounded() {
+    use tidegate_core::quota::Quota;
+    use tidegate_core::rule::model::MAX_RULES_TOGETHER;
+    use tidegate_core::rule::{RuleSet, RuleSetError};
+    use tidegate_core::time::Micros;
+    let quota = Quota::new(Algorithm::TokenBucket, 1, Micros::from_secs(1), None).unwrap();
+    let compiled = |count: usize, rule: &dyn Fn(Rule, usize) -> Rule| {
+        let rules = (0..count).map(|n| rule(Rule::new(format!("r{n}"), Algorithm::TokenBucket, quota), n)).collect();
+        RuleSet::compile(Rules { domains: vec![Domain::new("d", rules)] })
+    };
+    assert!(compiled(MAX_RULES_TOGETHER, &|rule, _| rule).is_ok());
+    let together = compiled(MAX_RULES_TOGETHER + 1, &|rule, _| rule.when("a", "same"));
+    assert_eq!(together.err(), Some(RuleSetError::TooManyTogether("d".into())));
+    assert!(compiled(10_000, &|rule, n| rule.when("a", n.to_string())).is_ok());
+}

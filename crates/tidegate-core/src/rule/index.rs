@@ -136,6 +136,15 @@ impl Index {
         }
     }
 
+    /// The most rules that hang on one anchor.
+    pub(super) fn most_together(&self) -> usize {
+        let exact = self.exact.iter().flat_map(|(_, values)| values.values());
+        let prefix = self.prefix.iter().flat_map(|(_, table)| table.prefixes.values());
+        let present = self.present.iter().map(|(_, positions)| positions);
+        let lists = exact.chain(prefix).chain(present).chain([&self.always]).map(Vec::len);
+        lists.chain(self.template.iter().map(|(_, tree)| tree.most_together())).max().unwrap_or_default()
+    }
+
     /// Rules that could match these entries; some may be named twice.
     pub(super) fn candidates(&self, entries: &[(&str, &str)], matches: &mut Matches) {
         let mut found = |positions: &[u32]| positions.iter().for_each(|position| matches.push(*position));
@@ -230,6 +239,12 @@ impl TemplateTree {
             };
         }
         node.ends_here.push(position);
+    }
+
+    /// The most rules of one template.
+    fn most_together(&self) -> usize {
+        let below = self.literals.values().chain(self.parameter.as_deref()).map(TemplateTree::most_together);
+        below.max().unwrap_or_default().max(self.ends_here.len())
     }
 
     /// Walks the branches that fit; no deeper than the longest template.

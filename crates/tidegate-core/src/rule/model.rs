@@ -17,6 +17,9 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_KEY_ENTRIES: usize = 8;
 /// The most conditions of one rule.
 pub const MAX_CONDITIONS: usize = 16;
+/// The most rules of a domain that one value of an entry, the presence of an entry, or nothing at all selects. It
+/// bounds what one request can match, and so what it can cost.
+pub const MAX_RULES_TOGETHER: usize = 64;
 /// The most tiers of one rule.
 pub const MAX_TIERS: usize = 64;
 

@@ -5,8 +5,8 @@ use core::fmt;
 use super::index::{Index, Matches, value_of};
 use super::lineage::{Lineage, Revision};
 use super::model::{
-    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_RULES, MAX_TIERS,
-    Mode, Rule, Rules,
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_RULES,
+    MAX_RULES_TOGETHER, MAX_TIERS, Mode, Rule, Rules,
 };
 use super::pattern::Pattern;
 use crate::algorithm::{Meter, State};
@@ -25,6 +25,8 @@ pub enum RuleSetError {
     DuplicateDomain(String),
     /// Two rules of one name in a domain.
     DuplicateRule(String, String),
+    /// More than [`MAX_RULES_TOGETHER`] rules of a domain that the same thing selects.
+    TooManyTogether(String),
     /// A rule with more key entries, conditions or tiers than it may have, or an empty list of patterns.
     Malformed(String, String),
 }
@@ -33,6 +35,10 @@ impl fmt::Display for RuleSetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RuleSetError::TooMany => write!(f, "more than {MAX_DOMAINS} domains or {MAX_RULES} rules"),
+            RuleSetError::TooManyTogether(domain) => write!(
+                f,
+                "more than {MAX_RULES_TOGETHER} rules of '{domain}' apply to the same requests: give them different matches"
+            ),
             RuleSetError::DuplicateDomain(domain) => write!(f, "the domain '{domain}' stands twice"),
             RuleSetError::DuplicateRule(domain, rule) => {
                 write!(f, "the rule '{rule}' of '{domain}' stands twice")
@@ -196,6 +202,9 @@ impl CompiledDomain {
             .map(|rule| CompiledRule::new(&domain.name, rule, domain.on_store_failure))
             .collect();
         let index = Index::new(&rules);
+        if index.most_together() > MAX_RULES_TOGETHER {
+            return Err(RuleSetError::TooManyTogether(domain.name));
+        }
         Ok(Self {
             name: domain.name,
             subject: domain.subject,
