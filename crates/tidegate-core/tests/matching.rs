@@ -250,7 +250,8 @@ fn what_one_request_can_match_is_bounded() {
     use tidegate_core::time::Micros;
     let quota = Quota::new(Algorithm::TokenBucket, 1, Micros::from_secs(1), None).unwrap();
     let compiled = |count: usize, rule: &dyn Fn(Rule, usize) -> Rule| {
-        let rules = (0..count).map(|n| rule(Rule::new(format!("r{n}"), Algorithm::TokenBucket, quota), n)).collect();
+        let rules =
+            (0..count).map(|n| rule(Rule::new(format!("r{n}"), Algorithm::TokenBucket, quota), n)).collect();
         RuleSet::compile(Rules { domains: vec![Domain::new("d", rules)] })
     };
     assert!(compiled(MAX_RULES_TOGETHER, &|rule, _| rule).is_ok());
