@@ -104,29 +104,17 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         Ok(decision)
     }
 
-    /// Decides requests one after the other, each charged on its own, and then waits once until it is the turn of
-    /// them all. When this future is dropped before, every place in a queue is given up.
-    pub async fn check_all(&self, requests: &[Request<'_>]) -> Vec<Result<Decision, EngineError>> {
-        let mut decisions = Vec::with_capacity(requests.len());
-        for request in requests {
-            decisions.push(self.decide(request).await);
-        }
-        let mut longest = Micros::ZERO;
-        let mut withdrawals = Vec::new();
-        for (request, decision) in requests.iter().zip(&decisions) {
-            let Ok(decision) = decision else { continue };
-            let wait = self.left_to_wait(decision);
-            if wait > Micros::ZERO {
-                longest = longest.max(wait);
-                withdrawals.push(Withdrawal::new(self, request, decision));
-            }
-        }
-        if longest > Micros::ZERO {
-            tokio::time::sleep(longest.into()).await;
-        }
+    /// Waits once until it is the turn of all these requests, each with the decision that [`Engine::decide`] made of it.
+    /// When this future is dropped before, every place in a queue is given up.
+    pub async fn wait_for_all(&self, decided: &[(Request<'_>, &Decision)]) {
+        let waiting =
+            decided.iter().map(|(request, decision)| (request, *decision, self.left_to_wait(decision)));
+        let waiting: Vec<_> = waiting.filter(|(_, _, wait)| *wait > Micros::ZERO).collect();
+        let Some(longest) = waiting.iter().map(|(_, _, wait)| *wait).max() else { return };
+        let mut withdrawals: Vec<_> =
+            waiting.iter().map(|(request, decision, _)| Withdrawal::new(self, request, decision)).collect();
+        tokio::time::sleep(longest.into()).await;
         withdrawals.iter_mut().for_each(Withdrawal::disarm);
-        drop(withdrawals);
-        decisions
     }
 
     /// What is left of a decision's wait: all of it, except for one that repeats an earlier call's.

@@ -272,8 +272,13 @@ async fn a_batch_waits_once_for_the_last_turn() {
     let (engine, _) = engine(vec![valve()]);
     let call = Request::new("d", &[]);
     let before = tokio::time::Instant::now();
-    let decisions = engine.check_all(&[call, call, call]).await;
-    assert!(decisions.iter().all(|decision| decision.as_ref().unwrap().is_allowed()));
+    let mut decisions = Vec::new();
+    for _ in 0..3 {
+        decisions.push(engine.decide(&call).await.unwrap());
+    }
+    assert!(decisions.iter().all(Decision::is_allowed));
+    let decided: Vec<_> = decisions.iter().map(|decision| (call, decision)).collect();
+    engine.wait_for_all(&decided).await;
     assert_eq!(before.elapsed().as_millis(), 200);
 }
 

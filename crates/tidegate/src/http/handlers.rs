@@ -45,20 +45,23 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: 
     };
     let entries: Vec<BorrowedEntries<'_>> =
         requests.iter().map(|request| borrowed(&request.entries)).collect();
-    let mut charging = Vec::with_capacity(requests.len());
-    for (request, entries) in requests.iter().zip(&entries).filter(|(request, _)| !request.peek) {
-        charging.push(asked(request, entries));
+    let asked: Vec<Request<'_>> =
+        requests.iter().zip(&entries).map(|(request, entries)| asked(request, entries)).collect();
+    let mut decisions = Vec::with_capacity(requests.len());
+    for (request, asked) in requests.iter().zip(&asked) {
+        let decision =
+            if request.peek { door.engine.peek(asked).await } else { door.engine.decide(asked).await };
+        decisions.push(decision);
     }
-    let mut charged = door.engine.check_all(&charging).await.into_iter();
+    let charged = requests.iter().zip(&asked).zip(&decisions).filter(|((request, _), _)| !request.peek);
+    let charged: Vec<(Request<'_>, &Decision)> =
+        charged.filter_map(|((_, asked), decision)| Some((*asked, decision.as_ref().ok()?))).collect();
+    door.engine.wait_for_all(&charged).await;
     let mut answers = to_wire::Answers::default();
-    for (request, entries) in requests.iter().zip(&entries) {
-        let decision = match if request.peek { None } else { charged.next() } {
-            Some(decision) => decision,
-            None => door.engine.peek(&asked(request, entries)).await,
-        };
+    for decision in &decisions {
         match decision {
-            Ok(decision) => answers.push(&decision),
-            Err(error) => answers.push_problem(&problem_of(&error)),
+            Ok(decision) => answers.push(decision),
+            Err(error) => answers.push_problem(&problem_of(error)),
         }
     }
     answers.into_response()

@@ -194,3 +194,24 @@ impl Client {
         }
     }
 }
+
+/// Sixty-four connections that each ask twenty times for premium_client; how many were let through.
+pub async fn hammer(address: SocketAddr) -> u64 {
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        connections.push(tokio::spawn(async move {
+            let mut client = Client::connect(address).await;
+            let mut allowed = 0;
+            for _ in 0..20 {
+                let answer = client.check(serde_json::json!({"client_id": "premium_client"})).await;
+                allowed += u64::from(answer.status == 200);
+            }
+            allowed
+        }));
+    }
+    let mut allowed = 0;
+    for connection in connections {
+        allowed += connection.await.unwrap();
+    }
+    allowed
+}
