@@ -98,7 +98,7 @@ fn serve(store: &MemoryStore, rule: &CompiledRule, user: &str, now: Timestamp) {
     let mut plan = Plan::new(1);
     plan.permit = 7;
     plan.add(rule, rule.metered(None), 0, &[("user", user)]);
-    let address = plan.buckets().first().map(|bucket| store.address(plan.key_of(bucket)));
+    let address = plan.buckets().first().map(|bucket| store.address(&plan, bucket));
     for unknown in [UnknownRevisions::Refuse, UnknownRevisions::Adopt] {
         plan.unknown_revisions = unknown;
         let _ = ready(store.peek(&plan, now));

@@ -130,7 +130,7 @@ fn what_is_left_out_has_its_default() {
     let tiered = rule("key: [], limit: 10, window: 1m, tiers: { pro: { limit: 50 } }");
     assert_eq!(tiered.tiers[0].1.burst(), 50, "without a burst of its own, a token bucket holds its limit");
     let domain = parse("version: 1\ndomains: [{ name: d, rules: [] }]").rules.domains.remove(0);
-    assert_eq!(domain.on_store_failure, FailurePolicy::Allow);
+    assert_eq!(domain.on_store_failure, None, "the server's");
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tidegate_core::decision::{Gauge, Verdict};
 use tidegate_core::quota::Quota;
-use tidegate_core::rule::model::Mode;
+use tidegate_core::rule::model::{FailurePolicy, Mode};
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{BucketResult, Outcome};
 
+use crate::failure::{Degraded, WithoutStore};
+use crate::local::Share;
 use crate::permit::PermitToken;
 
 /// What a request is told.
@@ -47,6 +49,7 @@ pub struct Decision {
     pub(crate) permit: Option<Box<PermitToken>>,
     answer: Answer,
     binding: Option<usize>,
+    without_store: Option<Box<WithoutStore>>,
 }
 
 /// One rule's part in a decision.
@@ -81,11 +84,40 @@ impl Decision {
         cost: u64,
         permit: Option<Box<PermitToken>>,
     ) -> Self {
-        let mut decision =
-            Self { rules, domain, asked, outcome, cost, permit, answer: Answer::Allow, binding: None };
+        let mut decision = Self {
+            rules,
+            domain,
+            asked,
+            outcome,
+            cost,
+            permit,
+            answer: Answer::Allow,
+            binding: None,
+            without_store: None,
+        };
         decision.binding = decision.most_restrictive();
         decision.answer = decision.answer_of_binding();
         decision
+    }
+
+    /// A decision that a failure policy alone made: no bucket was asked, so there are no verdicts.
+    pub(crate) fn by_policy(
+        rules: Snapshot,
+        domain: Option<usize>,
+        cost: u64,
+        now: Timestamp,
+        without: WithoutStore,
+    ) -> Self {
+        let nothing_charged = Outcome::new(now, SmallVec::new(), false);
+        let decision = Self::new(rules, domain, SmallVec::new(), nothing_charged, cost, None);
+        let refused = without.degraded.policy == FailurePolicy::Deny;
+        let answer = if refused { Answer::Deny } else { Answer::Allow };
+        Self { answer, ..decision.made_without(without) }
+    }
+
+    /// The same decision, saying how it was made without the store.
+    pub(crate) fn made_without(self, without: WithoutStore) -> Self {
+        Self { without_store: Some(Box::new(without)), ..self }
     }
 
     /// What the request is told.
@@ -100,13 +132,52 @@ impl Decision {
         !matches!(self.answer, Answer::Deny)
     }
 
-    /// The time until the same cost can pass; only on a denial, and `None` where it can never pass.
+    /// The time until the same cost can pass; only on a denial, and `None` where it can never pass. Refused for want of the
+    /// store: the time until the store is asked again, in whole seconds, which is a hint.
     #[must_use]
     pub fn retry_after(&self) -> Option<Micros> {
-        match self.binding()?.verdict {
-            Verdict::Deny { retry_after } => retry_after,
-            Verdict::Allow { .. } => None,
+        match self.binding().map(|binding| binding.verdict) {
+            Some(Verdict::Deny { retry_after: Some(retry_after) }) => Some(retry_after),
+            Some(Verdict::Deny { retry_after: None }) => self
+                .without_store
+                .as_ref()
+                .filter(|without| without.passes_later)
+                .map(|without| without.retry_after),
+            Some(Verdict::Allow { .. }) => None,
+            None => {
+                let without = self.without_store.as_ref()?;
+                (self.answer == Answer::Deny).then_some(without.retry_after)
+            }
         }
+    }
+
+    /// Whether it was refused because the store does not answer, and not because a quota is used up: by the policy
+    /// [`FailurePolicy::Deny`], or because the cost is more than this node's share can ever hold.
+    #[must_use]
+    pub fn is_refused_for_want_of_store(&self) -> bool {
+        let Some(without) = self.without_store.as_ref().filter(|_| self.answer == Answer::Deny) else {
+            return false;
+        };
+        match self.binding().map(|binding| binding.verdict) {
+            Some(Verdict::Deny { retry_after: None }) => without.passes_later,
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// How the decision was made, if the store did not make it.
+    ///
+    /// Under [`FailurePolicy::Local`], the verdicts are those of this node's share of the rules with that policy: quotas and
+    /// gauges are the share's. Under [`FailurePolicy::Allow`] and [`FailurePolicy::Deny`] nothing is known of any bucket,
+    /// and there are no verdicts.
+    #[must_use]
+    pub fn degraded(&self) -> Option<Degraded> {
+        self.without_store.as_ref().map(|without| without.degraded)
+    }
+
+    /// The share of this node that decided, if one did.
+    pub(crate) fn share(&self) -> Option<&Share> {
+        self.without_store.as_ref()?.share.as_deref()
     }
 
     /// The most restrictive enforced rule: of those that deny, the one that denies longest; else the one with the
@@ -136,7 +207,7 @@ impl Decision {
     /// The version of the rules it was decided by.
     #[must_use]
     pub fn rules_version(&self) -> u64 {
-        self.rules.version()
+        self.without_store.as_ref().map_or(self.rules.version(), |without| without.rules_version)
     }
 
     /// Units the request asked for.

@@ -5,40 +5,40 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tidegate_core::quota::Algorithm;
-use tidegate_core::rule::model::{Condition, Mode};
-use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
+use tidegate_core::rule::RuleSet;
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_store::{Applied, BucketStore, Outcome, Plan, UnknownRevisions};
+use tidegate_store::{Applied, BucketStore, Outcome, UnknownRevisions};
 
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Answer, Asked, Decision};
+use crate::decision::{Answer, Decision};
 use crate::error::EngineError;
+use crate::failure::Failure;
 use crate::observe::Observer;
-use crate::permit::PermitToken;
+use crate::options::EngineOptions;
+use crate::permit::{Keeper, PermitToken};
+use crate::planned::{Operation, Planned};
 use crate::random::PermitIds;
-use crate::request::{PRIORITY_ENTRY, Request, TIER_ENTRY};
+use crate::request::Request;
 use crate::wait::Withdrawal;
 
 /// How often a request is planned again because the rules changed under it.
-const MAX_PLANS: usize = 32;
-/// The most buckets that [`Engine::stats`] reads at once.
-const MAX_STATS: usize = 100;
+pub(crate) const MAX_PLANS: usize = 32;
 
 /// Decides requests by the rules of the moment. Clones share everything.
 #[derive(Debug)]
 pub struct Engine<S, C = SystemClock> {
-    shared: Arc<Shared<S, C>>,
+    pub(crate) shared: Arc<Shared<S, C>>,
 }
 
-struct Shared<S, C> {
-    rules: ArcSwap<RuleSet>,
+pub(crate) struct Shared<S, C> {
+    pub(crate) rules: ArcSwap<RuleSet>,
     /// Held while rules are replaced, so that each set succeeds the one before it.
     replacing: Mutex<()>,
-    store: S,
+    pub(crate) store: S,
     clock: C,
-    observer: Option<Box<dyn Observer>>,
-    permits: PermitIds,
+    pub(crate) observer: Option<Box<dyn Observer>>,
+    pub(crate) permits: PermitIds,
+    pub(crate) failure: Failure,
 }
 
 impl<S, C> std::fmt::Debug for Shared<S, C> {
@@ -55,19 +55,11 @@ impl<S, C> Clone for Engine<S, C> {
 
 /// What is asked.
 #[derive(Clone, Copy)]
-enum Call<'a> {
+pub(crate) enum Call<'a> {
     /// The buckets of every rule that a request matches.
     Request(&'a Request<'a>),
     /// The buckets that one value selects.
     Stats { domain: &'a str, value: &'a str },
-}
-
-/// What is done with a plan.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Apply,
-    Peek,
-    Refund,
 }
 
 impl<S: BucketStore> Engine<S> {
@@ -82,17 +74,26 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// An engine with its clock and observer.
     #[must_use]
     pub fn with_parts(rules: RuleSet, store: S, clock: C, observer: Option<Box<dyn Observer>>) -> Self {
-        store.rules_changed(&rules, clock.now());
-        let (rules, replacing, permits) =
-            (ArcSwap::from_pointee(rules), Mutex::new(()), PermitIds::default());
-        Self { shared: Arc::new(Shared { rules, replacing, store, clock, observer, permits }) }
+        Self::with_options(rules, store, clock, EngineOptions { observer, ..EngineOptions::default() })
     }
 
-    /// Decides a request and charges it if it may pass. Where a rule lets it wait, waits: this future ends when it is
+    /// An engine that is told everything.
+    #[must_use]
+    pub fn with_options(rules: RuleSet, store: S, clock: C, options: EngineOptions) -> Self {
+        store.rules_changed(&rules, clock.now());
+        let EngineOptions { observer, default_failure, breaker, local_max_bytes } = options;
+        let (rules, replacing, permits) =
+            (ArcSwap::from_pointee(rules), Mutex::new(()), PermitIds::default());
+        let failure = Failure::new(default_failure, breaker, local_max_bytes);
+        Self { shared: Arc::new(Shared { rules, replacing, store, clock, observer, permits, failure }) }
+    }
+
+    /// Decides a request and charges it if it may pass. When the store gives no answer, the failure policies of the rules
+    /// that match decide, and [`Decision::degraded`] says so. Where a rule lets it wait, waits: this future ends when it is
     /// the request's turn, and when it is dropped before, the request's place is given up.
     ///
     /// # Errors
-    /// [`EngineError`] when the store gave no answer.
+    /// [`EngineError::RulesUnsettled`]; [`EngineError::Store`] only where this node cannot decide by its share either.
     pub async fn check(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
         let decision = self.decide(request).await?;
         let wait = self.left_to_wait(&decision);
@@ -131,7 +132,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// Decides a request like [`Engine::check`], but leaves the waiting to the caller.
     ///
     /// # Errors
-    /// [`EngineError`] when the store gave no answer.
+    /// [`EngineError::RulesUnsettled`]; [`EngineError::Store`] only where this node cannot decide by its share either.
     pub fn decide<'a>(
         &'a self,
         request: &'a Request<'a>,
@@ -139,10 +140,10 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         self.run(Call::Request(request), Operation::Apply)
     }
 
-    /// What [`Engine::decide`] would say, without changing anything.
+    /// What [`Engine::decide`] would say, without changing anything. Failure policies decide here, too.
     ///
     /// # Errors
-    /// [`EngineError`] when the store gave no answer.
+    /// [`EngineError::RulesUnsettled`]; [`EngineError::Store`] only where this node cannot decide by its share either.
     pub fn peek<'a>(
         &'a self,
         request: &'a Request<'a>,
@@ -169,7 +170,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     pub async fn reset(&self, request: &Request<'_>) -> Result<(), EngineError> {
         let rules = self.shared.rules.load();
         let mut planned = Planned::new();
-        self.plan_request(&mut planned, &rules, request, Operation::Apply);
+        planned.request(&rules, request, Operation::Apply, &self.shared.permits, |_| true);
         Ok(self.shared.store.reset(&planned.plan, self.now()).await?)
     }
 
@@ -191,6 +192,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
     pub async fn release(&self, permit: &PermitToken) -> Result<bool, EngineError> {
+        if permit.keeper == Keeper::Node {
+            let local = &self.shared.failure.local;
+            let held = permit.buckets.iter().map(|bucket| local.release(bucket, permit.id, self.now()));
+            return Ok(held.fold(false, |any, held| any | held));
+        }
         let mut held = false;
         for bucket in &permit.buckets {
             held |= self.shared.store.release(bucket, permit.id, self.now()).await?;
@@ -243,18 +249,26 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 let now = self.now();
                 let plan = &planned.plan;
                 let applied = match operation {
-                    _ if plan.buckets().is_empty() => Applied::Decided(nothing_to_ask(now)),
-                    Operation::Apply => self.shared.store.apply(plan, now).await?,
-                    Operation::Peek => self.shared.store.peek(plan, now).await?,
-                    Operation::Refund => self.shared.store.refund(plan, now).await?,
+                    _ if plan.buckets().is_empty() => Ok(Applied::Decided(nothing_to_ask(now))),
+                    Operation::Apply => self.shared.store.apply(plan, now).await,
+                    Operation::Peek => self.shared.store.peek(plan, now).await,
+                    Operation::Refund => self.shared.store.refund(plan, now).await,
                 };
                 match applied {
-                    Applied::Decided(outcome) => {
-                        let permit = self.permit_of(plan, &outcome, operation);
-                        Some((planned.domain, planned.asked, outcome, planned.plan.cost, permit))
+                    Ok(Applied::Decided(outcome)) => {
+                        let granted = operation == Operation::Apply;
+                        let permit = granted
+                            .then(|| PermitToken::granted(Keeper::Store, &self.shared.store, plan, &outcome))
+                            .flatten();
+                        Ok(Some((planned.domain, planned.asked, outcome, planned.plan.cost, permit)))
                     }
-                    Applied::Stale => None,
+                    Ok(Applied::Stale) => Ok(None),
+                    Err(error) => Err(error),
                 }
+            };
+            let settled = match settled {
+                Ok(settled) => settled,
+                Err(error) => return self.without_store(rules, call, operation, error),
             };
             if let Some((domain, asked, outcome, cost, permit)) = settled {
                 let decision = Decision::new(rules, domain, asked, outcome, cost, permit);
@@ -274,52 +288,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     fn plan<'r>(&self, planned: &mut Planned<'r>, rules: &'r RuleSet, call: Call<'_>, operation: Operation) {
         match call {
-            Call::Request(request) => self.plan_request(planned, rules, request, operation),
-            Call::Stats { domain, value } => plan_stats(planned, rules, domain, value),
-        }
-    }
-
-    fn plan_request<'r>(
-        &self,
-        planned: &mut Planned<'r>,
-        rules: &'r RuleSet,
-        request: &Request<'_>,
-        operation: Operation,
-    ) {
-        planned.plan.cost = request.cost;
-        let Some((index, domain)) = find_domain(rules, request.domain) else { return };
-        planned.domain = Some(index);
-        let tier = request.entry(TIER_ENTRY).or(domain.default_tier());
-        let priority = request.entry(PRIORITY_ENTRY);
-        let matches = domain.matches(request.entries);
-        for position in matches.as_slice() {
-            if let Some(rule) = domain.rule(*position) {
-                planned.add(*position, rule, tier, priority, request.entries);
+            Call::Request(request) => {
+                planned.request(rules, request, operation, &self.shared.permits, |_| true);
             }
+            Call::Stats { domain, value } => planned.stats(rules, domain, value),
         }
-        planned.plan.idempotency_key =
-            request.idempotency_key.map(|key| name_of_call(request, key, operation));
-        if operation == Operation::Apply && planned.has_concurrency() {
-            planned.plan.permit = self.shared.permits.draw(planned.plan.idempotency_key.as_deref());
-        }
-    }
-
-    fn permit_of(
-        &self,
-        plan: &Plan<'_>,
-        outcome: &Outcome,
-        operation: Operation,
-    ) -> Option<Box<PermitToken>> {
-        if operation != Operation::Apply || !outcome.charged || plan.permit == 0 {
-            return None;
-        }
-        let results = plan.buckets().iter().zip(&outcome.results);
-        let holding = results.filter(|(bucket, result)| {
-            bucket.rule.model().algorithm == Algorithm::Concurrency && result.verdict.is_allow()
-        });
-        let buckets: SmallVec<_> =
-            holding.map(|(bucket, _)| self.shared.store.address(plan.key_of(bucket))).collect();
-        (!buckets.is_empty()).then(|| Box::new(PermitToken { id: plan.permit, buckets }))
     }
 
     /// Takes back a charge whose request gave up waiting.
@@ -331,7 +304,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         permit: u64,
     ) {
         let mut planned = Planned::new();
-        self.plan_request(&mut planned, rules, request, Operation::Apply);
+        planned.request(rules, request, Operation::Apply, &self.shared.permits, |_| true);
         planned.plan.permit = permit;
         // When the store does not answer, the place stays taken: never too many pass.
         let _ = self.shared.store.withdraw(&planned.plan, outcome, self.now()).await;
@@ -342,90 +315,6 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     }
 }
 
-/// A plan and which rules it asks.
-struct Planned<'a> {
-    plan: Plan<'a>,
-    asked: SmallVec<[Asked; 2]>,
-    domain: Option<usize>,
-}
-
-impl<'a> Planned<'a> {
-    fn new() -> Self {
-        Self { plan: Plan::new(1), asked: SmallVec::new(), domain: None }
-    }
-
-    fn add(
-        &mut self,
-        position: u32,
-        rule: &'a CompiledRule,
-        tier: Option<&str>,
-        priority: Option<&str>,
-        entries: &[(&str, &str)],
-    ) {
-        let quota = rule.quota_index(tier);
-        let metered = rule.metered_at(quota);
-        let reserved = rule.reserved(metered, priority);
-        self.plan.add(rule, metered, reserved, entries);
-        // A rule has at most 64 tiers.
-        self.asked.push(Asked { position, quota: quota as u32, reserved });
-    }
-
-    fn has_concurrency(&self) -> bool {
-        self.plan.buckets().iter().any(|bucket| bucket.rule.model().algorithm == Algorithm::Concurrency)
-    }
-}
-
-/// Everything that makes a call this call, so that a key used again for another one repeats nothing: what is done,
-/// the key, the domain, the cost, and the entries in the order of their names.
-fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Box<[u8]> {
-    let mut name = Vec::new();
-    let mut part = |text: &str| {
-        name.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        name.extend_from_slice(text.as_bytes());
-    };
-    part(if operation == Operation::Refund { "refund" } else { "charge" });
-    part(key);
-    part(request.domain);
-    let mut entries: SmallVec<[(&str, &str); 8]> = SmallVec::from_slice(request.entries);
-    entries.sort_unstable();
-    for (entry, value) in entries {
-        part(entry);
-        part(value);
-    }
-    name.extend_from_slice(&request.cost.to_le_bytes());
-    name.into_boxed_slice()
-}
-
-fn plan_stats<'r>(planned: &mut Planned<'r>, rules: &'r RuleSet, domain: &str, value: &str) {
-    let Some((index, domain)) = find_domain(rules, domain) else { return };
-    planned.domain = Some(index);
-    for (position, rule) in rules_selected_by(domain, value).into_iter().take(MAX_STATS) {
-        let entry = rule.model().key.first().map_or("", String::as_str);
-        planned.add(position, rule, domain.default_tier(), None, &[(entry, value)]);
-    }
-}
-
-fn find_domain<'a>(rules: &'a RuleSet, name: &str) -> Option<(usize, &'a CompiledDomain)> {
-    let index = rules.domain_index(name)?;
-    rules.domains().get(index).map(|domain| (index, domain))
-}
-
 fn nothing_to_ask(now: Timestamp) -> Outcome {
-    Outcome { decided_at: now, results: SmallVec::new(), charged: true, repeated: false }
-}
-
-fn rules_selected_by<'a>(domain: &'a CompiledDomain, value: &str) -> Vec<(u32, &'a CompiledRule)> {
-    let selected = |rule: &CompiledRule| match rule.model().key.as_slice() {
-        [entry] => rule.model().conditions.iter().filter(|wanted| wanted.entry == *entry).all(|wanted| {
-            wanted.condition.matches(Some(value)) && !matches!(wanted.condition, Condition::Absent)
-        }),
-        _ => false,
-    };
-    let live = |rule: &CompiledRule| rule.model().mode != Mode::Off && selected(rule);
-    let mut rules: Vec<_> = (0_u32..).zip(domain.rules()).filter(|(_, rule)| live(rule)).collect();
-    let specific = |rule: &CompiledRule| !rule.model().otherwise && rule.model().mode == Mode::Enforce;
-    if rules.iter().any(|(_, rule)| specific(rule)) {
-        rules.retain(|(_, rule)| !rule.model().otherwise);
-    }
-    rules
+    Outcome::new(now, SmallVec::new(), true)
 }

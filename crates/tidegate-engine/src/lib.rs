@@ -27,21 +27,36 @@
 //! # }
 //! ```
 
+mod breaker;
 mod clock;
+mod debts;
 mod decision;
 mod engine;
 mod error;
+mod failure;
+mod fast;
+mod guarded;
+mod local;
 mod observe;
+mod options;
 mod permit;
+mod planned;
 mod random;
 mod request;
+mod settle;
 mod wait;
 
+pub use breaker::{Admission, Breaker, BreakerOptions, BreakerState, BreakerStatus};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use debts::MAX_DEBTS;
 pub use decision::{Answer, Decision, RuleVerdict};
 pub use engine::Engine;
 pub use error::EngineError;
+pub use failure::{Degraded, DegradedCounts, FailureCause};
+pub use fast::{DEFAULT_MAX_AGE, DEFAULT_MAX_ENTRIES, FastAnswers, FastOptions, FastStats};
+pub use guarded::{GuardOptions, Guarded};
 pub use observe::Observer;
+pub use options::{DEFAULT_LOCAL_BYTES, EngineOptions};
 pub use permit::{PermitToken, PermitTokenError};
 pub use random::random_seed;
 pub use request::{PRIORITY_ENTRY, Request, TIER_ENTRY};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use smallvec::SmallVec;
-use tidegate_store::BucketAddress;
+use tidegate_core::quota::Algorithm;
+use tidegate_store::{BucketAddress, BucketStore, Outcome, Plan};
 
 /// The longest text of a token, in bytes.
 const MAX_TEXT_BYTES: usize = 2_048;
@@ -13,7 +14,40 @@ const MAX_TEXT_BYTES: usize = 2_048;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermitToken {
     pub(crate) id: u64,
+    pub(crate) keeper: Keeper,
     pub(crate) buckets: SmallVec<[BucketAddress; 1]>,
+}
+
+/// Who keeps the buckets that a permit is held in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// The store.
+    Store,
+    /// The node that handed it out while the store did not answer.
+    Node,
+}
+
+/// Stands in the text of a token where [`Keeper::Node`] keeps the buckets. No bucket's text has an odd length.
+const KEPT_BY_NODE: &str = "n";
+
+impl PermitToken {
+    /// The permit that a charge handed out, if it did.
+    pub(crate) fn granted<S: BucketStore>(
+        keeper: Keeper,
+        store: &S,
+        plan: &Plan<'_>,
+        outcome: &Outcome,
+    ) -> Option<Box<Self>> {
+        if !outcome.charged || plan.permit == 0 {
+            return None;
+        }
+        let results = plan.buckets().iter().zip(&outcome.results);
+        let holding = results.filter(|(bucket, result)| {
+            bucket.rule.model().algorithm == Algorithm::Concurrency && result.verdict.is_allow()
+        });
+        let buckets: SmallVec<_> = holding.map(|(bucket, _)| store.address(plan, bucket)).collect();
+        (!buckets.is_empty()).then(|| Box::new(Self { id: plan.permit, keeper, buckets }))
+    }
 }
 
 /// The text is not a permit token.
@@ -24,6 +58,9 @@ pub struct PermitTokenError;
 impl fmt::Display for PermitToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.id)?;
+        if self.keeper == Keeper::Node {
+            write!(f, "-{KEPT_BY_NODE}")?;
+        }
         for bucket in &self.buckets {
             write!(f, "-")?;
             for byte in bucket {
@@ -41,11 +78,13 @@ impl FromStr for PermitToken {
         if text.len() > MAX_TEXT_BYTES {
             return Err(PermitTokenError);
         }
-        let mut parts = text.split('-');
+        let mut parts = text.split('-').peekable();
         let id = parts.next().filter(|id| id.len() == 16).ok_or(PermitTokenError)?;
         let id = bytes(id)?.into_iter().fold(0, |id, byte| id << 8 | u64::from(byte));
+        let by_node = parts.next_if_eq(&KEPT_BY_NODE).is_some();
+        let keeper = if by_node { Keeper::Node } else { Keeper::Store };
         let buckets = parts.map(bytes).collect::<Result<SmallVec<[BucketAddress; 1]>, _>>()?;
-        if buckets.is_empty() { Err(PermitTokenError) } else { Ok(Self { id, buckets }) }
+        if buckets.is_empty() { Err(PermitTokenError) } else { Ok(Self { id, keeper, buckets }) }
     }
 }
 
@@ -70,11 +109,11 @@ mod tests {
     #[test]
     fn a_token_survives_its_text_and_nothing_else_is_one() {
         let bucket = |byte| BucketAddress::from_slice(&[byte; 16]);
-        let token = PermitToken {
-            id: 0x0123_4567_89ab_cdef,
-            buckets: SmallVec::from_vec(vec![bucket(7), bucket(255)]),
-        };
-        assert_eq!(token.to_string().parse(), Ok(token));
+        for keeper in [Keeper::Store, Keeper::Node] {
+            let buckets = SmallVec::from_vec(vec![bucket(7), bucket(255)]);
+            let token = PermitToken { id: 0x0123_4567_89ab_cdef, keeper, buckets };
+            assert_eq!(token.to_string().parse(), Ok(token));
+        }
         let long = "a".repeat(4_096);
         for text in [
             "",
@@ -83,6 +122,9 @@ mod tests {
             "0123456789abcdef",
             "0123456789abcdef-",
             "0123456789abcdef-0",
+            "0123456789abcdef-n",
+            "0123456789abcdef-00-n",
+            "0123456789abcdef-n-n-00",
             "0123456789ABCDEF-00",
             "é123456789abcde-00",
             &long,

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A seed for a store's keyed hash, from the system's source of randomness: not to be guessed by clients.
 #[must_use]
@@ -27,5 +28,20 @@ impl PermitIds {
             None => self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)),
         };
         name.max(1)
+    }
+}
+
+/// Spreads what many nodes would otherwise do at the same instant.
+#[derive(Debug, Default)]
+pub(crate) struct Jitter {
+    key: RandomState,
+    drawn: AtomicU64,
+}
+
+impl Jitter {
+    /// Three to five quarters of `span`.
+    pub(crate) fn around(&self, span: Duration) -> Duration {
+        let drawn = self.key.hash_one(self.drawn.fetch_add(1, Ordering::Relaxed)) as u32;
+        span.mul_f64(0.75 + 0.5 * f64::from(drawn) / f64::from(u32::MAX))
     }
 }

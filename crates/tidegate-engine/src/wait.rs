@@ -31,6 +31,10 @@ impl<'a, S: BucketStore, C: Clock> Withdrawal<'a, S, C> {
 impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
     fn drop(&mut self) {
         let Some((engine, request, decision)) = self.armed.take() else { return };
+        if let Some(share) = decision.share() {
+            engine.withdraw_locally(request, share, decision);
+            return;
+        }
         let engine = engine.clone();
         let rules = Engine::<S, C>::snapshot_of(decision);
         let outcome = decision.outcome.clone();

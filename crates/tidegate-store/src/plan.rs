@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use smallvec::SmallVec;
-use tidegate_core::algorithm::{Ask, Tat};
+use tidegate_core::algorithm::{Ask, State, Tat};
 use tidegate_core::decision::{Gauge, Verdict};
 use tidegate_core::rule::model::Mode;
 use tidegate_core::rule::{CompiledRule, Metered};
@@ -16,7 +16,7 @@ pub struct Plan<'a> {
     buckets: SmallVec<[PlannedBucket<'a>; 2]>,
     /// Units to take from every bucket.
     pub cost: u64,
-    /// Names the permits that concurrency buckets would hand out; drawn at random by the caller.
+    /// Names the permits that concurrency buckets would hand out; drawn at random by the caller, never twice the same.
     pub permit: u64,
     /// A charge or refund made under the same bytes not long ago is not made again: its outcome is repeated. The
     /// bytes name the whole call, not only what the caller chose: another call is never taken for this one.
@@ -77,6 +77,17 @@ pub struct Outcome {
     pub charged: bool,
     /// Whether this is the outcome of an earlier call with the same idempotency key.
     pub repeated: bool,
+    /// What each bucket holds after the decision, from a store that is far away: by it a denial that is sure to come
+    /// again can be answered without asking. `None` from a store that is near.
+    pub states: Option<Box<[State]>>,
+}
+
+impl Outcome {
+    /// An outcome of this call, from a store that does not tell its states.
+    #[must_use]
+    pub fn new(decided_at: Timestamp, results: SmallVec<[BucketResult; 1]>, charged: bool) -> Self {
+        Self { decided_at, results, charged, repeated: false, states: None }
+    }
 }
 
 impl<'a> Plan<'a> {

@@ -7,7 +7,7 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::plan::{Outcome, Plan};
+use crate::plan::{Outcome, Plan, PlannedBucket};
 
 /// Where a store keeps a bucket, in the store's own bytes. Stays valid as long as the bucket does.
 pub type BucketAddress = SmallVec<[u8; 24]>;
@@ -60,6 +60,19 @@ pub trait BucketStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Takes [`Plan::cost`] units from every bucket whether or not they are there, but never more than its rule could
+    /// ever have admitted: for what was let through while the store could not be asked. Permits are not handed out.
+    fn debit(
+        &self,
+        plan: &Plan<'_>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// Whether the store answers. Changes nothing.
+    fn probe(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        core::future::ready(Ok(()))
+    }
+
     /// Puts every bucket of the plan to rest, as if nobody had used it.
     fn reset(&self, plan: &Plan<'_>, now: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -70,8 +83,8 @@ pub trait BucketStore: Send + Sync + 'static {
         let _ = (rules, at);
     }
 
-    /// Where the bucket with this key is kept, for [`BucketStore::release`].
-    fn address(&self, key: &[u8]) -> BucketAddress;
+    /// Where a bucket of a plan is kept, for [`BucketStore::release`].
+    fn address(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>) -> BucketAddress;
 
     /// Gives a permit back. True when it was still held.
     fn release(

@@ -101,7 +101,7 @@ fn permits_of_a_shared_bucket_are_given_back() {
     });
     let number = taken.expect("some key shares");
     let plan = plan(&rules, &[0], &format!("late-{number}"));
-    let address = store.address(plan.key_of(&plan.buckets()[0]));
+    let address = store.address(&plan, &plan.buckets()[0]);
     assert_eq!(ready(store.release(&address, 1_000_000 + number, START)), Ok(true));
     assert_eq!(ready(store.release(&address, 1_000_000 + number, START)), Ok(false));
     assert_eq!(ready(store.release(&Default::default(), 1, START)), Ok(false), "no address at all");

@@ -1,25 +1,30 @@
 //! `tidegate serve`: wires store, engine and doors together and runs until told to stop.
 
+mod failure;
 mod housekeeping;
 mod settings;
 mod signals;
 mod state_file;
+mod store;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Engine, SystemClock};
-use tidegate_store::MemoryStore;
+use tidegate_store::BucketStore;
 use tokio::sync::oneshot;
 
 pub use settings::{ServeSettings, SettingsError};
+pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::http::{HttpDoor, HttpOptions, Readiness};
-use crate::net::{self, ListenOptions, Server};
+use crate::net::{self, ConnectionStats, ListenOptions, Server};
 use housekeeping::Housekeeping;
 use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
+use store::FleetTasks;
 
 /// Files the server opens beside its connections.
 const OTHER_FILES: u64 = 64;
@@ -27,11 +32,32 @@ const OTHER_FILES: u64 = 64;
 /// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
 ///
 /// # Errors
-/// The rules cannot be read, the state cannot be restored or saved, or the address cannot be bound.
+/// The rules cannot be read, the store is set up in a way that cannot work, the state cannot be restored or saved, or the
+/// address cannot be bound.
 pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     let (signals, reload) = (Signals::new(), Reload::new());
     let rules = settings.load_rules()?;
     warn_of_long_waits(&rules, &settings);
+    match settings.store.clone() {
+        StoreSettings::Memory => serve_alone(settings, signals, reload, rules).await,
+        StoreSettings::Redis(remote) => {
+            let engine = store::fleet_engine(&settings, &remote, rules).await?;
+            let tasks = FleetTasks::start(&engine);
+            let place = format!("{} (shared)", remote.redis);
+            let served = serve_engine(&settings, signals, reload, &engine, &place, |_| ()).await;
+            drop(tasks);
+            served
+        }
+    }
+}
+
+/// Serves from the embedded store.
+async fn serve_alone(
+    settings: ServeSettings,
+    signals: Signals,
+    reload: Reload,
+    rules: RuleSet,
+) -> anyhow::Result<()> {
     let state_file = settings.state_file.clone().map(StateFile::new);
     let store = state_file::open_store(state_file.as_ref(), settings.store_max_bytes)?;
     let engine = Engine::with_parts(rules, store, SystemClock::new(), None);
@@ -39,7 +65,25 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         // Where it cannot be written, better to hear of it now than at the end.
         state_file.save(engine.store(), engine.now())?;
     }
+    let beside = |connections| Housekeeping::start(engine.clone(), state_file.clone(), connections);
+    let place = "in this process";
+    let housekeeping = serve_engine(&settings, signals, reload, &engine, place, beside).await?;
+    housekeeping.stop().await;
+    if let Some(state_file) = &state_file {
+        state_file.save(engine.store(), engine.now())?;
+    }
+    Ok(())
+}
 
+/// Opens the doors of an engine until told to stop. `beside` starts what runs beside the requests.
+async fn serve_engine<S: BucketStore, T>(
+    settings: &ServeSettings,
+    signals: Signals,
+    reload: Reload,
+    engine: &Engine<S>,
+    place: &str,
+    beside: impl FnOnce(Arc<ConnectionStats>) -> T,
+) -> anyhow::Result<T> {
     raise_open_files(settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
@@ -51,10 +95,10 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         body_timeout: settings.limits.body_timeout(),
     };
     let door = HttpDoor::new(engine.clone(), options, readiness.clone());
-    let housekeeping = Housekeeping::start(engine.clone(), state_file.clone(), server.stats());
+    let running = beside(server.stats());
     let reloading = tokio::spawn(reload_rules(reload, engine.clone(), settings.clone()));
     readiness.set(true);
-    settings.announce(address, &engine.rules());
+    settings.announce(address, &engine.rules(), place);
 
     let (told, at_once) = oneshot::channel();
     let shutdown = shutdown(signals, readiness, settings.drain_delay, told);
@@ -63,11 +107,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         Ok(()) = at_once => tracing::warn!("told to stop a second time: open requests are cut off"),
     }
     reloading.abort();
-    housekeeping.stop().await;
-    if let Some(state_file) = &state_file {
-        state_file.save(engine.store(), engine.now())?;
-    }
-    Ok(())
+    Ok(running)
 }
 
 /// Resolves when the server is to stop accepting. Readiness goes off first. A second signal is passed on to `at_once`.
@@ -93,7 +133,7 @@ async fn shutdown(
 }
 
 /// Reads the rule file again at every SIGHUP; bad rules leave the last good ones in force.
-async fn reload_rules(mut reload: Reload, engine: Engine<MemoryStore>, settings: ServeSettings) {
+async fn reload_rules<S: BucketStore>(mut reload: Reload, engine: Engine<S>, settings: ServeSettings) {
     loop {
         reload.wanted().await;
         let (engine, settings) = (engine.clone(), settings.clone());

@@ -45,7 +45,7 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
         .optional("subject", report, |node, path, report| scalar::name(node, path, Name::Entry, report));
     let default_tier = fields
         .optional("default_tier", report, |node, path, report| scalar::name(node, path, Name::Tier, report));
-    let on_store_failure = fields.optional("on_store_failure", report, failure_policy).unwrap_or_default();
+    let on_store_failure = fields.optional("on_store_failure", report, failure_policy);
     let rules = fields.required("rules", "write rules: and a list of rules", report, read_rules)?;
     check::domain(&fields, &rules, report);
     let rules = rules.into_iter().map(|placed| placed.rule).collect();

@@ -81,6 +81,10 @@ impl Concurrency {
         self.longest_life = self.longest_life.max(life);
     }
 
+    pub(super) fn longest_life(&self) -> Micros {
+        self.longest_life
+    }
+
     /// As many places as there can be, for as long as there can be.
     pub(super) fn fullest(&self, at: Timestamp, units: u64) -> Permits {
         Permits::from_held([Permit { id: 0, expires_at: after(at, self.longest_life), units }])
@@ -105,6 +109,11 @@ impl Concurrency {
 
     /// Units are not given back here: a permit is, by its id.
     pub(super) fn refund(&self, permits: &mut Permits, now: Timestamp, _cost: u64) {
+        permits.drop_expired(now);
+    }
+
+    /// Nothing: there is nobody to hold the permit.
+    pub(super) fn debit(&self, permits: &mut Permits, now: Timestamp, _cost: u64, _ceiling: u64) {
         permits.drop_expired(now);
     }
 

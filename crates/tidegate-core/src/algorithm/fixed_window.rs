@@ -53,6 +53,12 @@ impl FixedWindow {
         count.used = count.used.saturating_sub(cost);
     }
 
+    /// Charges without asking, up to `ceiling` in this window.
+    pub(super) fn debit(&self, count: &mut Count, now: Timestamp, cost: u64, ceiling: u64) {
+        *count = self.current(count, now);
+        count.used = count.used.saturating_add(cost).min(ceiling.max(count.used));
+    }
+
     /// Undoes a charge, as long as its window is the one that is kept.
     pub(super) fn withdraw(&self, count: &mut Count, _now: Timestamp, charge: &Charge) {
         if count.start == window_start(charge.at, self.window) {

@@ -12,7 +12,7 @@
 //! units ahead of the burst, is admitted with a wait. Its place is charged when it comes, so the order of waiting
 //! is the order of arrival on every node.
 
-use super::{Ask, CLOCK_TOLERANCE, Charge, Queue, Quota, Timestamp, Verdict};
+use super::{Ask, CLOCK_TOLERANCE, Charge, Queue, Quota, Span, Timestamp, Verdict};
 use crate::time::Micros;
 
 /// Theoretical arrival time: when the bucket would be full again.
@@ -22,13 +22,6 @@ pub struct Tat {
     pub micros: u64,
     /// What is left of a microsecond, over the quota's L in lowest terms; below it.
     pub fraction: u64,
-}
-
-/// A span that need not be whole microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Step {
-    micros: u64,
-    fraction: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +38,7 @@ pub(super) struct Gcra {
     /// How much later than conforming a request may be: min(max_wait · L, max_depth · W).
     queue: u128,
     /// The step of one token, the commonest cost.
-    one: Step,
+    one: Span,
 }
 
 impl Gcra {
@@ -63,12 +56,22 @@ impl Gcra {
             inherited: 0,
             capacity: u128::from(quota.burst()) * u128::from(window),
             queue,
-            one: Step { micros: window / limit, fraction: window % limit },
+            one: Span { micros: window / limit, fraction: window % limit },
         }
     }
 
     pub(super) fn rate(&self) -> (u64, u64) {
         (self.limit, self.window)
+    }
+
+    /// B·W.
+    pub(super) fn capacity(&self) -> u128 {
+        self.capacity
+    }
+
+    /// How much later than conforming a request may be, in units of 1/L µs.
+    pub(super) fn queue(&self) -> u128 {
+        self.queue
     }
 
     /// The most units this quota alone can bring a state to: the burst, and what waits behind it.
@@ -106,6 +109,13 @@ impl Gcra {
         if !somebody_waits {
             self.take_back(tat, now, cost);
         }
+    }
+
+    /// Charges without asking, up to the fullest state.
+    pub(super) fn debit(&self, tat: &mut Tat, now: Timestamp, cost: u64, _ceiling: u64) {
+        let base = (*tat).max(Tat { micros: now.as_micros(), fraction: 0 });
+        // A state that is fuller already is a clock's or an earlier rule's doing, and stays.
+        *tat = self.later(base, self.step(cost)).min(self.fullest(now).max(base));
     }
 
     /// Undoes a charge. A place in the queue is given back while nobody stands behind it: while TAT is still what
@@ -191,11 +201,11 @@ impl Gcra {
     // --- arithmetic in units of 1/L µs ---
 
     /// The largest debt a working clock can lead to.
-    fn most(&self) -> u128 {
+    pub(super) fn most(&self) -> u128 {
         (self.capacity + self.queue).max(u128::from(self.inherited) * u128::from(self.window))
     }
 
-    fn can_ever_pass(&self, ask: &Ask) -> bool {
+    pub(super) fn can_ever_pass(&self, ask: &Ask) -> bool {
         self.burst.checked_sub(ask.reserved).is_some_and(|free| ask.cost <= free)
     }
 
@@ -213,18 +223,19 @@ impl Gcra {
         (self.debt(tat, now) + wanted).saturating_sub(self.capacity)
     }
 
-    fn step(&self, cost: u64) -> Step {
+    fn step(&self, cost: u64) -> Span {
         if cost == 1 {
             return self.one;
         }
-        self.split(u128::from(cost) * u128::from(self.window))
+        self.span(u128::from(cost) * u128::from(self.window))
     }
 
-    fn split(&self, parts: u128) -> Step {
+    /// A span of so many 1/L µs.
+    pub(super) fn span(&self, parts: u128) -> Span {
         let limit = u128::from(self.limit);
         match u64::try_from(parts) {
-            Ok(parts) => Step { micros: parts / self.limit, fraction: parts % self.limit },
-            Err(_) => Step {
+            Ok(parts) => Span { micros: parts / self.limit, fraction: parts % self.limit },
+            Err(_) => Span {
                 micros: u64::try_from(parts / limit).unwrap_or(u64::MAX),
                 // Below `limit`, so it fits.
                 fraction: u64::try_from(parts % limit).unwrap_or(0),
@@ -232,7 +243,7 @@ impl Gcra {
         }
     }
 
-    fn later(&self, base: Tat, step: Step) -> Tat {
+    fn later(&self, base: Tat, step: Span) -> Tat {
         let fraction = base.fraction + step.fraction;
         let carry = u64::from(fraction >= self.limit);
         Tat {
@@ -243,7 +254,7 @@ impl Gcra {
     }
 
     fn after(&self, at: Timestamp, parts: u128) -> Tat {
-        self.later(Tat { micros: at.as_micros(), fraction: 0 }, self.split(parts))
+        self.later(Tat { micros: at.as_micros(), fraction: 0 }, self.span(parts))
     }
 
     fn micros_ceil(&self, parts: u128) -> Micros {

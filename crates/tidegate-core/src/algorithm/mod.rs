@@ -14,12 +14,14 @@ mod fixed_window;
 mod gcra;
 mod sliding_window;
 mod sliding_window_log;
+mod terms;
 
 pub use concurrency::{Permit, Permits};
 pub use fixed_window::Count;
 pub use gcra::Tat;
 pub use sliding_window::CountPair;
 pub use sliding_window_log::{Admission, AdmissionLog};
+pub use terms::{Span, Terms};
 
 use concurrency::Concurrency;
 use fixed_window::FixedWindow;
@@ -195,6 +197,14 @@ impl Meter {
     pub fn refund(&self, state: &mut State, now: Timestamp, cost: u64) {
         self.replace_foreign(state);
         with_state!(self, state, |algorithm, inner| algorithm.refund(inner, now, cost));
+    }
+
+    /// Takes `cost` units whether or not they are there, but never more than the state can hold without a clock
+    /// error: for what was let through elsewhere. Permits are not handed out.
+    pub fn debit(&self, state: &mut State, now: Timestamp, cost: u64) {
+        self.replace_foreign(state);
+        let ceiling = self.ceiling.min(self.algorithm.max_limit());
+        with_state!(self, state, |algorithm, inner| algorithm.debit(inner, now, cost, ceiling));
     }
 
     /// Undoes a charge whose request never ran, as if it had not been made, as far as the state still knows of it.

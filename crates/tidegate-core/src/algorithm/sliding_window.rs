@@ -68,6 +68,12 @@ impl SlidingWindow {
         pair.previous = pair.previous.saturating_sub(cost - from_current);
     }
 
+    /// Charges without asking, up to `ceiling` in this window.
+    pub(super) fn debit(&self, pair: &mut CountPair, now: Timestamp, cost: u64, ceiling: u64) {
+        *pair = self.current(pair, now);
+        pair.used = pair.used.saturating_add(cost).min(ceiling.max(pair.used));
+    }
+
     /// Undoes a charge in the window it was made in, as long as that is kept.
     pub(super) fn withdraw(&self, pair: &mut CountPair, _now: Timestamp, charge: &Charge) {
         let start = window_start(charge.at, self.window);

@@ -133,6 +133,12 @@ impl SlidingWindowLog {
         }
     }
 
+    /// Charges without asking, up to `ceiling` in the window.
+    pub(super) fn debit(&self, log: &mut AdmissionLog, now: Timestamp, cost: u64, ceiling: u64) {
+        let (used, _) = self.level(log, now, 0);
+        self.charge(log, now, &Ask::cost(cost.min(ceiling.saturating_sub(used))));
+    }
+
     /// Undoes a charge by its own entry, as long as that is kept.
     pub(super) fn withdraw(&self, log: &mut AdmissionLog, _now: Timestamp, charge: &Charge) {
         let kept = log.admissions().map(|(at, units)| {

@@ -37,6 +37,18 @@ impl Revision {
         self.0
     }
 
+    /// How many tags there are.
+    pub const TAGS: u32 = 250;
+
+    /// The revision in short, for a store that counts every byte. While a rule has few enough revisions, no two of
+    /// them that a live bucket can have been written under share a tag: [`CompiledRule::has_tags`].
+    ///
+    /// [`CompiledRule::has_tags`]: super::CompiledRule::has_tags
+    #[must_use]
+    pub const fn tag(self) -> u32 {
+        self.0 % Self::TAGS
+    }
+
     pub(super) fn first_of(meter: &Meter) -> Self {
         let shape = meter.shape();
         Self::from_number((shape ^ (shape >> 32)) as u32)
@@ -103,6 +115,16 @@ impl Lineage {
     /// Whether the number stands for an earlier revision.
     pub(super) fn knows(&self, revision: Revision) -> bool {
         self.step(revision, 0).is_some() || self.is_at_rest(revision)
+    }
+
+    /// The earlier revisions of which a bucket may not be at rest, newest first.
+    pub(super) fn revisions(&self) -> impl Iterator<Item = Revision> {
+        self.records.iter().rev().map(|record| record.revision)
+    }
+
+    /// The earlier revisions of which every bucket is at rest, newest first.
+    pub(super) fn at_rest(&self) -> impl Iterator<Item = Revision> {
+        self.at_rest.iter().rev().copied()
     }
 
     pub(super) fn len(&self) -> usize {

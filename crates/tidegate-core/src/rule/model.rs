@@ -39,8 +39,8 @@ pub struct Domain {
     pub subject: Option<String>,
     /// The tier of a subject of which nothing is known.
     pub default_tier: Option<String>,
-    /// The answer when the store does not answer, for rules that say nothing else.
-    pub on_store_failure: FailurePolicy,
+    /// The answer when the store does not answer, for rules that say nothing else; the server's where absent.
+    pub on_store_failure: Option<FailurePolicy>,
     /// The rules, each name once.
     pub rules: Vec<Rule>,
 }
@@ -187,13 +187,7 @@ impl Domain {
     /// A domain with these rules and the defaults for everything else.
     #[must_use]
     pub fn new(name: impl Into<String>, rules: Vec<Rule>) -> Self {
-        Self {
-            name: name.into(),
-            subject: None,
-            default_tier: None,
-            on_store_failure: FailurePolicy::default(),
-            rules,
-        }
+        Self { name: name.into(), subject: None, default_tier: None, on_store_failure: None, rules }
     }
 }
 

@@ -87,8 +87,9 @@ pub struct CompiledDomain {
 pub struct CompiledRule {
     uid: u64,
     domain: String,
+    domain_uid: u64,
     model: Rule,
-    on_store_failure: FailurePolicy,
+    on_store_failure: Option<FailurePolicy>,
     base: Metered,
     tiers: Vec<Metered>,
     lineage: Lineage,
@@ -96,6 +97,7 @@ pub struct CompiledRule {
     ceiling_until: Timestamp,
     /// The longest life of a permit that may be held.
     longest_life: Micros,
+    has_tags: bool,
 }
 
 /// A quota with its meter, and the name of its version.
@@ -263,7 +265,7 @@ impl CompiledDomain {
 }
 
 impl CompiledRule {
-    fn new(domain: &str, model: Rule, default_failure: FailurePolicy) -> Self {
+    fn new(domain: &str, model: Rule, default_failure: Option<FailurePolicy>) -> Self {
         let uid = fnv1a(domain.bytes().chain([0]).chain(model.name.bytes()));
         let quotas = || core::iter::once(model.quota).chain(model.tiers.iter().map(|(_, quota)| *quota));
         let plain = |quota| Meter::new(model.algorithm, quota, model.queue);
@@ -273,16 +275,30 @@ impl CompiledRule {
         let mut taken: Vec<Revision> = Vec::new();
         let mut metered = |quota| {
             let meter = meter(quota);
-            let revision = free_revision(Revision::first_of(&meter), |revision| taken.contains(&revision));
+            let revision = free_revision(Revision::first_of(&meter), &taken, |_| false);
             taken.push(revision);
             Metered { revision, meter }
         };
         let base = metered(model.quota);
         let tiers = model.tiers.iter().map(|(_, quota)| metered(*quota)).collect();
-        let on_store_failure = model.on_store_failure.unwrap_or(default_failure);
+        let on_store_failure = model.on_store_failure.or(default_failure);
         let ceiling_until = Timestamp::EPOCH;
         let (domain, lineage) = (domain.to_owned(), Lineage::default());
-        Self { uid, domain, model, on_store_failure, base, tiers, lineage, ceiling_until, longest_life }
+        let mut rule = Self {
+            uid,
+            domain_uid: fnv1a(domain.bytes()),
+            domain,
+            model,
+            on_store_failure,
+            base,
+            tiers,
+            lineage,
+            ceiling_until,
+            longest_life,
+            has_tags: true,
+        };
+        rule.has_tags = rule.tags_are_unique();
+        rule
     }
 
     /// The rule as declared.
@@ -297,15 +313,22 @@ impl CompiledRule {
         &self.domain
     }
 
+    /// A number from the domain's name, equal on every node and after every restart: what buckets of one request have
+    /// in common.
+    #[must_use]
+    pub const fn domain_uid(&self) -> u64 {
+        self.domain_uid
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.model.name
     }
 
-    /// The answer when the store does not answer.
+    /// The answer when the store does not answer; `None` where neither the rule nor its domain says.
     #[must_use]
-    pub const fn on_store_failure(&self) -> FailurePolicy {
+    pub const fn on_store_failure(&self) -> Option<FailurePolicy> {
         self.on_store_failure
     }
 
@@ -426,6 +449,27 @@ impl CompiledRule {
         (revision == to.revision).then_some(state)
     }
 
+    /// Whether [`Revision::tag`] tells apart all revisions that a bucket of this rule can have been written under.
+    #[must_use]
+    pub const fn has_tags(&self) -> bool {
+        self.has_tags
+    }
+
+    /// The revision with a tag: of the present ones, else the newest of those before.
+    #[must_use]
+    pub fn revision_of_tag(&self, tag: u32) -> Option<Revision> {
+        self.live_revisions().chain(self.lineage.at_rest()).find(|revision| revision.tag() == tag)
+    }
+
+    fn live_revisions(&self) -> impl Iterator<Item = Revision> {
+        self.all_metered().map(|(_, metered)| metered.revision).chain(self.lineage.revisions())
+    }
+
+    fn tags_are_unique(&self) -> bool {
+        let mut seen = [false; Revision::TAGS as usize];
+        self.live_revisions().all(|revision| !core::mem::replace(&mut seen[revision.tag() as usize], true))
+    }
+
     fn all_metered(&self) -> impl Iterator<Item = (Option<&str>, &Metered)> {
         let tiers = self.model.tiers.iter().map(|(name, _)| Some(name.as_str())).zip(&self.tiers);
         core::iter::once((None, &self.base)).chain(tiers)
@@ -453,10 +497,10 @@ impl CompiledRule {
                 // A new tier has buckets of its own from now on: were it to take the base's revision, the buckets of
                 // the base would seem to be its own.
                 _ => {
-                    let in_use = |revision| {
-                        known.contains(&revision) || taken.contains(&revision) || self.lineage.knows(revision)
-                    };
-                    free_revision(before.unwrap_or(&old.base).revision.next(), in_use)
+                    let lively: Vec<Revision> =
+                        known.iter().chain(&taken).copied().chain(self.lineage.revisions()).collect();
+                    let wanted = before.unwrap_or(&old.base).revision.next();
+                    free_revision(wanted, &lively, |revision| self.lineage.knows(revision))
                 }
             };
             taken.push(metered.revision);
@@ -472,6 +516,7 @@ impl CompiledRule {
         }
         self.lineage.prune(at);
         self.ceiling_until = self.at_rest_after(at);
+        self.has_tags = self.tags_are_unique();
     }
 
     /// When every bucket of this rule is at rest, were it full at `at`.
@@ -492,11 +537,17 @@ impl CompiledRule {
     }
 }
 
-/// The first revision from `wanted` on that is free.
-fn free_revision(wanted: Revision, taken: impl Fn(Revision) -> bool) -> Revision {
-    let mut revision = wanted;
-    while taken(revision) {
-        revision = revision.next();
+/// The first revision from `wanted` on that is free: neither among the lively ones nor otherwise in use; as long as
+/// there is one, with a tag that no lively one has.
+fn free_revision(wanted: Revision, lively: &[Revision], in_use: impl Fn(Revision) -> bool) -> Revision {
+    let mut tags = [false; Revision::TAGS as usize];
+    for revision in lively {
+        tags[revision.tag() as usize] = true;
     }
-    revision
+    let is_free = |revision: &Revision| !lively.contains(revision) && !in_use(*revision);
+    let from = || core::iter::successors(Some(wanted), |revision| Some(revision.next()));
+    let with_own_tag = |revision: &Revision| !tags[revision.tag() as usize] && is_free(revision);
+    // Twice around: where the numbers start again, tags do not follow one another.
+    let own_tag = from().take(2 * Revision::TAGS as usize).find(with_own_tag);
+    own_tag.or_else(|| from().find(is_free)).unwrap_or(wanted)
 }

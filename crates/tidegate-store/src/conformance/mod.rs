@@ -40,6 +40,7 @@ where
         promises::a_denial_is_lifted_at_its_instant_and_not_before,
         promises::more_than_the_burst_can_never_pass,
         promises::a_refund_gives_back_at_most_what_was_used,
+        promises::a_debit_takes_without_asking,
         promises::a_reset_puts_to_rest,
         promises::a_shadow_rule_does_not_hinder,
         promises::what_is_reserved_is_left_to_higher_priorities,

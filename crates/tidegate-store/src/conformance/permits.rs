@@ -17,7 +17,7 @@ async fn release<S: BucketStore>(
 ) -> bool {
     let plan = site.plan(request);
     let [bucket] = plan.buckets() else { panic!("a site of one rule") };
-    let address = store.address(plan.key_of(bucket));
+    let address = store.address(&plan, bucket);
     store.release(&address, permit, now).await.expect("the store answers")
 }
 

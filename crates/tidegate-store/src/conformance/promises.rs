@@ -67,13 +67,14 @@ pub(super) async fn a_denial_is_lifted_at_its_instant_and_not_before<S: BucketSt
             vec![rule("r", algorithm, 7, Micros::from_micros(999_983))],
         );
         for (index, cost) in [1, 3, 7].into_iter().enumerate() {
-            let request = Request { permit: 1, ..Request::of(["a", "b", "c"][index]).costing(cost) };
+            let mut request = Request { permit: 1, ..Request::of(["a", "b", "c"][index]).costing(cost) };
             let mut now = START;
             if algorithm == Algorithm::LeakyBucket && cost > 1 {
                 continue;
             }
             while site.apply(store, request, now).await.charged {
                 now = now.saturating_add(Micros::from_micros(17));
+                request.permit += 1;
             }
             let denied = site.peek(store, request, now).await;
             let [Verdict::Deny { retry_after: Some(retry_after) }] = verdicts(&denied)[..] else {
@@ -108,6 +109,22 @@ pub(super) async fn a_refund_gives_back_at_most_what_was_used<S: BucketStore>(st
     assert_eq!(remaining(&site.peek(store, ann, START).await), [8; 5]);
     assert_eq!(remaining(&site.refund(store, ann.costing(100), START).await), [9; 5]);
     assert_eq!(site.count(store, ann, START, 20).await, 9, "never more than the burst after a refund");
+}
+
+pub(super) async fn a_debit_takes_without_asking<S: BucketStore>(store: &S) {
+    let rules: Vec<Rule> =
+        every_algorithm(9).into_iter().filter(|rule| rule.algorithm != Algorithm::Concurrency).collect();
+    let site = Site::new("debit", rules);
+    let ann = Request::of("ann");
+    let debit = |request, cost| {
+        let plan = site.plan(Request::costing(request, cost));
+        async move { decided(store.debit(&plan, START).await.expect("the store answers")) }
+    };
+    assert_eq!(remaining(&debit(ann, 4).await), [5; 5], "a bucket that was not there comes to be");
+    assert_eq!(site.count(store, ann, START, 20).await, 5);
+    let full = site.peek(store, ann, START).await;
+    assert_eq!(gauges(&debit(ann, 1_000).await), gauges(&full), "a full bucket holds no more");
+    assert_eq!(remaining(&site.refund(store, ann.costing(9), START).await), [9; 5], "no debt is left over");
 }
 
 pub(super) async fn a_reset_puts_to_rest<S: BucketStore>(store: &S) {

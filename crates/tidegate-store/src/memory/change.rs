@@ -8,7 +8,7 @@ use tidegate_core::time::Timestamp;
 use super::MemoryStore;
 use super::decide::{hold_all, uid_of};
 use super::entry::{Entry, Packed};
-use super::held::{Purpose, Stale};
+use super::held::{Held, Purpose, Stale};
 use super::key::Key;
 use crate::plan::{BucketResult, Outcome, Plan, PlannedBucket};
 use crate::port::{Applied, BucketAddress};
@@ -47,11 +47,27 @@ impl MemoryStore {
             Change::Keep
         });
         match results {
-            Ok(results) => {
-                Applied::Decided(Outcome { decided_at: now, results, charged: false, repeated: false })
-            }
+            Ok(results) => Applied::Decided(Outcome::new(now, results, false)),
             Err(Stale) => Applied::Stale,
         }
+    }
+
+    /// Debits like a charge that everything allows, so that a bucket which is not there yet comes to be.
+    pub(super) fn debit_plan(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
+        let (parts, mut shards) = self.lock_plan(plan);
+        let setting = self.setting(now, plan.unknown_revisions);
+        let purpose =
+            |held: &[Held]| Purpose::Keep { pending: held.iter().filter(|held| !held.stored).count() };
+        let Ok(held) = hold_all(&setting, &parts, &mut shards, purpose) else { return Applied::Stale };
+        let mut results = SmallVec::new();
+        for (part, mut held) in parts.iter().zip(held) {
+            let meter = &part.bucket.metered.meter;
+            meter.debit(&mut held.state, now, plan.cost);
+            let gauge = meter.gauge(&held.state, now, part.bucket.reserved);
+            results.push(BucketResult { verdict: Verdict::ALLOW, gauge, place: None });
+            held.keep(shards.at(part.shard), part.bucket, now, &self.around);
+        }
+        Applied::Decided(Outcome::new(now, results, true))
     }
 
     pub(super) fn withdraw_plan(&self, plan: &Plan<'_>, outcome: &Outcome, now: Timestamp) {

@@ -83,7 +83,7 @@ impl MemoryStore {
             results.push(BucketResult { verdict, gauge, place: None });
             held.leave(shards.at(part.shard));
         }
-        Applied::Decided(Outcome { decided_at: now, results, charged: false, repeated: false })
+        Applied::Decided(Outcome::new(now, results, false))
     }
 
     #[inline]
@@ -125,7 +125,7 @@ impl MemoryStore {
         drop(shard);
         let mut results = SmallVec::new();
         results.push(result);
-        Some(Applied::Decided(Outcome { decided_at: now, results, charged, repeated: false }))
+        Some(Applied::Decided(Outcome::new(now, results, charged)))
     }
 
     fn charge_many(&self, plan: &Plan<'_>, now: Timestamp) -> Applied {
@@ -164,7 +164,7 @@ impl MemoryStore {
                 held.leave(shard);
             }
         }
-        Applied::Decided(Outcome { decided_at: now, results, charged, repeated: false })
+        Applied::Decided(Outcome::new(now, results, charged))
     }
 
     /// Locks the shards of all buckets.

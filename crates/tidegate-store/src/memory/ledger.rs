@@ -57,6 +57,7 @@ impl Ledger {
             results: record.results.iter().copied().collect(),
             charged: true,
             repeated: true,
+            states: None,
         })
     }
 
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     fn outcome(at: Timestamp) -> Outcome {
-        Outcome { decided_at: at, results: Default::default(), charged: true, repeated: false }
+        Outcome::new(at, Default::default(), true)
     }
 
     #[test]

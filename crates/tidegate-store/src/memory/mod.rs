@@ -34,7 +34,7 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::time::Timestamp;
 
 use crate::error::StoreError;
-use crate::plan::{Outcome, Plan, UnknownRevisions};
+use crate::plan::{Outcome, Plan, PlannedBucket, UnknownRevisions};
 use crate::port::{Applied, BucketAddress, BucketStore};
 use book::Book;
 use budget::Budget;
@@ -260,6 +260,10 @@ impl BucketStore for MemoryStore {
         Ok(())
     }
 
+    async fn debit(&self, plan: &Plan<'_>, now: Timestamp) -> Result<Applied, StoreError> {
+        Ok(self.debit_plan(plan, now))
+    }
+
     async fn reset(&self, plan: &Plan<'_>, now: Timestamp) -> Result<(), StoreError> {
         self.reset_plan(plan, now);
         Ok(())
@@ -270,8 +274,8 @@ impl BucketStore for MemoryStore {
         self.around.book.note(rules);
     }
 
-    fn address(&self, key: &[u8]) -> BucketAddress {
-        self.address_of(key)
+    fn address(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>) -> BucketAddress {
+        self.address_of(plan.key_of(bucket))
     }
 
     async fn release(

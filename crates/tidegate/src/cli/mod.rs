@@ -8,6 +8,7 @@ pub mod replay;
 mod replay_command;
 pub(crate) mod rule_file;
 mod serve_command;
+mod store_arguments;
 pub(crate) mod terminal;
 
 use std::process::ExitCode;

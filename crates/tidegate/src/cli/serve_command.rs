@@ -13,9 +13,10 @@ use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, Ipv6Prefix, TrustedP
 
 use super::SUCCESS;
 use super::logging::{self, LogFormat, LogLevel};
+use super::store_arguments::StoreArguments;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
-use crate::serve::{ServeSettings, serve};
+use crate::serve::{ServeSettings, StoreSettings, serve};
 
 /// The smallest store that can hold anything useful, in MiB.
 const MIN_STORE_MIB: u64 = 1;
@@ -34,7 +35,10 @@ pub(super) struct ServeArguments {
     #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     listen: SocketAddr,
 
-    /// Keep the store's state in this file over a restart; it is saved every minute and at the end
+    #[command(flatten)]
+    store: StoreArguments,
+
+    /// Keep the embedded store's state in this file over a restart; it is saved every minute and at the end
     #[arg(long, env = "TIDEGATE_STATE_FILE", value_name = "FILE")]
     state_file: Option<PathBuf>,
 
@@ -180,6 +184,10 @@ pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<u8> {
 
 fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
     let identity = identity(&arguments)?;
+    let store = arguments.store.settings()?;
+    if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
+        anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
+    }
     let millis = |span: Micros| span.as_millis_ceil();
     let limits = ConnectionLimits {
         header_timeout_ms: millis(arguments.header_timeout),
@@ -197,6 +205,8 @@ fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
     };
     Ok(ServeSettings {
         rules: arguments.rules,
+        store,
+        fail_mode: arguments.store.fail_mode(),
         listen: arguments.listen,
         state_file: arguments.state_file,
         store_max_bytes: usize::try_from(arguments.store_max_mib << 20).unwrap_or(usize::MAX),

@@ -107,10 +107,13 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(door: &Shared<S, C>, body:
         Request { domain: &request.domain, entries: &entries, cost: request.cost, idempotency_key: None };
     // Looked at before anything is charged: a request without a concurrency rule is a mistake of the caller's.
     match door.engine.peek(&wanted).await {
-        Ok(decision) if !gives_permits(&decision) => to_wire::problem(&Problem::invalid_field(
-            "descriptors",
-            "no concurrency rule matches, so there is no permit to hold; use /v1/check, or add a rule with algorithm: concurrency",
-        )),
+        // Without the store it is not known; there may be one.
+        Ok(decision) if !gives_permits(&decision) && decision.degraded().is_none() => {
+            to_wire::problem(&Problem::invalid_field(
+                "descriptors",
+                "no concurrency rule matches, so there is no permit to hold; use /v1/check, or add a rule with algorithm: concurrency",
+            ))
+        }
         Ok(_) => respond(door, decide(door, &request).await),
         Err(error) => to_wire::problem(&problem_of(&error)),
     }

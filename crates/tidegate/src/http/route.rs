@@ -25,6 +25,7 @@ enum Endpoint<'a> {
     DemoData,
     Health,
     Ready,
+    CircuitBreaker,
 }
 
 impl<'a> Endpoint<'a> {
@@ -36,6 +37,7 @@ impl<'a> Endpoint<'a> {
             "/v1/permits" => Endpoint::Permits,
             "/health" => Endpoint::Health,
             "/ready" => Endpoint::Ready,
+            "/circuit-breaker-status" => Endpoint::CircuitBreaker,
             "/api/data" => Endpoint::DemoData,
             "/" => Endpoint::Index,
             _ => return Self::of_path_with_names(path),
@@ -65,7 +67,8 @@ impl<'a> Endpoint<'a> {
             | Endpoint::UserStats { .. }
             | Endpoint::DemoData
             | Endpoint::Health
-            | Endpoint::Ready => "GET, HEAD",
+            | Endpoint::Ready
+            | Endpoint::CircuitBreaker => "GET, HEAD",
         }
     }
 
@@ -104,6 +107,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         Endpoint::DemoData => handlers::demo_data(door, peer, &head).await,
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), door.engine.rules().version()),
+        Endpoint::CircuitBreaker => to_wire::breaker(&door.engine.breaker_status()),
         Endpoint::Index => to_wire::index(),
     }
 }

@@ -9,7 +9,8 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use tidegate_core::decision::Verdict;
-use tidegate_engine::Decision;
+use tidegate_core::rule::model::FailurePolicy;
+use tidegate_engine::{BreakerStatus, Decision};
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
@@ -23,8 +24,12 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// What stands at `/`.
 const INDEX: &str = include_str!("index.txt");
 
-/// The status of a decision: 200, 429, or 422 where the cost exceeds what the quota can ever hold.
+/// The status of a decision: 200, 429, 422 where the cost exceeds what the quota can ever hold, or 503 where it was refused
+/// because the store does not answer.
 fn status_of(decision: &Decision) -> StatusCode {
+    if decision.is_refused_for_want_of_store() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     match decision.binding() {
         Some(binding) if !decision.is_allowed() => match binding.verdict {
             Verdict::Deny { retry_after: None } if binding.quota.limit() > 0 => {
@@ -106,6 +111,12 @@ pub(super) fn ready(ready: bool, rules_version: u64) -> DoorResponse {
     respond(status, JSON, body::ready(ready, rules_version))
 }
 
+pub(super) fn breaker(status: &BreakerStatus) -> DoorResponse {
+    let mut response = respond(StatusCode::OK, JSON, body::breaker(status));
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}
+
 pub(super) fn index() -> DoorResponse {
     respond(StatusCode::OK, TEXT, INDEX.as_bytes().to_vec())
 }
@@ -118,11 +129,20 @@ pub(super) fn correlation_value(id: &CorrelationId<'_>) -> HeaderValue {
 #[derive(Default)]
 pub(super) struct Answers {
     body: Vec<u8>,
+    /// The strictest policy by which one of them was decided without the store.
+    degraded: Option<FailurePolicy>,
 }
 
 impl Answers {
     pub(super) fn push(&mut self, decision: &Decision) {
         self.separate();
+        if let Some(degraded) = decision.degraded() {
+            self.degraded = Some(match (self.degraded, degraded.policy) {
+                (None | Some(FailurePolicy::Allow), policy) => policy,
+                (Some(FailurePolicy::Local), FailurePolicy::Deny) => FailurePolicy::Deny,
+                (Some(policy), _) => policy,
+            });
+        }
         body::write_decision(&mut self.body, decision, status_of(decision));
     }
 
@@ -137,7 +157,11 @@ impl Answers {
 
     pub(super) fn into_response(mut self) -> DoorResponse {
         self.body.extend_from_slice(b"]}");
-        respond(StatusCode::OK, JSON, self.body)
+        let mut response = respond(StatusCode::OK, JSON, self.body);
+        if let Some(policy) = self.degraded {
+            fields::write_degraded(response.headers_mut(), policy);
+        }
+        response
     }
 }
 

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::model::FailurePolicy;
 use tidegate_wire::identity::IdentityPolicy;
 
 use crate::cli::{rule_file, terminal};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
+use crate::serve::store::StoreSettings;
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -18,7 +20,11 @@ pub struct ServeSettings {
     pub rules: Option<PathBuf>,
     /// Where the HTTP door listens.
     pub listen: SocketAddr,
-    /// Where the state is kept over a restart; nowhere if absent.
+    /// Where the buckets are kept.
+    pub store: StoreSettings,
+    /// The answer when the store does not answer, where neither rule nor domain says.
+    pub fail_mode: Option<FailurePolicy>,
+    /// Where the state of the embedded store is kept over a restart; nowhere if absent.
     pub state_file: Option<PathBuf>,
     /// The most bytes of the embedded store.
     pub store_max_bytes: usize,
@@ -56,17 +62,18 @@ impl ServeSettings {
     }
 
     /// Says where to find the server and what to try, to whoever looks at standard output.
-    pub(super) fn announce(&self, address: SocketAddr, rules: &RuleSet) {
+    pub(super) fn announce(&self, address: SocketAddr, rules: &RuleSet, store: &str) {
         let source = match &self.rules {
             Some(path) => path.display().to_string(),
             None => "the shipped example rules".to_owned(),
         };
-        tracing::info!(%address, rules = rules.rule_count(), %source, "listening");
+        tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
         let version = env!("CARGO_PKG_VERSION");
         let (count, domains) = (rules.rule_count(), rules.domains().len());
         let banner = format!(
             "Tidegate {version} is listening on http://{address}\n\
              Rules: {count} in {domains} domains, from {source}\n\
+             Store: {store}\n\
              \n\
              Try:\n  \
                curl -s {address}/v1/check -d '{{\"client_id\":\"api_client\",\"cost\":1}}'\n  \

@@ -1,9 +1,11 @@
 //! The JSON bodies, written straight into a buffer.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_engine::{Answer, Decision, RuleVerdict};
+use tidegate_engine::{Answer, BreakerStatus, Decision, FailureCause, RuleVerdict};
 use tidegate_wire::problem::ProblemType;
 
 /// Enough for the answer of one rule.
@@ -29,6 +31,7 @@ pub(super) fn write_decision(out: &mut Vec<u8>, decision: &Decision, status: Sta
     if let Answer::Wait(wait) = decision.answer() {
         object.integer("wait_ms", wait.as_millis_ceil());
     }
+    degraded_member(&mut object, decision);
     if decision.domain().is_none() {
         object.string("message", "There is no such domain in the rules: nothing limits this request.");
     }
@@ -58,6 +61,7 @@ pub(super) fn demo_data(user: &str, decision: &Decision) -> Vec<u8> {
     object.string("message", "Here is your data.");
     object.string("user_id", user);
     level_members(&mut object, decision);
+    degraded_member(&mut object, decision);
     object.end();
     out
 }
@@ -93,11 +97,44 @@ pub(super) fn ready(ready: bool, rules_version: u64) -> Vec<u8> {
     out
 }
 
+pub(super) fn breaker(status: &BreakerStatus) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_BODY_BYTES);
+    let mut object = Object::begin(&mut out);
+    object.string("state", status.state.name());
+    object.integer("consecutive_failures", u64::from(status.consecutive_failures));
+    object.integer("failure_threshold", u64::from(status.options.failure_threshold));
+    object.integer("cool_down_ms", status.options.cool_down.as_millis_ceil());
+    match status.opened_at {
+        Some(opened_at) => object.seconds("opened_at", opened_at),
+        None => object.null("opened_at"),
+    }
+    match status.next_attempt_in {
+        Some(next) => object.integer("next_attempt_in_ms", next.as_millis_ceil()),
+        None => object.null("next_attempt_in_ms"),
+    }
+    match &status.last_error {
+        Some(error) => object.string("last_error", FailureCause::of(error).name()),
+        None => object.null("last_error"),
+    }
+    object.integer("transitions", status.transitions);
+    object.integer("rejected", status.rejected);
+    object.string("store", status.store);
+    object.end();
+    out
+}
+
+/// Says that the store did not make the decision; nothing where it did.
+fn degraded_member(object: &mut Object<'_>, decision: &Decision) {
+    if decision.degraded().is_some() {
+        object.boolean("degraded", true);
+    }
+}
+
 fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusCode) {
-    let kind = if status == StatusCode::TOO_MANY_REQUESTS {
-        ProblemType::QuotaExceeded
-    } else {
-        ProblemType::CostNeverPasses
+    let kind = match status {
+        StatusCode::TOO_MANY_REQUESTS => ProblemType::QuotaExceeded,
+        StatusCode::SERVICE_UNAVAILABLE => ProblemType::StoreUnavailable,
+        _ => ProblemType::CostNeverPasses,
     };
     object.string("type", kind.uri());
     object.string("title", kind.title());
@@ -105,16 +142,27 @@ fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusC
     let message = message(decision);
     object.string("detail", &message);
     object.string("message", &message);
+    if kind == ProblemType::StoreUnavailable {
+        return;
+    }
     let denying = decision.verdicts().filter(|verdict| verdict.is_enforced() && !verdict.verdict.is_allow());
     object.strings("violated-policies", denying.map(|verdict| verdict.rule.name()));
 }
 
 /// What a person is told about a denial.
 fn message(decision: &Decision) -> String {
+    let what = match decision.binding() {
+        _ if !decision.is_refused_for_want_of_store() => Cow::Borrowed("Rate limit exceeded."),
+        Some(binding) => Cow::Owned(format!(
+            "The store does not answer, and alone this node lets at most {} units pass at once.",
+            binding.most
+        )),
+        None => Cow::Borrowed("The store does not answer, and nothing may pass without it."),
+    };
     match (decision.retry_after(), decision.binding()) {
         (Some(retry_after), _) => match retry_after.as_secs_ceil() {
-            1 => "Rate limit exceeded. Try again in 1 second.".to_owned(),
-            seconds => format!("Rate limit exceeded. Try again in {seconds} seconds."),
+            1 => format!("{what} Try again in 1 second."),
+            seconds => format!("{what} Try again in {seconds} seconds."),
         },
         (None, Some(binding)) if binding.most == 0 && binding.quota.limit() > 0 => {
             "All of this quota is kept for higher priorities: nothing else passes.".to_owned()

@@ -1,7 +1,8 @@
 //! The header fields of a decision.
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_core::rule::model::FailurePolicy;
 use tidegate_core::time::Micros;
 use tidegate_engine::{Decision, RuleVerdict};
 use tidegate_wire::rate_limit_fields::{
@@ -14,12 +15,24 @@ use crate::http::LegacyFields;
 /// Draft 11's names; the draft may still rename them, and this is the one place that chooses.
 const NAMES: FieldNames = FieldNames::DRAFT_11;
 
+/// By which policy a decision was made without the store: `allow`, `deny` or `local`.
+const X_TIDEGATE_DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degraded");
+
 /// `RateLimit-Policy` and `RateLimit` for every enforced rule, `Retry-After` on a denial, and the legacy fields of
-/// the binding rule where they are wanted. Nothing where no enforced rule applied.
+/// the binding rule where they are wanted. Where no enforced rule was asked, only what a failure policy says.
 pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: LegacyFields) {
-    let Some(binding) = decision.binding() else { return };
-    let enforced = || decision.verdicts().filter(RuleVerdict::is_enforced);
+    if let Some(degraded) = decision.degraded() {
+        write_degraded(headers, degraded.policy);
+    }
     let mut text = Vec::with_capacity(64);
+    let Some(binding) = decision.binding() else {
+        if let Some(retry_after) = decision.retry_after() {
+            wire::write_retry_after(&mut text, retry_after.as_micros(), None);
+            insert(headers, RETRY_AFTER, &mut text);
+        }
+        return;
+    };
+    let enforced = || decision.verdicts().filter(RuleVerdict::is_enforced);
     NAMES.write_policy(&mut text, enforced().map(policy_item));
     insert(headers, NAMES.policy, &mut text);
     NAMES.write_rate_limit(&mut text, enforced().map(limit_item));
@@ -38,6 +51,10 @@ pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: Legacy
         wire::write_legacy_reset(&mut text, binding.gauge.reset_after.as_micros());
         insert(headers, X_RATELIMIT_RESET, &mut text);
     }
+}
+
+pub(super) fn write_degraded(headers: &mut HeaderMap, policy: FailurePolicy) {
+    headers.insert(X_TIDEGATE_DEGRADED, HeaderValue::from_static(policy.name()));
 }
 
 fn policy_item<'a>(verdict: RuleVerdict<'a>) -> PolicyItem<'a> {

@@ -1,0 +1,25 @@
+//! The bucket store in Redis or Valkey: one server, behind Sentinel, or a Cluster.
+//!
+//! `settings` says where the servers are and how long they may take; [`link`] carries batches of commands to one
+//! server, each batch at most once.
+
+mod amend;
+mod ask;
+mod call;
+mod change;
+mod cluster;
+mod driver;
+mod key;
+pub mod link;
+mod order;
+mod outcome;
+mod router;
+mod script;
+mod settings;
+mod store;
+mod value;
+mod witness;
+
+pub use driver::RedisStats;
+pub use settings::{Address, MAX_CONNECTIONS, RedisSettings, Servers, SettingsError};
+pub use store::{PRESENCE, RedisOptions, RedisStore, StoreClock};
