@@ -83,6 +83,7 @@ pub struct BreakerStatus {
 #[must_use = "the breaker has to hear how the call ended"]
 pub struct Admission {
     era: u64,
+    began_at: Timestamp,
 }
 
 /// The circuit breaker of one store.
@@ -104,6 +105,8 @@ struct Circuit {
     era: u64,
     failures: u32,
     first_failure_at: Timestamp,
+    /// When the last one that counted ended.
+    last_failure_at: Timestamp,
     opened_at: Option<Timestamp>,
     /// When the cool-down is over; half-open, when the call under way is no longer waited for.
     next_attempt_at: Timestamp,
@@ -137,7 +140,11 @@ impl Breaker {
     /// Asks for permission to call the store; `None` when the call must not be made.
     pub fn admit(&self, now: Timestamp) -> Option<Admission> {
         let gate = self.gate.load(Ordering::Relaxed);
-        if gate & CLOSED != 0 { Some(Admission { era: gate >> 1 }) } else { self.admit_to_open(now) }
+        if gate & CLOSED != 0 {
+            Some(Admission { era: gate >> 1, began_at: now })
+        } else {
+            self.admit_to_open(now)
+        }
     }
 
     #[cold]
@@ -155,11 +162,11 @@ impl Breaker {
         if !admitted {
             self.rejected.fetch_add(1, Ordering::Relaxed);
         }
-        admitted.then_some(Admission { era: circuit.era })
+        admitted.then_some(Admission { era: circuit.era, began_at: now })
     }
 
     /// The call was answered. Returns what changed by that, as all of these do.
-    pub fn succeeded(&self, Admission { era }: Admission, now: Timestamp) -> Option<BreakerStatus> {
+    pub fn succeeded(&self, Admission { era, .. }: Admission, now: Timestamp) -> Option<BreakerStatus> {
         let nothing_to_mend = self.failures.load(Ordering::Relaxed) == 0;
         if nothing_to_mend { None } else { self.mend(era, now) }
     }
@@ -179,17 +186,20 @@ impl Breaker {
     #[cold]
     pub fn failed(
         &self,
-        Admission { era }: Admission,
+        Admission { era, began_at }: Admission,
         error: &StoreError,
         now: Timestamp,
     ) -> Option<BreakerStatus> {
         let mut circuit = self.circuit.lock();
-        if circuit.era != era {
+        // Calls that were under way together fail together: one lost connection is one failure, not hundreds.
+        let is_known = circuit.failures > 0 && began_at < circuit.last_failure_at;
+        if circuit.era != era || (is_known && circuit.state == BreakerState::Closed) {
             return None;
         }
         if circuit.failures == 0 {
             circuit.first_failure_at = now;
         }
+        circuit.last_failure_at = now;
         let failures = circuit.failures.saturating_add(1);
         self.set_failures(&mut circuit, failures);
         circuit.last_error = Some(error.clone());
@@ -201,7 +211,7 @@ impl Breaker {
 
     /// Nobody waited for the call's end. It says nothing about the store; half-open, the next one may try.
     #[cold]
-    pub fn abandoned(&self, Admission { era }: Admission) {
+    pub fn abandoned(&self, Admission { era, .. }: Admission) {
         let mut circuit = self.circuit.lock();
         if circuit.era == era {
             circuit.trying = false;

@@ -71,7 +71,8 @@ struct Domain {
     subject: Option<Name>,
     /// The tier of a subject of which nothing is known.
     default_tier: Option<Name>,
-    /// The answer when the store does not answer, for rules that say nothing else. Default: `allow`.
+    /// The answer when the store does not answer, for rules that say nothing else. Default: the server's `FAIL_MODE`, `allow` where
+    /// that is not set.
     on_store_failure: Option<FailurePolicy>,
     /// The rules, each name once. All rules that match a request apply together, all or nothing.
     #[schemars(length(max = MAX_RULES))]

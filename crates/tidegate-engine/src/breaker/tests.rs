@@ -124,6 +124,17 @@ fn results_of_an_earlier_era_are_ignored() {
     assert_eq!(breaker.state(), BreakerState::HalfOpen, "and a failure opens nothing");
 }
 
+#[test]
+fn calls_that_fail_together_are_one_failure() {
+    let breaker = breaker();
+    let together: Vec<_> = (0..64).filter_map(|_| breaker.admit(START)).collect();
+    let lost = after(1);
+    for admission in together {
+        breaker.failed(admission, &StoreError::Timeout, lost);
+    }
+    assert_eq!((breaker.state(), breaker.status(lost).consecutive_failures), (BreakerState::Closed, 1));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Begin,
@@ -188,7 +199,7 @@ impl Model {
         }
     }
 
-    fn end(&mut self, call: u64, changes_then: u64, how: How, now: u64) {
+    fn end(&mut self, (call, began): (u64, u64), changes_then: u64, how: How, now: u64) {
         let counts = match self.state {
             BreakerState::HalfOpen => self.trial.is_some_and(|(trial, _)| trial == call),
             _ => changes_then == self.changes,
@@ -202,6 +213,8 @@ impl Model {
                     self.become_state(BreakerState::Closed, now);
                 }
             }
+            // Under way together, failed together.
+            How::Badly if self.state == BreakerState::Closed && self.failed_at.last() > Some(&began) => {}
             How::Badly => {
                 self.failed_at.push(now);
                 let lasting = now - self.failed_at[0] >= 10 && self.failed_at.len() > 1;
@@ -239,7 +252,7 @@ proptest! {
                     let admission = breaker.admit(after(now));
                     prop_assert_eq!(admission.is_some(), model.begin(begun, now));
                     if let Some(admission) = admission {
-                        open_calls.push((begun, model.changes, admission));
+                        open_calls.push(((begun, now), model.changes, admission));
                     }
                 }
                 Event::End { which, how } if which < open_calls.len() => {

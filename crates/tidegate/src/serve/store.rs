@@ -60,8 +60,9 @@ impl Acceleration {
         Self { coalesce: false, batch: false, deny_cache: false, shadow: false, witness: false };
 }
 
-/// The store of a node in a fleet: Redis, with sure denials answered in front of it, behind a circuit breaker.
-pub(super) type FleetStore = Guarded<FastAnswers<RedisStore>>;
+/// The store of a node in a fleet: Redis, behind a circuit breaker. In front of both, denials are given that are sure
+/// whether the store answers or not.
+pub(super) type FleetStore = FastAnswers<Guarded<RedisStore>>;
 
 /// How often a node says that it is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -88,13 +89,13 @@ pub(super) async fn fleet_engine(
     let clock = SystemClock::new();
     let guard = GuardOptions { breaker, ..GuardOptions::default() };
     let observer = std::sync::Arc::new(OutageLog);
-    let guarded = Guarded::new("redis", FastAnswers::new(redis, &fast), guard, clock.clone(), Some(observer));
+    let guarded = Guarded::new("redis", redis, guard, clock.clone(), Some(observer));
     let options = EngineOptions {
         default_failure: settings.fail_mode,
         breaker: Some(guarded.breaker()),
         ..EngineOptions::default()
     };
-    Ok(Engine::with_options(rules, guarded, clock, options))
+    Ok(Engine::with_options(rules, FastAnswers::new(guarded, &fast), clock, options))
 }
 
 /// What runs beside the requests of a node in a fleet; ends with this.
@@ -107,7 +108,7 @@ pub(super) struct FleetTasks {
 impl FleetTasks {
     pub(super) fn start(engine: &Engine<FleetStore>) -> Self {
         Self {
-            _outage: OutageTasks::start(engine, |store| store),
+            _outage: OutageTasks::start(engine, FastAnswers::store),
             presence: tokio::spawn(stay_present(engine.clone())),
         }
     }
@@ -128,11 +129,11 @@ async fn stay_present(engine: Engine<FleetStore>) {
     let mut losses = 0;
     loop {
         ticks.tick().await;
-        let redis = engine.store().inner().store();
+        let redis = engine.store().store().inner();
         let stats = redis.stats();
         if stats.losses > losses {
             losses = stats.losses;
-            engine.store().inner().store_lost_state();
+            engine.store().store_lost_state();
         }
         let Ok(count) = redis.present(node).await else { continue };
         if counts.len() == REMEMBERED_COUNTS {
