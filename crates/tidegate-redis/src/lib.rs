@@ -13,13 +13,15 @@ mod key;
 pub mod link;
 mod order;
 mod outcome;
+mod round;
 mod router;
 mod script;
 mod settings;
+mod stats;
 mod store;
 mod value;
 mod witness;
 
-pub use driver::RedisStats;
 pub use settings::{Address, MAX_CONNECTIONS, RedisSettings, Servers, SettingsError};
+pub use stats::RedisStats;
 pub use store::{PRESENCE, RedisOptions, RedisStore, StoreClock};

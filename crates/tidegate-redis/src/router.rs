@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::driver::{self, Common, DriverHandle, Raw, Task, belongs_elsewhere};
+use crate::driver::{self, Commands, Common, DriverHandle, Raw, Task};
 use crate::key::slot_of;
 use crate::link::{ConnectError, Refusal, Topology};
 use crate::order::{Failure, Order, Report, Waiting};
+use crate::round::{belongs_elsewhere, failure_of};
 use crate::script::Scripts;
 use crate::settings::RedisSettings;
 
@@ -77,7 +78,7 @@ impl Router {
                 None => self.handle(order.first_key(), order.slot)?,
             };
             let (reply, report) = oneshot::channel();
-            handle.submit(Task::Order(Waiting { order, reply }))?;
+            handle.submit(Task::Order(Box::new(Waiting { order, reply })))?;
             match report.await.unwrap_or(Err(Failure::Unknown)) {
                 Err(Failure::Elsewhere(back)) => {
                     let refusal;
@@ -104,7 +105,7 @@ impl Router {
         deadline: Instant,
         commands: impl Fn(&Scripts, bool, u64) -> Vec<Cmd> + Send + Sync + 'static,
     ) -> Result<Vec<Result<Value, Refusal>>, Failure> {
-        let commands: Arc<dyn Fn(&Scripts, bool, u64) -> Vec<Cmd> + Send + Sync> = Arc::new(commands);
+        let commands: Commands = Arc::new(commands);
         let slot = self.slot_of(key);
         let mut asked: Option<DriverHandle> = None;
         for _ in 0..MAX_REDIRECTS {
@@ -145,7 +146,7 @@ impl Router {
             driver.submit(Task::Raw(Raw { commands, asking: false, deadline, reply }))?;
             let replies = replies.await.unwrap_or(Err(Failure::Unknown))?;
             if let Some(Err(refusal)) = replies.first() {
-                return Err(driver::failure_of(refusal));
+                return Err(failure_of(refusal));
             }
         }
         Ok(())
@@ -179,7 +180,7 @@ impl Router {
 
     /// Learns from a refusal where things are. A node that is to be asked once, where it is only that.
     async fn redirect(&self, refusal: &Refusal, deadline: Instant) -> Result<Option<DriverHandle>, Failure> {
-        let Shape::Cluster(cluster) = &self.shape else { return Err(driver::failure_of(refusal)) };
+        let Shape::Cluster(cluster) = &self.shape else { return Err(failure_of(refusal)) };
         match refusal {
             Refusal::Moved { slot, address } => {
                 cluster.moved(*slot, address);

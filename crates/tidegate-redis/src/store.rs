@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use crate::amend::{self, Amendments};
 use crate::change::{Change, ChangeCall, Changed, Times, number_of};
-use crate::driver::{Common, DriverOptions, RedisStats};
+use crate::driver::{Common, DriverOptions};
 use crate::key::{KeyMaker, RedisKey, Tags};
 use crate::link::Refusal;
 use crate::order::{Deed, Failure, Order, Report};
 use crate::outcome::{self, Record};
 use crate::router::Router;
 use crate::settings::{RedisSettings, Servers};
+use crate::stats::RedisStats;
 use crate::witness::Witnesses;
 
 /// How often a plan is sent again because a bucket had to be put back first.

@@ -1,13 +1,14 @@
 //! The suite that every store runs, on real servers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking, and says its seed")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_redis::{RedisOptions, RedisSettings, RedisStore, StoreClock};
+use tidegate_store::BucketStore;
 use tidegate_store::conformance::{Trace, run_all, run_trace};
-use tidegate_testkit::{RedisCluster, RedisServer};
+use tidegate_testkit::{RedisCluster, RedisOptions as ServerOptions, RedisServer};
 
 /// Operations per algorithm in a long trace; TIDEGATE_OPERATIONS overrides it.
 const OPERATIONS: usize = 4_000;
@@ -24,7 +25,7 @@ async fn store(address: &str, options: RedisOptions) -> RedisStore {
         .unwrap()
         .with_call_deadline(Duration::from_secs(10))
         .unwrap()
-        .with_key_prefix(&format!("p{}:", NUMBER.fetch_add(1, Ordering::Relaxed)))
+        .with_key_prefix(&format!("t{}:", NUMBER.fetch_add(1, Ordering::Relaxed)))
         .unwrap();
     let store = RedisStore::new(&settings, RedisOptions { clock: StoreClock::Caller, ..options }).unwrap();
     store.wait_until_tried().await;
@@ -62,4 +63,21 @@ async fn a_cluster_keeps_every_promise() {
     let address = cluster.urls().first().unwrap().replace("redis://", "redis+cluster://");
     run_all(|| store(&address, RedisOptions::default())).await;
     long_traces(&address, RedisOptions::default()).await;
+}
+
+#[tokio::test]
+async fn the_user_that_the_documents_recommend_may_do_what_is_needed() {
+    let page = include_str!("../../../docs/operations/shared-store.md");
+    let block =
+        page.split("user tidegate on >secret").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let rights = block.split_whitespace().collect::<Vec<_>>().join(" ");
+    let users = format!("user admin on >admin ~* &* +@all\nuser tidegate on >secret {rights}\n");
+    let server = RedisServer::with(&ServerOptions::new().acl(&users, "admin", "admin"));
+    let address = format!("redis://tidegate:secret@{}", server.address());
+    run_all(|| store(&address, RedisOptions::default())).await;
+    let store = store(&address, RedisOptions::default()).await;
+    assert_eq!(store.present(1).await, Ok(1));
+    assert_eq!(store.probe().await, Ok(()));
+    let log = server.command(&["ACL", "LOG"]);
+    assert_eq!(log.items().len(), 0, "nothing was refused: {log:?}");
 }

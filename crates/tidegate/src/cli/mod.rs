@@ -46,7 +46,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server (what `tidegate` does without a command)
-    Serve(serve_command::ServeArguments),
+    Serve(Box<serve_command::ServeArguments>),
     /// Check rule files and say what is wrong, where, and what to do
     CheckConfig(check_config::CheckConfigArguments),
     /// Ask for one decision, from a running server or from a rule file
@@ -73,7 +73,7 @@ pub fn run() -> ExitCode {
     };
     let result = match arguments.command {
         None => serve_command::run(arguments.serve),
-        Some(Command::Serve(arguments)) => serve_command::run(arguments),
+        Some(Command::Serve(arguments)) => serve_command::run(*arguments),
         Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),

@@ -1,0 +1,173 @@
+//! What goes out in one round trip: calls of the deciding script, and commands of their own.
+
+use std::sync::atomic::Ordering;
+
+use redis::cmd;
+use tidegate_core::time::Timestamp;
+use tokio::time::Instant;
+
+use crate::call::Call;
+use crate::driver::{Common, DriverOptions, Raw, Task};
+use crate::link::{Batch, Refusal, Replies};
+use crate::order::{Failure, Waiting};
+use crate::stats::Counters;
+
+/// What goes out in one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    calls: Vec<(Call, bool)>,
+    /// Commands of their own, and how many replies they get.
+    raws: Vec<(Raw, usize)>,
+    deadline: Option<Instant>,
+}
+
+impl Round {
+    /// Puts together what waits, in the order it came. Who has waited too long is told that nothing was sent.
+    pub(crate) fn gather(tasks: &mut Vec<Task>, common: &Common) -> Self {
+        let mut round = Self::default();
+        let now = Instant::now();
+        let epoch = common.losses.load(Ordering::Acquire);
+        let too_late = || Failure::NotDone("the store was too busy to be asked in time".to_owned());
+        for task in tasks.drain(..) {
+            match task {
+                Task::Order(waiting) if waiting.order.deadline <= now => {
+                    drop(waiting.reply.send(Err(too_late())));
+                }
+                Task::Raw(raw) if raw.deadline <= now => drop(raw.reply.send(Err(too_late()))),
+                Task::Order(mut waiting) => {
+                    if let Some(witnesses) = &common.witnesses {
+                        witnesses.attach(&mut waiting.order, epoch);
+                    }
+                    round.add(waiting, common.options, epoch);
+                }
+                Task::Raw(raw) => {
+                    round.expect(raw.deadline);
+                    round.raws.push((raw, 0));
+                }
+            }
+        }
+        let orders: usize = round.calls.iter().map(|(call, _)| call.orders()).sum();
+        Counters::add(&common.counters.orders, orders);
+        round
+    }
+
+    fn add(&mut self, waiting: Box<Waiting>, options: DriverOptions, epoch: u64) {
+        self.expect(waiting.order.deadline);
+        let order = &waiting.order;
+        // The newest call of its slot; a server that is no Cluster has one slot.
+        let asking = order.asking;
+        let open =
+            self.calls.iter_mut().rev().find(|(call, asks)| *asks == asking && call.slot() == order.slot);
+        match open.filter(|(call, _)| options.batch && call.takes(order)) {
+            Some((call, _)) => call.add(*waiting),
+            None => {
+                let mut call = Call::new(order.slot, epoch, options.coalesce);
+                call.add(*waiting);
+                self.calls.push((call, asking));
+            }
+        }
+    }
+
+    fn expect(&mut self, deadline: Instant) {
+        self.deadline = Some(self.deadline.map_or(deadline, |known| known.min(deadline)));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty() && self.raws.is_empty()
+    }
+
+    /// Until when the first of them wants its answer.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline.unwrap_or_else(Instant::now)
+    }
+
+    pub(crate) fn batch(&mut self, common: &Common, by_name: bool, deadline: u64) -> Batch {
+        let mut batch = Batch::new();
+        for (call, asking) in &self.calls {
+            if *asking {
+                batch.push(&cmd("ASKING"));
+            }
+            Counters::add(&common.counters.script_calls, 1);
+            Counters::add(&common.counters.plans_sent, call.plans());
+            batch.push(&call.command(&common.scripts.decide, by_name, deadline, common.options.slack_ms));
+        }
+        for (raw, count) in &mut self.raws {
+            let commands = (raw.commands)(&common.scripts, by_name, deadline);
+            *count = commands.len();
+            for command in commands {
+                if raw.asking {
+                    batch.push(&cmd("ASKING"));
+                }
+                batch.push(&command);
+            }
+        }
+        batch
+    }
+
+    pub(crate) fn fail(self, failure: &Failure) {
+        self.calls.into_iter().for_each(|(call, _)| call.fail(failure));
+        for (raw, _) in self.raws {
+            let _ = raw.reply.send(Err(failure.clone()));
+        }
+    }
+
+    /// Hands out the replies. What the server did not know the script of is left over.
+    pub(crate) fn answer(self, replies: Replies, by_name: bool) -> Answered {
+        let mut answered = Answered::default();
+        let mut replies = replies.into_iter();
+        let mut next = |asking: bool| {
+            if asking {
+                replies.next();
+            }
+            replies.next().unwrap_or_else(|| Err(Refusal::Other("a reply is missing".into())))
+        };
+        for (call, asking) in self.calls {
+            match next(asking) {
+                Ok(value) => answered.now = call.answer(&value).or(answered.now),
+                Err(Refusal::NoScript) if by_name => answered.unknown.calls.push((call, asking)),
+                Err(refusal) => {
+                    if belongs_elsewhere(&refusal) {
+                        call.give_back(&refusal);
+                    } else {
+                        call.fail(&failure_of(&refusal));
+                    }
+                }
+            }
+        }
+        for (raw, count) in self.raws {
+            let replies: Replies = (0..count).map(|_| next(raw.asking)).collect();
+            if by_name && replies.iter().any(|reply| matches!(reply, Err(Refusal::NoScript))) {
+                answered.unknown.raws.push((raw, 0));
+            } else {
+                let _ = raw.reply.send(Ok(replies));
+            }
+        }
+        answered.unknown.deadline = self.deadline;
+        answered
+    }
+}
+
+/// What came of a round.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    pub(crate) unknown: Round,
+    /// The time that a script read.
+    pub(crate) now: Option<Timestamp>,
+}
+
+/// Whether a plan refused so is to be sent to another node, or again.
+pub(crate) const fn belongs_elsewhere(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Moved { .. } | Refusal::Ask { .. } | Refusal::TryAgain)
+}
+
+/// What a refusal means for a plan: none of them comes after a write.
+pub(crate) fn failure_of(refusal: &Refusal) -> Failure {
+    let why = refusal.to_string();
+    if refusal.is_misconfigured() {
+        return Failure::Misconfigured(why);
+    }
+    match refusal {
+        Refusal::Script(_) | Refusal::WrongType | Refusal::CrossSlot => Failure::Garbled(why),
+        _ => Failure::NotDone(why),
+    }
+}
