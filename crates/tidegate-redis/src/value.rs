@@ -152,7 +152,7 @@ fn numbers<const N: usize>(bytes: &[u8]) -> Option<[u64; N]> {
 /// A whole number that a script's float holds.
 fn number(bytes: [u8; 8]) -> Option<u64> {
     let float = f64::from_le_bytes(bytes);
-    (float >= 0.0 && float < 9_007_199_254_740_992.0 && float.fract() == 0.0).then_some(float as u64)
+    ((0.0..9_007_199_254_740_992.0).contains(&float) && float.fract() == 0.0).then_some(float as u64)
 }
 
 /// The text of a state, or nothing where the bucket is at rest or kept otherwise.

@@ -5,9 +5,9 @@
 //! examined. Ten thousand rules that differ in an exact value therefore cost one lookup.
 
 use crate::hash::FnvMap;
+use crate::rule::compiled::CompiledRule;
 use crate::rule::model::Condition;
 use crate::rule::pattern::{Pattern, Segment, Template};
-use crate::rule::set::CompiledRule;
 
 /// Positions of rules in their domain, ascending, each once. Up to 16 need no allocation.
 #[derive(Clone, Debug, Default)]

@@ -1,11 +1,14 @@
 //! Rules: the declared model, patterns, and the compiled set that a request is matched against.
 
+mod compiled;
 mod index;
+mod lease;
 mod lineage;
 pub mod model;
 pub mod pattern;
 mod set;
 
+pub use compiled::{CompiledRule, Metered};
 pub use index::Matches;
 pub use lineage::{MAX_LINEAGE, Revision};
-pub use set::{CompiledDomain, CompiledRule, Metered, RuleSet, RuleSetError};
+pub use set::{CompiledDomain, RuleSet, RuleSetError};

@@ -3,6 +3,8 @@
 //! Values here are plain data. [`RuleSet::compile`](crate::rule::RuleSet::compile) checks that they make sense
 //! together; a file format in front of it checks them earlier and can name the line.
 
+pub use super::lease::{Consistency, Lease, LeaseError, MAX_HOLD, MIN_HOLD};
+
 use crate::quota::{Algorithm, Quota};
 use crate::rule::pattern::Pattern;
 use crate::time::Micros;
@@ -70,6 +72,8 @@ pub struct Rule {
     pub on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn.
     pub queue: Option<Queue>,
+    /// How exactly the quota is kept when several nodes share it.
+    pub consistency: Consistency,
 }
 
 /// One entry and what its value must be.
@@ -164,6 +168,7 @@ impl Rule {
             mode: Mode::Enforce,
             on_store_failure: None,
             queue: None,
+            consistency: Consistency::Exact,
         }
     }
 
