@@ -29,7 +29,7 @@ end
 
 -- Of every key of algorithms 1 to 3: its state, read at the first plan that has it; what is to be written at the end.
 local A, B, C, ready, ask_of, step = {}, {}, {}, {}, {}, {}
-local dirty, dirty_count = {}, 0
+local dirty, is_dirty = {}, {}
 
 local seen = nil
 if #witnesses > 0 then
@@ -38,10 +38,9 @@ if #witnesses > 0 then
 end
 
 local function mark(key)
-  if not dirty[key] then
-    dirty_count = dirty_count + 1
-    dirty[key] = true
-    dirty[dirty_count] = key
+  if not is_dirty[key] then
+    is_dirty[key] = true
+    dirty[#dirty + 1] = key
   end
 end
 
@@ -227,7 +226,7 @@ while p <= last do
   end
 end
 
-for i = 1, dirty_count do
+for i = 1, #dirty do
   local key = dirty[i]
   local ask = ask_of[key]
   local raw = raws[key]
