@@ -1,6 +1,12 @@
 //! Many plans under way at once go out together; each is answered as if it had come alone, in its turn.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking, and says its seed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says its seed"
+)]
 
 use std::time::Duration;
 
@@ -20,7 +26,8 @@ const USERS: [&str; 5] = ["ann", "bob", "cid", "dan", "eve"];
 /// One connection, so that what was asked first is decided first.
 async fn store(server: &RedisServer, prefix: &str, options: RedisOptions) -> RedisStore {
     let settings = RedisSettings::parse(&server.url()).unwrap().with_connections(1).unwrap();
-    let settings = settings.with_call_deadline(Duration::from_secs(10)).unwrap().with_key_prefix(prefix).unwrap();
+    let settings =
+        settings.with_call_deadline(Duration::from_secs(10)).unwrap().with_key_prefix(prefix).unwrap();
     let store = RedisStore::new(&settings, RedisOptions { clock: StoreClock::Caller, ..options }).unwrap();
     store.wait_until_tried().await;
     store
@@ -77,7 +84,9 @@ impl Asked {
         let mut plan = Plan::new(self.cost);
         plan.permit = self.permit;
         plan.idempotency_key = self.idempotency_key.filter(|_| !self.is_peek).map(|key| {
-            format!("{round}/{key}/{:?}/{}/{}", self.rules, self.user, self.cost).into_bytes().into_boxed_slice()
+            format!("{round}/{key}/{:?}/{}/{}", self.rules, self.user, self.cost)
+                .into_bytes()
+                .into_boxed_slice()
         });
         for index in &self.rules {
             let rule = &set.domains()[0].rules()[*index];
@@ -178,9 +187,15 @@ fn before_and_after() -> (RuleSet, RuleSet) {
 }
 
 fn plan_of(set: &RuleSet, cost: u64) -> Plan<'_> {
-    let mut plan = Plan::new(cost);
+    let mut plan = plan_for(set, "ann");
+    plan.cost = cost;
+    plan
+}
+
+fn plan_for<'r>(set: &'r RuleSet, user: &str) -> Plan<'r> {
+    let mut plan = Plan::new(1);
     let rule = &set.domains()[0].rules()[0];
-    plan.add(rule, rule.metered(None), 0, &[("user", "ann")]);
+    plan.add(rule, rule.metered(None), 0, &[("user", user)]);
     plan
 }
 
@@ -191,7 +206,8 @@ async fn plans_of_old_and_new_rules_can_ride_together() {
     let (before, after) = before_and_after();
     let plans: Vec<Plan<'_>> = [&before, &before, &after, &after].map(|set| plan_of(set, 1)).into();
     let all = futures_of(plans.iter().map(|plan| store.apply(plan, START))).await;
-    let charged = all.iter().filter(|applied| matches!(applied, Ok(Applied::Decided(outcome)) if outcome.charged));
+    let charged =
+        all.iter().filter(|applied| matches!(applied, Ok(Applied::Decided(outcome)) if outcome.charged));
     let stale = all.iter().filter(|applied| matches!(applied, Ok(Applied::Stale)));
     assert_eq!((charged.count(), stale.count()), (4, 0), "{all:?}");
     let look = store.peek(&plan_of(&after, 1), START).await.unwrap();
@@ -255,4 +271,80 @@ async fn a_long_log_is_cut_at_its_old_end_and_counts_on() {
         }
     }
     assert!(longest < 17 + 16 * 300, "what is over is cut off: {longest} bytes");
+}
+
+#[tokio::test]
+async fn a_bucket_that_stands_twice_in_a_plan_is_charged_once() {
+    let server = RedisServer::start();
+    let store = store(&server, "b7:", RedisOptions::default()).await;
+    let (set, alone) = (rules(&mut Rng::with_seed(7)), MemoryStore::new(&MemoryOptions::new([1, 2])));
+    for rule in set.domains()[0].rules() {
+        for permit in 1..4 {
+            let mut plan = Plan::new(1);
+            plan.permit = permit;
+            plan.add(rule, rule.metered(None), 0, &[("user", "ann")]);
+            plan.add(rule, rule.metered(None), 0, &[("user", "ann")]);
+            let expected = run(&alone, &plan, false, START).await;
+            assert_eq!(run(&store, &plan, false, START).await, expected, "{}", rule.name());
+        }
+    }
+}
+
+/// On the server's clock, which no test can move: this one takes the time that it takes.
+#[tokio::test]
+async fn a_bucket_in_use_does_not_expire_under_its_users() {
+    let server = RedisServer::start();
+    let settings =
+        RedisSettings::parse(&server.url()).unwrap().with_call_deadline(Duration::from_secs(10)).unwrap();
+    let store = RedisStore::new(&settings, RedisOptions::default()).unwrap();
+    store.wait_until_tried().await;
+    let quota = Quota::new(Algorithm::TokenBucket, 50, Micros::from_secs(1), None).unwrap();
+    let rule = Rule::new("r", Algorithm::TokenBucket, quota).with_key(["user"]);
+    let set = RuleSet::compile(Rules { domains: vec![Domain::new("d", vec![rule])] }).unwrap();
+    let plan = plan_of(&set, 1);
+    let key = store.address(&plan, &plan.buckets()[0]);
+    let (mut client, mut began, mut passed) = (server.client(), None, 0);
+    // Never at rest, over several times the second after which the expiry is set anew.
+    while passed < 4_500_000 {
+        let outcome = run(&store, &plan, false, Timestamp::EPOCH).await;
+        passed = outcome.decided_at.since(*began.get_or_insert(outcome.decided_at)).as_micros();
+        let left = client.command(&[b"PTTL".as_slice(), &key]).integer();
+        let rest = i64::try_from(outcome.results[0].gauge.reset_after.as_millis_ceil()).unwrap();
+        assert!(left + 100 >= rest, "{left} ms are left of a bucket at rest in {rest} ms, {passed} µs on");
+        assert!(left <= 3_100, "{left} ms are left of a bucket that is at rest in a second");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_carry_a_bucket_over_at_once_lose_no_charge() {
+    let server = RedisServer::start();
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        nodes.push(store(&server, "b8:", RedisOptions::default()).await);
+    }
+    let set = |seconds, before: Option<&RuleSet>| {
+        let quota = Quota::new(Algorithm::TokenBucket, 40, Micros::from_secs(seconds), None).unwrap();
+        let rule = Rule::new("r", Algorithm::TokenBucket, quota).with_key(["user"]);
+        let set = RuleSet::compile(Rules { domains: vec![Domain::new("d", vec![rule])] }).unwrap();
+        before.map_or(set.clone(), |before| set.succeeding(before, START))
+    };
+    let before = set(60, None);
+    let after = std::sync::Arc::new(set(600, Some(&before)));
+    for round in 0..30 {
+        let user = format!("user {round}");
+        for _ in 0..10 {
+            assert!(run(&nodes[0], &plan_for(&before, &user), false, START).await.charged);
+        }
+        let running: Vec<_> = (0..64)
+            .map(|call| {
+                let (node, rules, user) = (nodes[call % nodes.len()].clone(), after.clone(), user.clone());
+                tokio::spawn(async move { run(&node, &plan_for(&rules, &user), false, START).await.charged })
+            })
+            .collect();
+        let mut granted = 0;
+        for call in running {
+            granted += u64::from(call.await.unwrap());
+        }
+        assert_eq!(granted, 30, "round {round}: ten of forty were used under the old rule");
+    }
 }
