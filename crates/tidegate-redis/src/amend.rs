@@ -8,7 +8,7 @@ use tidegate_core::quota::Algorithm;
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Plan, PlannedBucket, StoreError, UnknownRevisions};
 
-use crate::key::RedisKey;
+use crate::key::Place;
 use crate::link::Refusal;
 use crate::value::{self, Kept, Stored};
 
@@ -30,12 +30,22 @@ impl Stored {
     }
 }
 
-/// One bucket to be put back.
+/// A bucket that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Looked {
+    /// Where it is to be.
+    pub(crate) home: Place,
+    /// Where it was found; its home if it was not.
+    pub(crate) at: Place,
+    pub(crate) stored: Stored,
+}
+
+/// One place that is to hold something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Amendment {
-    pub(crate) key: RedisKey,
+    pub(crate) place: Place,
     found: Stored,
-    /// Nothing where the bucket is at rest.
+    /// Nothing where the bucket is at rest, or has moved away.
     kept: Option<Kept>,
 }
 
@@ -63,25 +73,31 @@ fn stored(text: Result<Value, Refusal>, last: Result<Value, Refusal>) -> Result<
     }
 }
 
-/// What is stored under the keys of a plan's buckets, from the replies to [`reads`].
+/// What is stored in places, from the replies to [`reads`].
 pub(crate) fn found(
-    keys: Vec<RedisKey>,
+    places: &[Place],
     replies: Vec<Result<Value, Refusal>>,
-) -> Result<Vec<(RedisKey, Stored)>, StoreError> {
+) -> Result<Vec<Stored>, StoreError> {
     let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or_else(|| Err(Refusal::Other("a reply is missing".into())));
-    keys.into_iter().map(|key| stored(next(), next()).map(|stored| (key, stored))).collect()
+    let found = |place: &Place| {
+        let text = next();
+        let last = if place.is_own() { next() } else { Ok(Value::Nil) };
+        stored(text, last)
+    };
+    places.iter().map(found).collect()
 }
 
-/// What becomes of the buckets of a plan that hold these.
+/// What becomes of the buckets of a plan that hold these. `expiry` is how much longer than needed they are kept, and on
+/// which rung at least.
 pub(crate) fn amendments(
     plan: &Plan<'_>,
-    found: Vec<(RedisKey, Stored)>,
+    looked: Vec<Looked>,
     now: Timestamp,
-    slack: Micros,
+    expiry: (Micros, u32),
 ) -> Result<Amendments, StoreError> {
     let mut all = Vec::new();
-    for (bucket, (key, stored)) in plan.buckets().iter().zip(found) {
+    for (bucket, Looked { home, at, stored }) in plan.buckets().iter().zip(looked) {
         let holds_permits = bucket.metered.meter.algorithm() == Algorithm::Concurrency;
         let kept = match &stored {
             Stored::Nothing => continue,
@@ -97,13 +113,18 @@ pub(crate) fn amendments(
             Stored::Text(text) => match carried(plan, bucket, text, now)? {
                 Some(state) => {
                     let metered = bucket.metered;
-                    value::write(bucket.rule, metered.revision, &metered.meter, &state, now, slack)
+                    value::write(bucket.rule, metered.revision, &metered.meter, &state, now, expiry)
                 }
                 None => return Ok(Amendments::Stale),
             },
         };
-        if !matches!((&kept, stored.text()), (Some(kept), text) if text == kept.text) {
-            all.push(Amendment { key, found: stored, kept });
+        if at != home {
+            all.push(Amendment { place: at, found: stored, kept: None });
+            if kept.is_some() {
+                all.push(Amendment { place: home, found: Stored::Nothing, kept });
+            }
+        } else if !matches!((&kept, stored.text()), (Some(kept), text) if text == kept.text) {
+            all.push(Amendment { place: home, found: stored, kept });
         }
     }
     Ok(Amendments::Some(all))
@@ -148,10 +169,11 @@ fn carried(
     Ok(Some(state))
 }
 
-/// The command that puts buckets back, without the script's name.
+/// The arguments of the command that puts buckets back, behind its times.
 pub(crate) fn arguments(amendments: &[Amendment]) -> Vec<Vec<u8>> {
-    let mut arguments = Vec::with_capacity(3 * amendments.len());
+    let mut arguments = Vec::with_capacity(4 * amendments.len());
     for amendment in amendments {
+        arguments.push(amendment.place.member.to_vec());
         arguments.push(amendment.found.text());
         let (text, life) = match &amendment.kept {
             Some(Kept { text, life_ms }) => (text.clone(), *life_ms),
@@ -163,13 +185,20 @@ pub(crate) fn arguments(amendments: &[Amendment]) -> Vec<Vec<u8>> {
     arguments
 }
 
-/// The commands that read buckets: two each.
-pub(crate) fn reads(keys: &[RedisKey]) -> Vec<Cmd> {
-    let both = |key: &RedisKey| {
-        let (mut text, mut last) = (redis::cmd("GET"), redis::cmd("ZRANGE"));
+/// The commands that read what is in places: two each where a bucket has its own key, else one.
+pub(crate) fn reads(places: &[Place]) -> Vec<Cmd> {
+    let mut commands = Vec::with_capacity(2 * places.len());
+    for Place { key, member } in places {
+        let mut text = redis::cmd(if member.is_empty() { "GET" } else { "HGET" });
         text.arg(key.as_slice());
-        last.arg(key.as_slice()).arg(-1).arg(-1);
-        [text, last]
-    };
-    keys.iter().flat_map(both).collect()
+        if member.is_empty() {
+            let mut last = redis::cmd("ZRANGE");
+            last.arg(key.as_slice()).arg(-1).arg(-1);
+            commands.extend([text, last]);
+        } else {
+            text.arg(member.as_slice());
+            commands.push(text);
+        }
+    }
+    commands
 }

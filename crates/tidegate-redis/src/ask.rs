@@ -1,12 +1,12 @@
 //! What the scripts are asked of one bucket: the row of numbers that `scripts/buckets.lua` describes.
 
 use rmp::encode::{self, RmpWrite};
-use tidegate_core::algorithm::{Span, Terms};
+use tidegate_core::algorithm::{CLOCK_TOLERANCE, Span, Terms};
 use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::Revision;
 use tidegate_store::{Plan, PlannedBucket};
 
-use crate::value::{RADIX, is_short, period_of};
+use crate::value::{RADIX, grid_of, is_short, rung_of};
 
 /// The largest integer that a script's numbers hold exactly.
 const MAX_EXACT: u64 = (1 << 53) - 1;
@@ -46,6 +46,11 @@ impl AskRow {
         self.enforced && self.is_plain()
     }
 
+    /// Whether the bucket is kept in the short form.
+    pub(crate) const fn is_short(&self) -> bool {
+        self.short
+    }
+
     pub(crate) const fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -63,8 +68,8 @@ impl AskRow {
         }
     }
 
-    /// Appends the row.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the row. Short forms expire on no finer grid than that of `min_rung`.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, min_rung: u32) {
         let start = |out: &mut Vec<u8>, length| {
             array(out, length);
             let code = match self.algorithm {
@@ -88,11 +93,8 @@ impl AskRow {
                 maybe_span(out, *tolerance);
                 span(out, *fullest);
                 maybe_span(out, *waiting);
-                uint(out, period_of(*fullest));
-                let combined = u128::from(step.micros) * u128::from(RADIX) + u128::from(step.fraction);
-                let running_over = combined + u128::from(RADIX).saturating_sub(u128::from(*parts));
-                text(out, &format!("{combined}000"));
-                text(out, &format!("{running_over}000"));
+                uint(out, u64::from(rung_of(*fullest, min_rung)));
+                steps_as_text(*parts, *step).iter().for_each(|step| text(out, step));
             }
             Terms::Window { window, room, free, ceiling, .. } => {
                 start(out, 9);
@@ -110,6 +112,40 @@ impl AskRow {
             }
         }
     }
+}
+
+impl AskRow {
+    /// What the script for tokens is told: its numbers, and its steps as texts.
+    pub(crate) fn encode_tokens(&self, deadline: u64, at: u64, slack_ms: u64) -> (Vec<u8>, [String; 2]) {
+        let Terms::Tat { parts, step, tolerance, fullest, .. } = &self.terms else {
+            return (Vec::new(), [String::new(), String::new()]);
+        };
+        let in_parts = |span: Span| {
+            let all = u128::from(span.micros) * u128::from(*parts) + u128::from(span.fraction);
+            u64::try_from(all).unwrap_or(u64::MAX).min(MAX_EXACT) as f64
+        };
+        let most = Span { micros: fullest.micros.saturating_add(CLOCK_TOLERANCE.as_micros()), ..*fullest };
+        let rung = rung_of(*fullest, 0);
+        let numbers = [
+            deadline as f64,
+            at as f64,
+            slack_ms as f64,
+            f64::from(self.revision.tag() * 4 + rung % 4),
+            *parts as f64,
+            in_parts(*step),
+            tolerance.map_or(-1.0, in_parts),
+            in_parts(most),
+            grid_of(rung) as f64,
+        ];
+        (numbers.iter().flat_map(|number| number.to_le_bytes()).collect(), steps_as_text(*parts, *step))
+    }
+}
+
+/// By how much the short form grows by a step; and where the fraction runs over.
+fn steps_as_text(parts: u64, step: Span) -> [String; 2] {
+    let combined = u128::from(step.micros) * u128::from(RADIX) + u128::from(step.fraction);
+    let running_over = combined + u128::from(RADIX).saturating_sub(u128::from(parts));
+    [combined, running_over].map(|step| format!("{step}000"))
 }
 
 // --- MessagePack, as `cmsgpack.unpack` reads it. Writing to a vector cannot fail. ---

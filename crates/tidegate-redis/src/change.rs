@@ -8,7 +8,7 @@ use tidegate_core::time::Timestamp;
 use tidegate_store::{Outcome, Plan};
 
 use crate::ask::{self, AskRow};
-use crate::key::{KeyMaker, RedisKey};
+use crate::key::{KeyMaker, Place, RedisKey};
 use crate::script::Script;
 
 /// What is done.
@@ -28,6 +28,7 @@ pub(crate) struct ChangeCall {
     keys: Vec<RedisKey>,
     pub(crate) asks: Vec<AskRow>,
     packed_tail: Vec<u8>,
+    min_rung: u32,
     code: u64,
 }
 
@@ -47,12 +48,12 @@ pub(crate) enum Changed {
 impl ChangeCall {
     pub(crate) fn new(plan: &Plan<'_>, change: Change<'_>, maker: &KeyMaker) -> Self {
         let domain = plan.buckets().first().map_or(0, |bucket| bucket.rule.domain_uid());
-        let mut keys: Vec<RedisKey> = plan
-            .buckets()
-            .iter()
-            .map(|bucket| maker.bucket(bucket.rule.domain_uid(), plan.key_of(bucket)))
-            .collect();
-        let asks = plan.buckets().iter().map(|bucket| AskRow::new(plan, bucket)).collect();
+        let asks: Vec<AskRow> = plan.buckets().iter().map(|bucket| AskRow::new(plan, bucket)).collect();
+        let places = plan.buckets().iter().zip(&asks).map(|(bucket, ask)| {
+            maker.places(maker.bucket(bucket.rule.domain_uid(), plan.key_of(bucket)), ask.is_short()).0
+        });
+        let places: Vec<Place> = places.collect();
+        let mut keys: Vec<RedisKey> = places.iter().map(|place| place.key.clone()).collect();
         let remembered = plan.idempotency_key.as_ref().filter(|_| !matches!(change, Change::Debit));
         keys.extend(remembered.map(|name| maker.remembered(domain, name)));
         let code = match change {
@@ -63,7 +64,9 @@ impl ChangeCall {
         let mut packed_tail = Vec::new();
         ask::uint(&mut packed_tail, u64::from(remembered.is_some()));
         encode_undone(&mut packed_tail, plan, change);
-        Self { keys, asks, packed_tail, code }
+        ask::array(&mut packed_tail, places.len());
+        places.iter().for_each(|place| ask::bytes(&mut packed_tail, &place.member));
+        Self { keys, asks, packed_tail, min_rung: maker.min_rung(), code }
     }
 
     pub(crate) fn first_key(&self) -> &[u8] {
@@ -72,13 +75,13 @@ impl ChangeCall {
 
     pub(crate) fn command(&self, script: &Script, by_name: bool, times: Times) -> Cmd {
         let mut packed = Vec::with_capacity(256);
-        ask::array(&mut packed, 10);
+        ask::array(&mut packed, 11);
         ask::uint(&mut packed, times.deadline);
         ask::uint(&mut packed, times.at.map_or(0, Timestamp::as_micros));
         ask::uint(&mut packed, times.slack_ms);
         ask::uint(&mut packed, self.code);
         ask::array(&mut packed, self.asks.len());
-        self.asks.iter().for_each(|row| row.encode(&mut packed));
+        self.asks.iter().for_each(|row| row.encode(&mut packed, self.min_rung));
         packed.extend_from_slice(&self.packed_tail);
         script.command(by_name, self.keys.iter().map(|key| key.as_slice()), &[&packed])
     }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::{Cmd, Value};
 use tidegate_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
+use crate::key::Packing;
 use crate::link::{Connector, Lane, LinkError, Refusal};
 use crate::order::{Failure, Waiting};
 use crate::round::{Answered, Round};
@@ -32,6 +33,15 @@ pub(crate) enum Task {
 
 /// Makes commands, from the scripts, whether these are called by name, and the deadline in the server's µs.
 pub(crate) type Commands = Arc<dyn Fn(&Scripts, bool, u64) -> Vec<Cmd> + Send + Sync>;
+
+impl Task {
+    fn deadline(&self) -> Instant {
+        match self {
+            Task::Order(waiting) => waiting.order.deadline,
+            Task::Raw(raw) => raw.deadline,
+        }
+    }
+}
 
 /// Commands of their own: all may be sent again where the server refuses one of them.
 pub(crate) struct Raw {
@@ -62,7 +72,7 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(options: DriverOptions) -> Self {
         Self {
-            scripts: Scripts::new(),
+            scripts: Scripts::new(options.packing),
             witnesses: options.witness.then(Witnesses::new),
             losses: AtomicU64::new(0),
             options,
@@ -80,6 +90,8 @@ pub(crate) struct DriverOptions {
     pub(crate) coalesce: bool,
     /// Many orders go out in one call of the script.
     pub(crate) batch: bool,
+    /// How buckets share hashes, where they do.
+    pub(crate) packing: Option<Packing>,
     /// How full buckets were seen is remembered.
     pub(crate) witness: bool,
     /// Scripts refuse themselves when they are late. Only where the server's clock decides.
@@ -167,8 +179,7 @@ impl Driver {
             tasks.clear();
             let was_up = self.lane.link().is_some();
             let woken = if patient && !was_up {
-                self.lane.changed().await;
-                Woken::Changed
+                self.hold(&mut tasks).await
             } else {
                 let Self { lane, waiting, .. } = &mut self;
                 let (changed, asked) = (lane.changed(), waiting.recv_many(&mut tasks, MAX_BATCH));
@@ -180,7 +191,9 @@ impl Driver {
                 Woken::By(_) => refuse(&mut tasks, &self.why_not()),
                 Woken::Changed => {
                     patient = self.changed(was_up);
-                    if !patient && self.lane.link().is_none() {
+                    if self.lane.link().is_some() {
+                        self.work(&mut tasks).await;
+                    } else if !patient {
                         while let Ok(task) = self.waiting.try_recv() {
                             tasks.push(task);
                         }
@@ -189,6 +202,27 @@ impl Driver {
                 }
             }
             patient |= was_up && self.lane.link().is_none();
+        }
+    }
+
+    /// Waits for the attempt to connect, and keeps those who come meanwhile, each until its deadline.
+    async fn hold(&mut self, held: &mut Vec<Task>) -> Woken {
+        loop {
+            let Self { lane, waiting, .. } = self;
+            let next = held.iter().map(Task::deadline).min();
+            let (has_room, room) = (held.len() < MAX_BATCH, MAX_BATCH - held.len());
+            tokio::select! {
+                biased;
+                () = lane.changed() => return Woken::Changed,
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    let now = Instant::now();
+                    let mut late: Vec<Task> = held.extract_if(.., |task| task.deadline() <= now).collect();
+                    refuse(&mut late, &self.why_not());
+                }
+                count = waiting.recv_many(held, room), if has_room => if count == 0 {
+                    return Woken::By(0);
+                },
+            }
         }
     }
 

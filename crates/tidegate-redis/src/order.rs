@@ -118,6 +118,16 @@ impl Order {
             && matches!(self.buckets.as_slice(), [bucket] if bucket.ask.can_ride_together())
     }
 
+    /// What it asks, where it is one enforced bucket in the short form and nothing that is the order's own.
+    pub(crate) fn as_tokens(&self) -> Option<&AskRow> {
+        match self.buckets.as_slice() {
+            [bucket] if self.can_ride_together() && bucket.witness.is_none() && bucket.ask.is_short() => {
+                Some(&bucket.ask)
+            }
+            _ => None,
+        }
+    }
+
     /// How many numbers its buckets' states take in a reply.
     pub(crate) fn width(&self) -> usize {
         self.buckets.iter().map(|bucket| bucket.ask.width()).sum()

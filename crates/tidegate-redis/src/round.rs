@@ -2,20 +2,91 @@
 
 use std::sync::atomic::Ordering;
 
-use redis::cmd;
+use redis::{Cmd, cmd};
 use tidegate_core::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::driver::{Common, DriverOptions, Raw, Task};
 use crate::link::{Batch, Refusal, Replies};
-use crate::order::{Failure, Waiting};
+use crate::order::{Failure, Order, Waiting};
+use crate::riders::Riders;
+use crate::script::Scripts;
 use crate::stats::Counters;
+use crate::token_call::TokenCall;
+
+/// The most calls of one batch that are for one kind of ask each.
+const MAX_TOKEN_CALLS: usize = 4;
+
+/// A call of one of the deciding scripts.
+#[derive(Debug)]
+enum AnyCall {
+    Tokens(TokenCall),
+    Mixed(Call),
+}
+
+impl AnyCall {
+    fn slot(&self) -> u16 {
+        match self {
+            Self::Tokens(call) => call.slot(),
+            Self::Mixed(call) => call.slot(),
+        }
+    }
+
+    fn takes(&self, order: &Order) -> bool {
+        match self {
+            Self::Tokens(call) => call.takes(order),
+            Self::Mixed(call) => call.takes(order),
+        }
+    }
+
+    fn touches(&self, order: &Order) -> bool {
+        match self {
+            Self::Tokens(call) => call.touches(order),
+            Self::Mixed(call) => call.touches(order),
+        }
+    }
+
+    fn add(&mut self, waiting: Box<Waiting>) {
+        match self {
+            Self::Tokens(call) => call.add(waiting),
+            Self::Mixed(call) => call.add(waiting),
+        }
+    }
+
+    fn riders(&self) -> &Riders {
+        match self {
+            Self::Tokens(call) => call.riders(),
+            Self::Mixed(call) => call.riders(),
+        }
+    }
+
+    fn plans(&self) -> usize {
+        match self {
+            Self::Tokens(call) => call.plans(),
+            Self::Mixed(call) => call.plans(),
+        }
+    }
+
+    fn command(&self, scripts: &Scripts, by_name: bool, deadline: u64, slack_ms: u64) -> Cmd {
+        match self {
+            Self::Tokens(call) => call.command(&scripts.tokens, by_name, deadline, slack_ms),
+            Self::Mixed(call) => call.command(&scripts.decide, by_name, deadline, slack_ms),
+        }
+    }
+
+    fn into_riders(self) -> (Riders, Vec<usize>) {
+        match self {
+            Self::Tokens(call) => call.into_riders(),
+            Self::Mixed(call) => call.into_riders(),
+        }
+    }
+}
 
 /// What goes out in one batch.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
-    calls: Vec<(Call, bool)>,
+    calls: Vec<(AnyCall, bool)>,
     /// Commands of their own, and how many replies they get.
     raws: Vec<(Raw, usize)>,
     deadline: Option<Instant>,
@@ -46,25 +117,51 @@ impl Round {
                 }
             }
         }
-        let orders: usize = round.calls.iter().map(|(call, _)| call.orders()).sum();
+        let orders: usize = round.calls.iter().map(|(call, _)| call.riders().len()).sum();
         Counters::add(&common.counters.orders, orders);
         round
     }
 
     fn add(&mut self, waiting: Box<Waiting>, options: DriverOptions, epoch: u64) {
         self.expect(waiting.order.deadline);
-        let order = &waiting.order;
-        // The newest call of its slot; a server that is no Cluster has one slot.
-        let asking = order.asking;
-        let open =
-            self.calls.iter_mut().rev().find(|(call, asks)| *asks == asking && call.slot() == order.slot);
-        match open.filter(|(call, _)| options.batch && call.takes(order)) {
-            Some((call, _)) => call.add(*waiting),
+        let place = if options.batch { self.place_for(&waiting.order) } else { None };
+        match place.and_then(|place| self.calls.get_mut(place)) {
+            Some((call, _)) => call.add(waiting),
             None => {
-                let mut call = Call::new(order.slot, epoch, options.coalesce);
-                call.add(*waiting);
-                self.calls.push((call, asking));
+                let call = self.new_call(&waiting, options, epoch);
+                self.calls.push((call, waiting.order.asking));
+                if let Some((call, _)) = self.calls.last_mut() {
+                    call.add(waiting);
+                }
             }
+        }
+    }
+
+    /// The newest call that an order can join without overtaking another on the same bucket.
+    fn place_for(&self, order: &Order) -> Option<usize> {
+        for (place, (call, asking)) in self.calls.iter().enumerate().rev() {
+            if *asking == order.asking && call.slot() == order.slot {
+                if call.takes(order) {
+                    return Some(place);
+                }
+                if call.touches(order) {
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn new_call(&self, waiting: &Waiting, options: DriverOptions, epoch: u64) -> AnyCall {
+        let order = &waiting.order;
+        let of_slot = self.calls.iter().filter(|(call, _)| call.slot() == order.slot);
+        let tokens = of_slot.filter(|(call, _)| matches!(call, AnyCall::Tokens(_))).count();
+        match order.as_tokens() {
+            // A call has its price: beyond a few kinds of asks they are better off together.
+            Some(ask) if options.packing.is_none() && tokens < MAX_TOKEN_CALLS => {
+                AnyCall::Tokens(TokenCall::new(order.slot, epoch, options.coalesce, *ask))
+            }
+            _ => AnyCall::Mixed(Call::new(order.slot, epoch, options.coalesce, options.packing)),
         }
     }
 
@@ -89,7 +186,7 @@ impl Round {
             }
             Counters::add(&common.counters.script_calls, 1);
             Counters::add(&common.counters.plans_sent, call.plans());
-            batch.push(&call.command(&common.scripts.decide, by_name, deadline, common.options.slack_ms));
+            batch.push(&call.command(&common.scripts, by_name, deadline, common.options.slack_ms));
         }
         for (raw, count) in &mut self.raws {
             let commands = (raw.commands)(&common.scripts, by_name, deadline);
@@ -105,7 +202,7 @@ impl Round {
     }
 
     pub(crate) fn fail(self, failure: &Failure) {
-        self.calls.into_iter().for_each(|(call, _)| call.fail(failure));
+        self.calls.into_iter().for_each(|(call, _)| call.into_riders().0.fail(failure));
         for (raw, _) in self.raws {
             let _ = raw.reply.send(Err(failure.clone()));
         }
@@ -123,13 +220,16 @@ impl Round {
         };
         for (call, asking) in self.calls {
             match next(asking) {
-                Ok(value) => answered.now = call.answer(&value).or(answered.now),
+                Ok(value) => {
+                    let (riders, widths) = call.into_riders();
+                    answered.now = riders.answer(&value, &widths).or(answered.now);
+                }
                 Err(Refusal::NoScript) if by_name => answered.unknown.calls.push((call, asking)),
                 Err(refusal) => {
                     if belongs_elsewhere(&refusal) {
-                        call.give_back(&refusal);
+                        call.into_riders().0.give_back(&refusal);
                     } else {
-                        call.fail(&failure_of(&refusal));
+                        call.into_riders().0.fail(&failure_of(&refusal));
                     }
                 }
             }

@@ -133,6 +133,11 @@ impl Router {
 
     /// Whether every server that has connections answers.
     pub(crate) async fn probe(&self, deadline: Instant) -> Result<(), Failure> {
+        // While nobody calls, only probes see that a node is gone.
+        self.ask_all(deadline).await.inspect_err(|failure| self.doubt(failure))
+    }
+
+    async fn ask_all(&self, deadline: Instant) -> Result<(), Failure> {
         let drivers = match &self.shape {
             Shape::One(drivers) => drivers.iter().take(1).cloned().collect(),
             Shape::Cluster(cluster) => cluster.drivers(),

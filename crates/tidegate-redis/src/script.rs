@@ -3,6 +3,8 @@
 use redis::Cmd;
 use sha1::{Digest, Sha1};
 
+use crate::key::Packing;
+
 /// A script. Its text is fixed: what users send comes in arguments only.
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -46,20 +48,31 @@ impl Script {
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) decide: Script,
+    pub(crate) tokens: Script,
     pub(crate) change: Script,
     pub(crate) release: Script,
     pub(crate) amend: Script,
+    pub(crate) reset: Script,
     pub(crate) presence: Script,
 }
 
 impl Scripts {
-    pub(crate) fn new() -> Self {
-        let with_buckets = |text: &str| Script::new([include_str!("scripts/buckets.lua"), text].concat());
+    pub(crate) fn new(packing: Option<Packing>) -> Self {
+        let buckets = include_str!("scripts/buckets.lua");
+        let packed = |packing: Packing| {
+            let (bytes, bits) = packing.bytes_and_bits();
+            let sizes = format!("local GROUP_BYTES, GROUP_BITS = {bytes}, {bits}\n");
+            [&sizes, buckets, include_str!("scripts/packed.lua")].concat()
+        };
+        let either = packing.map_or_else(|| [buckets, include_str!("scripts/plain.lua")].concat(), packed);
+        let script = |text: &str| Script::new([&either, text].concat());
         Self {
-            decide: with_buckets(include_str!("scripts/decide.lua")),
-            change: with_buckets(include_str!("scripts/change.lua")),
-            release: with_buckets(include_str!("scripts/release.lua")),
-            amend: with_buckets(include_str!("scripts/amend.lua")),
+            decide: script(include_str!("scripts/decide.lua")),
+            tokens: Script::new(include_str!("scripts/tokens.lua").to_owned()),
+            change: script(include_str!("scripts/change.lua")),
+            release: script(include_str!("scripts/release.lua")),
+            amend: script(include_str!("scripts/amend.lua")),
+            reset: Script::new(include_str!("scripts/reset.lua").to_owned()),
             presence: Script::new(include_str!("scripts/presence.lua").to_owned()),
         }
     }

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod layout;
 mod url;
+
+pub use layout::{Groups, Layout};
 
 /// Connections to one server from one process, at most.
 pub const MAX_CONNECTIONS: usize = 20;
@@ -102,6 +105,7 @@ pub struct RedisSettings {
     call_deadline: Duration,
     connect_timeout: Option<Duration>,
     key_prefix: Arc<str>,
+    layout: Layout,
 }
 
 /// A user and its password. `Debug` shows neither.
@@ -130,7 +134,7 @@ impl RedisSettings {
     /// | `redis+cluster://a:6379,b:6379` | a Cluster; also `rediss+cluster://` |
     ///
     /// The login is `user:password@` or `:password@`. Parameters after `?`: `db`, `connections`, `deadline_ms`,
-    /// `connect_timeout_ms`, `prefix`, `ca_file` (TLS), `sentinel_user` and `sentinel_password`.
+    /// `connect_timeout_ms`, `prefix`, `layout`, `ca_file` (TLS), `sentinel_user` and `sentinel_password`.
     ///
     /// # Errors
     ///
@@ -163,6 +167,7 @@ impl RedisSettings {
             call_deadline: DEFAULT_CALL_DEADLINE,
             connect_timeout: None,
             key_prefix: DEFAULT_KEY_PREFIX.into(),
+            layout: Layout::default(),
         }
     }
 
@@ -229,6 +234,13 @@ impl RedisSettings {
         Ok(self)
     }
 
+    /// How buckets are laid out in the store; plain unless set.
+    #[must_use]
+    pub const fn with_layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
     /// Trusts the certificates in this PEM file instead of the system's. The file is read when a connection is set up.
     ///
     /// # Errors
@@ -284,6 +296,12 @@ impl RedisSettings {
     #[must_use]
     pub fn key_prefix(&self) -> &str {
         &self.key_prefix
+    }
+
+    /// How buckets are laid out in the store.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub(crate) const fn login(&self) -> Option<&Login> {
@@ -360,6 +378,7 @@ impl fmt::Debug for RedisSettings {
             .field("call_deadline", &self.call_deadline)
             .field("connect_timeout", &self.connect_timeout())
             .field("key_prefix", &self.key_prefix)
+            .field("layout", &self.layout)
             .finish_non_exhaustive()
     }
 }

@@ -10,16 +10,18 @@ use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketAddress, BucketStore, Outcome, Plan, PlannedBucket, StoreError};
 use tokio::time::Instant;
 
-use crate::amend::{self, Amendments};
+use crate::amend::{self, Amendments, Looked};
+use crate::ask::AskRow;
 use crate::change::{Change, ChangeCall, Changed, Times, number_of};
 use crate::driver::{Common, DriverOptions};
-use crate::key::{KeyMaker, RedisKey, Tags};
+use crate::key::{KeyMaker, Packing, Place, RedisKey, Tags};
 use crate::link::Refusal;
 use crate::order::{Deed, Failure, Order, Report};
 use crate::outcome::{self, Record};
 use crate::router::Router;
 use crate::settings::{RedisSettings, Servers};
 use crate::stats::RedisStats;
+use crate::value::Stored;
 use crate::witness::Witnesses;
 
 /// How often a plan is sent again because a bucket had to be put back first.
@@ -84,10 +86,11 @@ impl RedisStore {
     pub fn new(settings: &RedisSettings, options: RedisOptions) -> Result<Self, StoreError> {
         let tags =
             if matches!(settings.servers(), Servers::Cluster { .. }) { Tags::Domain } else { Tags::None };
-        let keys = KeyMaker::new(settings.key_prefix(), tags);
+        let keys = KeyMaker::new(settings.key_prefix(), tags, settings.layout());
         let common = Arc::new(Common::new(DriverOptions {
             coalesce: options.coalesce,
             batch: options.batch,
+            packing: Packing::of(settings.layout()),
             witness: options.witness,
             deadlines: options.clock == StoreClock::Server,
             slack_ms: slack(options.clock).as_millis_ceil(),
@@ -228,28 +231,59 @@ impl RedisStore {
 
     /// Carries buckets that a script would not read to the present rules.
     async fn amend(&self, plan: &Plan<'_>, now: Timestamp, deadline: Instant) -> Result<Amended, StoreError> {
-        let keys: Vec<RedisKey> = plan.buckets().iter().map(|bucket| self.key_of(plan, bucket)).collect();
-        let Some(first) = keys.first().cloned() else { return Ok(Amended::Done) };
-        let reads = amend::reads(&keys);
-        let replies = self.shared.router.command(&first, deadline, move |_, _, _| reads.clone());
-        let replies = replies.await.map_err(store_error)?;
-        let found = amend::found(keys, replies)?;
-        let amendments = match amend::amendments(plan, found, now, slack(self.shared.clock))? {
+        let looked = self.look_for(plan, deadline).await?;
+        let Some(first) = looked.first().map(|looked| looked.home.key.clone()) else {
+            return Ok(Amended::Done);
+        };
+        let slack = slack(self.shared.clock);
+        let amendments = match amend::amendments(plan, looked, now, (slack, self.shared.keys.min_rung()))? {
             Amendments::Stale => return Ok(Amended::Stale),
             Amendments::Some(none) if none.is_empty() => return Ok(Amended::Done),
             Amendments::Some(amendments) => amendments,
         };
         let at = self.given(now);
         let reply = self.shared.router.command(&first, deadline, move |scripts, by_name, deadline| {
-            let times = [deadline.to_string(), at.map_or(0, Timestamp::as_micros).to_string()];
+            let at = at.map_or(0, Timestamp::as_micros);
+            let times = [deadline, at, slack.as_millis_ceil()].map(|number| number.to_string());
             let texts = amend::arguments(&amendments);
             let arguments: Vec<&[u8]> =
                 times.iter().map(String::as_bytes).chain(texts.iter().map(Vec::as_slice)).collect();
-            let keys = amendments.iter().map(|amendment| amendment.key.as_slice());
+            let keys = amendments.iter().map(|amendment| amendment.place.key.as_slice());
             vec![scripts.amend.command(by_name, keys, &arguments)]
         });
         // Whether it was done or somebody was quicker: the plan is sent again and meets what there is now.
         one(reply.await.map_err(store_error)?).map(|_| Amended::Done)
+    }
+
+    /// Looks for the buckets of a plan: at home, and where there is nothing, where another form of them is kept.
+    async fn look_for(&self, plan: &Plan<'_>, deadline: Instant) -> Result<Vec<Looked>, StoreError> {
+        let places = plan.buckets().iter().map(|bucket| {
+            let is_short = AskRow::new(plan, bucket).is_short();
+            self.shared.keys.places(self.key_of(plan, bucket), is_short)
+        });
+        let (homes, others): (Vec<Place>, Vec<Option<Place>>) = places.unzip();
+        let found = self.read(homes.clone(), deadline).await?;
+        let looked = homes.into_iter().zip(found);
+        let looked = looked.map(|(home, stored)| Looked { at: home.clone(), home, stored });
+        let mut looked: Vec<Looked> = looked.collect();
+        let missing = looked.iter_mut().zip(others).filter(|(looked, _)| looked.stored == Stored::Nothing);
+        let (missing, others): (Vec<&mut Looked>, Vec<Place>) =
+            missing.filter_map(|(looked, other)| Some((looked, other?))).unzip();
+        let found = self.read(others.clone(), deadline).await?;
+        for ((looked, other), stored) in missing.into_iter().zip(others).zip(found) {
+            if stored != Stored::Nothing {
+                (looked.at, looked.stored) = (other, stored);
+            }
+        }
+        Ok(looked)
+    }
+
+    /// What is stored in places that share a slot.
+    async fn read(&self, places: Vec<Place>, deadline: Instant) -> Result<Vec<Stored>, StoreError> {
+        let Some(first) = places.first().map(|place| place.key.clone()) else { return Ok(Vec::new()) };
+        let reads = amend::reads(&places);
+        let replies = self.shared.router.command(&first, deadline, move |_, _, _| reads.clone());
+        amend::found(&places, replies.await.map_err(store_error)?)
     }
 
     fn key_of(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>) -> RedisKey {
@@ -319,18 +353,20 @@ impl BucketStore for RedisStore {
     }
 
     async fn reset(&self, plan: &Plan<'_>, _now: Timestamp) -> Result<(), StoreError> {
-        let keys: Vec<RedisKey> = plan.buckets().iter().map(|bucket| self.key_of(plan, bucket)).collect();
-        let Some(first) = keys.first().cloned() else { return Ok(()) };
+        let mut places: Vec<Place> = Vec::new();
+        for bucket in plan.buckets() {
+            let (own, shared) = self.shared.keys.places(self.key_of(plan, bucket), false);
+            places.push(own);
+            places.extend(shared);
+        }
+        let Some(first) = places.first().map(|place| place.key.clone()) else { return Ok(()) };
         if let Some(witnesses) = self.witnesses() {
             witnesses.forget(plan, &self.shared.keys);
         }
-        let reply = self.shared.router.command(&first, self.deadline(), move |_, _, _| {
-            let mut command = redis::Cmd::new();
-            command.arg("DEL");
-            keys.iter().for_each(|key| {
-                command.arg(key.as_slice());
-            });
-            vec![command]
+        let reply = self.shared.router.command(&first, self.deadline(), move |scripts, by_name, _| {
+            let keys = places.iter().map(|place| place.key.as_slice());
+            let members: Vec<&[u8]> = places.iter().map(|place| place.member.as_slice()).collect();
+            vec![scripts.reset.command(by_name, keys, &members)]
         });
         one(reply.await.map_err(store_error)?).map(|_| ())
     }

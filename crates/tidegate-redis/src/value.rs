@@ -2,7 +2,7 @@
 //!
 //! | kept | as |
 //! | --- | --- |
-//! | token and leaky bucket, short | decimal number: (µs since 2026 · 8 + fraction), then three digits: tag · 4 + period of expiry mod 4 |
+//! | token and leaky bucket, short | decimal number: (µs since 2026 · 8 + fraction), then three digits: tag · 4 + rung of expiry |
 //! | token and leaky bucket, long | `A`, revision (4 bytes), TAT µs, fraction (8-byte floats, little endian) |
 //! | fixed window | `B`, revision, start µs, used |
 //! | sliding window | `C`, revision, start µs, used, previous |
@@ -20,8 +20,8 @@ const BASE: u64 = 1_767_225_600_000_000;
 pub(crate) const RADIX: u64 = 8;
 /// Where every bucket is sooner at rest than this, the short form has room until 2050.
 const MAX_SHORT_LIFE: Micros = Micros::from_secs(10 * 365 * 24 * 3_600);
-/// The shortest period after which the expiry of a short form is set anew.
-const MIN_PERIOD: u64 = 1_000_000;
+/// The coarsest grid of expiry.
+const MAX_RUNG: u32 = 3;
 /// Entries of a log: 16 bytes.
 const LOG_ENTRY: usize = 16;
 const LOG_HEAD: usize = 17;
@@ -54,9 +54,14 @@ pub(crate) fn is_short(rule: &CompiledRule, meter: &Meter) -> bool {
         && fullest_life(meter) <= MAX_SHORT_LIFE
 }
 
-/// How often the expiry of a short form is set anew, µs: not more often than a bucket fills.
-pub(crate) fn period_of(fullest: Span) -> u64 {
-    (fullest.micros + u64::from(fullest.fraction > 0)).max(MIN_PERIOD)
+/// Short forms expire on a grid of 16 s, 17 min, 18 h or 48 days: so few writes have to set an expiry. This is the rung of
+/// the coarsest that keeps no bucket longer than four times the time from full to rest, and at least `min`.
+pub(crate) fn rung_of(fullest: Span, min: u32) -> u32 {
+    (min..=MAX_RUNG).rev().find(|rung| grid_of(*rung) / 4 <= fullest.micros).unwrap_or(min)
+}
+
+pub(crate) const fn grid_of(rung: u32) -> u64 {
+    16_000_000 << (6 * rung)
 }
 
 fn fullest_life(meter: &Meter) -> Micros {
@@ -162,7 +167,7 @@ pub(crate) fn write(
     meter: &Meter,
     state: &State,
     now: Timestamp,
-    slack: Micros,
+    (slack, min_rung): (Micros, u32),
 ) -> Option<Kept> {
     let rest = meter.rest_at(state);
     if rest <= now {
@@ -171,11 +176,11 @@ pub(crate) fn write(
     let life = |until: Timestamp| until.since(now).saturating_add(slack).as_millis_ceil();
     match state {
         State::Tat(tat) if is_short(rule, meter) && tat.fraction < RADIX => {
-            let fullest = fullest_life(meter).as_micros().max(MIN_PERIOD);
-            let period = now.as_micros() / fullest;
+            let fullest = Span { micros: fullest_life(meter).as_micros(), fraction: 0 };
+            let rung = rung_of(fullest, min_rung);
             let combined = tat.micros.checked_sub(BASE)?.checked_mul(RADIX)?.checked_add(tat.fraction)?;
-            let tail = u64::from(revision.tag()) * 4 + period % 4;
-            let until = Timestamp::from_micros((period + 2) * fullest);
+            let tail = revision.tag() * 4 + rung;
+            let until = Timestamp::from_micros(rest.as_micros().next_multiple_of(grid_of(rung)));
             Some(Kept { text: format!("{combined}{tail:03}").into_bytes(), life_ms: life(until) })
         }
         State::Tat(Tat { micros, fraction }) => Some(long(b'A', revision, &[*micros, *fraction], life(rest))),

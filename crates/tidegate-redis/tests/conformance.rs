@@ -1,6 +1,12 @@
 //! The suite that every store runs, on real servers.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking, and says its seed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says its seed"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,6 +51,26 @@ async fn long_traces(address: &str, options: RedisOptions) {
 async fn one_server_keeps_every_promise() {
     let server = RedisServer::start();
     let address = server.url();
+    run_all(|| store(&address, RedisOptions::default())).await;
+    long_traces(&address, RedisOptions::default()).await;
+}
+
+#[tokio::test]
+async fn the_packed_layout_keeps_every_promise() {
+    let server = RedisServer::start();
+    // Hashes with many buckets each, and hashes whose keys end in a part of a byte.
+    for layout in ["packed:8", "packed:13"] {
+        let address = format!("{}?layout={layout}", server.url());
+        run_all(|| store(&address, RedisOptions::default())).await;
+        long_traces(&address, RedisOptions::default()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_with_the_packed_layout_keeps_every_promise() {
+    let cluster = RedisCluster::start(3, 0);
+    let address = cluster.urls().first().unwrap().replace("redis://", "redis+cluster://");
+    let address = format!("{address}?layout=packed");
     run_all(|| store(&address, RedisOptions::default())).await;
     long_traces(&address, RedisOptions::default()).await;
 }

@@ -1,7 +1,8 @@
 -- What every script knows about buckets: how their states are kept, read and judged.
 --
--- Put in front of the other scripts. Numbers are integers below 2^53, so that doubles hold them exactly; times are
--- microseconds since the Unix epoch. A state is up to three numbers:
+-- Put in front of the other scripts, with a layout between: `plain.lua` or `packed.lua`, which know where a bucket is
+-- kept. Numbers are integers below 2^53, so that doubles hold them exactly; times are microseconds since the Unix epoch.
+-- A state is up to three numbers:
 --
 --   1 tat      TAT in whole microseconds, the fraction over L
 --   2 fixed    start of the window, units used in it
@@ -12,14 +13,17 @@
 -- An ask is a list of numbers; its first five are the same for all:
 --   algorithm (1 to 5), enforced (0 or 1), revision, form (1 short, 0 long), cost, then
 --   1: L, step µs, step fraction, tolerance µs or -1, its fraction, fullest µs, its fraction, waiting µs or -1,
---      its fraction, period of expiry µs, and as texts that INCRBY takes: the step, and the step when its fraction
+--      its fraction, rung of expiry, and as texts that INCRBY takes: the step, and the step when its fraction
 --      runs over
 --   2, 3, 4: window µs, room or -1, free, ceiling
 --   5: life of a permit µs, room or -1, free, longest life µs
 
 -- The short form of a tat is a decimal number, which Redis keeps in 8 bytes: the microseconds since 2026 times 8, plus
--- the fraction (L is at most 8 here), and behind it three digits: the revision modulo 250, times 4, plus the period of
--- expiry modulo 4.
+-- the fraction (L is at most 8 here), and behind it three digits: the revision modulo 250, times 4, plus the rung.
+--
+-- It expires on a grid of 16 s times 64^rung, at the first line on or after the instant at which it is at rest. So only a
+-- write that moves that instant over a line has to set the expiry. The rung is there because a rule of which nothing but
+-- the burst is changed keeps its revision, while its grid may be another.
 local BASE = 1767225600000000
 local RADIX = 8
 local CLOCK_TOLERANCE = 10000000
@@ -32,6 +36,9 @@ local sub, byte, format = string.sub, string.byte, string.format
 local pack, unpack_ = struct.pack, struct.unpack
 
 local now, slack
+
+-- Whether a bucket without a key of its own is the member of a hash. The layout says.
+local is_member
 
 local function read_time(given)
   if given > 0 then return given end
@@ -50,17 +57,6 @@ local function life_until(at)
   local left = ceil((at - now) / 1000)
   if left < 0 then left = 0 end
   return format('%.0f', left + slack)
-end
-
--- The short form expires at the end of the next period but one after that in which its expiry was set, so that most
--- writes can leave the expiry alone.
-local function period_of(ask)
-  if ask.period == nil then
-    ask.period = floor(now / ask[15])
-    ask.tail = (ask[3] % 250) * 4 + ask.period % 4
-    ask.life = life_until((ask.period + 2) * ask[15])
-  end
-  return ask.period
 end
 
 -- a·b as three limbs of 20 bits and more: exact for a < 2^32, b < 2^49.
@@ -108,6 +104,8 @@ local function parse(raw, ask)
     if revision ~= ask[3] then return nil end
   end
   if algorithm == 1 then
+    -- Written at another rate.
+    if b >= ask[6] then return nil end
     local ahead = a - now
     local most = ask[11] + CLOCK_TOLERANCE
     if ahead > most or (ahead == most and b > ask[12]) then return nil end
@@ -132,19 +130,29 @@ local function rest_at(ask, a, b, c)
   return c > 0 and a + window or 0
 end
 
-local function short_form(ask, a, b)
-  period_of(ask)
-  return format('%.0f%03d', (a - BASE) * RADIX + b, ask.tail)
+-- When a bucket in the short form may expire.
+local function short_expiry(ask, a, b)
+  if not ask.tail then
+    ask.tail = format('%03d', (ask[3] % 250) * 4 + ask[15])
+    ask.grid = 16000000 * 64 ^ ask[15]
+  end
+  return ceil(rest_at(ask, a, b) / ask.grid) * ask.grid
 end
 
--- Keeps a state, whatever was there.
+-- Whether a text that was there before lasts as long.
+local function lasts(ask, raw, expiry)
+  if not raw or sub(raw, -3) ~= ask.tail then return false end
+  local rest = tonumber(sub(raw, 1, -4)) / RADIX + BASE
+  return ceil(rest / ask.grid) * ask.grid >= expiry
+end
+
+local function short_form(ask, a, b)
+  return format('%.0f', (a - BASE) * RADIX + b) .. ask.tail
+end
+
+-- Keeps a state in the long form under a key of its own, whatever was there.
 local function store(key, ask, a, b, c)
-  if ask[4] == 1 then
-    local text = short_form(ask, a, b)
-    call('PSETEX', key, ask.life, text)
-  else
-    call('PSETEX', key, life_until(rest_at(ask, a, b, c)), long_form(ask, a, b, c))
-  end
+  call('PSETEX', key, life_until(rest_at(ask, a, b, c)), long_form(ask, a, b, c))
 end
 
 -- The window that holds now: windows that are over move one place back or fall out.
@@ -196,7 +204,7 @@ end
 local function open_log(key, ask)
   local length = pcall_('STRLEN', key)
   if type(length) ~= 'number' then return nil end
-  if length == 0 then return 'none' end
+  if length == 0 then return not is_member(key) and 'none' or nil end
   if length < LOG_HEAD or (length - LOG_HEAD) % LOG_ENTRY ~= 0 then return nil end
   local head = call('GETRANGE', key, 0, LOG_HEAD - 1)
   local kind, revision, first, base = unpack_('<BI4I4d', head)
@@ -288,7 +296,7 @@ end
 local function open_permits(key, ask)
   local live = pcall_('ZCOUNT', key, '(' .. format('%.0f', now), END_OF_TIME)
   if type(live) ~= 'number' then return nil end
-  if live == 0 then return { 0, 0, 0 } end
+  if live == 0 then return not is_member(key) and { 0, 0, 0 } or nil end
   local tail = call('ZRANGE', key, -2, -1, 'WITHSCORES')
   if tail[3] ~= mark_of(ask) then return nil end
   local last = tonumber(tail[2])

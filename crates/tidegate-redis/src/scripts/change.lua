@@ -3,7 +3,8 @@
 -- KEYS     the buckets, in the order of the plan, and the remembered call's key where there is one
 -- ARGV[1]  packed (MessagePack): { deadline µs or 0, now µs or 0 to read the clock, slack ms, what (1 refund,
 --          2 withdraw, 3 debit), asks, remembered (0 or 1), and to withdraw: which buckets (0 or 1 each), when they
---          were charged, places (µs or -1 and fraction of each), permit }
+--          were charged, places (µs or -1 and fraction of each), permit; then members: packed layout, of each bucket
+--          the member that it is, '' for none }
 --
 -- Returns { now, state of each bucket afterwards }, or { now, -1 } where the client has to look at a bucket first and
 -- nothing was done, or { now, -2, what was remembered } where this refund was made before, or { now, 'late' }.
@@ -12,6 +13,7 @@ local input = cmsgpack.unpack(ARGV[1])
 local what, asks, remembered = input[4], input[5], input[6] == 1
 local undone, charged_at, places, permit = input[7], input[8], input[9], input[10]
 slack = input[3]
+locate(input[11])
 now = read_time(input[2])
 if input[1] > 0 and now > input[1] then return { now, 'late' } end
 
@@ -164,12 +166,12 @@ for i = 1, buckets do
   elseif algorithm == 5 then
     found[i] = open_permits(key, ask)
   else
-    local raw = get(key)
+    local raw = read(i)
     if raw then
       local a, b, c = parse(raw, ask)
       found[i] = a and { a, b, c or 0, true }
     else
-      found[i] = { 0, 0, 0, false }
+      found[i] = not is_elsewhere(i) and { 0, 0, 0, false }
     end
   end
   if not found[i] then return { now, -1 } end
@@ -192,9 +194,9 @@ for i = 1, buckets do
       a, b, c = changed(i, ask, a, b, c)
       c = c or 0
       if rest_at(ask, a, b, c) <= now then
-        call('DEL', key)
+        drop(i)
       else
-        store(key, ask, a, b, c)
+        keep(i, ask, a, b, c)
       end
     end
     out[#out + 1], out[#out + 2] = a, b

@@ -2,11 +2,12 @@
 --
 -- KEYS     the buckets of algorithms 1 to 3, then those of 4 and 5, then those of remembered calls
 -- ARGV[1]  packed (MessagePack): { deadline µs or 0, now µs or 0 to read the clock, slack ms, how many keys of
---          algorithms 1 to 3, asks, plans, extras, witnesses }
+--          algorithms 1 to 3, asks, plans, extras, witnesses, members }
 --            plans      one list of numbers; a plan is: how many equal calls (0 to look only), extra or 0,
 --                       how many buckets, then key and ask of each
 --            extras     { permit (8 bytes), key of the remembered call or 0 }
 --            witnesses  one list of numbers: key, then the three numbers of the fullest state a client has seen there
+--            members    packed layout: of each key of algorithms 1 to 3 the member that the bucket is; '' for none
 --
 -- Returns { now, then of each plan: how many calls were granted, and the state of each bucket before the first }.
 -- Instead of the number granted, -1: the client has to look at a bucket first, nothing was done, no state follows;
@@ -19,13 +20,8 @@ now = read_time(input[2])
 if input[1] > 0 and now > input[1] then return { now, 'late' } end
 
 local REMEMBERED_MS = '600000'
-local plain = input[4]
-local raws = {}
-if plain == 1 then
-  raws[1] = get(KEYS[1])
-elseif plain > 1 then
-  raws = call('MGET', unpack(KEYS, 1, plain))
-end
+locate(input[9])
+local raws = read_all(input[4])
 
 -- Of every key of algorithms 1 to 3: its state, read at the first plan that has it; what is to be written at the end.
 local A, B, C, ready, ask_of, step = {}, {}, {}, {}, {}, {}
@@ -82,6 +78,7 @@ local function get_ready(key, ask)
     if not a then return false end
     A[key], B[key], C[key] = a, b, c or 0
   else
+    if is_elsewhere(key) then return false end
     A[key], B[key], C[key] = 0, 0, 0
     step[key] = false
   end
@@ -228,24 +225,7 @@ end
 
 for i = 1, #dirty do
   local key = dirty[i]
-  local ask = ask_of[key]
-  local raw = raws[key]
-  if ask[4] == 1 and raw then
-    period_of(ask)
-    if tonumber(sub(raw, -3)) == ask.tail then
-      -- It expires late enough as it is.
-      local by = step[key]
-      if not by then
-        local before = tonumber(sub(raw, 1, -4))
-        by = format('%.0f000', (A[key] - BASE) * RADIX + B[key] - before)
-      end
-      call('INCRBY', KEYS[key], by)
-    else
-      store(KEYS[key], ask, A[key], B[key])
-    end
-  else
-    store(KEYS[key], ask, A[key], B[key], C[key])
-  end
+  keep(key, ask_of[key], A[key], B[key], C[key], raws[key], step[key])
 end
 
 return out

@@ -11,8 +11,8 @@ const REDIS_PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
 const MAX_HOST: usize = 253;
 
-const PARAMETERS: &str = "the parameters are db, connections, deadline_ms, connect_timeout_ms, prefix, ca_file, \
-                          sentinel_user and sentinel_password, each at most once";
+const PARAMETERS: &str = "the parameters are db, connections, deadline_ms, connect_timeout_ms, prefix, layout, \
+                          ca_file, sentinel_user and sentinel_password, each at most once";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -168,7 +168,7 @@ fn parse_query(
             return Err(SettingsError::Parameter(PARAMETERS));
         }
     }
-    let Values { db, connections, deadline_ms, connect_timeout_ms, prefix, ca_file, .. } = &values;
+    let Values { db, connections, deadline_ms, connect_timeout_ms, prefix, layout, ca_file, .. } = &values;
 
     let mut refined = settings.clone();
     if let Some(connections) = parsed(connections, "connections must be a number")? {
@@ -183,6 +183,9 @@ fn parse_query(
     }
     if let Some(prefix) = prefix {
         refined = refined.with_key_prefix(prefix)?;
+    }
+    if let Some(layout) = layout {
+        refined = refined.with_layout(layout.parse()?);
     }
     if let Some(file) = ca_file {
         refined = refined.with_ca_file(&**file)?;
@@ -214,6 +217,7 @@ struct Values {
     deadline_ms: Option<Arc<str>>,
     connect_timeout_ms: Option<Arc<str>>,
     prefix: Option<Arc<str>>,
+    layout: Option<Arc<str>>,
     ca_file: Option<Arc<str>>,
     sentinel_user: Option<Arc<str>>,
     sentinel_password: Option<Arc<str>>,
@@ -227,6 +231,7 @@ impl Values {
             "deadline_ms" => Some(&mut self.deadline_ms),
             "connect_timeout_ms" => Some(&mut self.connect_timeout_ms),
             "prefix" => Some(&mut self.prefix),
+            "layout" => Some(&mut self.layout),
             "ca_file" => Some(&mut self.ca_file),
             "sentinel_user" => Some(&mut self.sentinel_user),
             "sentinel_password" => Some(&mut self.sentinel_password),
