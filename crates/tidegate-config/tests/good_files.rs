@@ -8,7 +8,7 @@ use tidegate_config::{EXAMPLE_RULES, Parsed, Severity, load_rules, parse_rules};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{
-    Condition, EntryCondition, FailurePolicy, Mode, Queue, Reserve, Rule, Rules,
+    Condition, Consistency, EntryCondition, FailurePolicy, Lease, Mode, Queue, Reserve, Rule, Rules,
 };
 use tidegate_core::rule::pattern::{Pattern, Template};
 use tidegate_core::time::Micros;
@@ -115,6 +115,7 @@ fn a_rule_with_everything() {
         mode: Mode::Shadow,
         on_store_failure: Some(FailurePolicy::Local),
         queue: Some(Queue { max_wait: Micros::from_secs(2), max_depth: 500 }),
+        consistency: Consistency::Exact,
     };
     assert_eq!(found, expected);
 }
@@ -140,6 +141,46 @@ fn concurrency_counts_permits() {
     let half_minute = Micros::from_secs(30);
     assert_eq!(found.quota, quota(Algorithm::Concurrency, 4, half_minute, None));
     assert_eq!(found.tiers[0].1, quota(Algorithm::Concurrency, 8, half_minute, None));
+}
+
+#[test]
+fn a_lease_is_read() {
+    let read = |fields: &str| rule(&format!("key: [], window: 1m, {fields}")).consistency;
+    let lease = |units, hold| Consistency::Leased(Lease::new(units, hold).unwrap());
+    assert_eq!(read("limit: 5000"), Consistency::Exact);
+    assert_eq!(read("limit: 5000, consistency: exact"), Consistency::Exact);
+    assert_eq!(read("limit: 5000, consistency: leased"), Consistency::Leased(Lease::default()));
+    assert_eq!(
+        read("limit: 50, consistency: leased, lease: { units: 5_0, hold: 500ms }"),
+        lease(Some(50), Some(Micros::from_millis(500)))
+    );
+    assert_eq!(read("limit: 50, consistency: leased, lease: { units: 5 }"), lease(Some(5), None));
+    assert_eq!(
+        read("limit: 5000, consistency: leased, lease: { hold: 1m }"),
+        lease(None, Some(Micros::from_secs(60)))
+    );
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| *algorithm != Algorithm::Concurrency) {
+        let burst = if algorithm == Algorithm::LeakyBucket { ", burst: 10" } else { "" };
+        let fields =
+            format!("limit: 50, algorithm: {algorithm}, consistency: leased, lease: {{ units: 5 }}{burst}");
+        assert_eq!(read(&fields), lease(Some(5), None), "{algorithm}");
+    }
+}
+
+#[test]
+fn a_lease_that_saves_little_is_warned_of() {
+    let rule = |lease: &str| {
+        let rule = format!("key: [], limit: 199, window: 1m, consistency: leased{lease}");
+        warnings(&format!("    rules:\n      - {{ name: a, {rule} }}\n"))
+    };
+    assert_eq!(
+        rule(""),
+        [
+            "5:domains[0].rules[0].consistency a hundredth of the burst of 199 is one unit, which saves little; \
+          name them, for example lease: { units: 10 }"
+        ]
+    );
+    assert_eq!(rule(", lease: { units: 1 }"), [""; 0], "it is said so");
 }
 
 #[test]

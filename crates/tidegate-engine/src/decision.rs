@@ -50,6 +50,8 @@ pub struct Decision {
     answer: Answer,
     binding: Option<usize>,
     without_store: Option<Box<WithoutStore>>,
+    /// How many nodes may hold leases; 0 where nothing is leased.
+    pub(crate) leasing_nodes: u32,
 }
 
 /// One rule's part in a decision.
@@ -65,6 +67,9 @@ pub struct RuleVerdict<'a> {
     pub gauge: Gauge,
     /// The largest cost that could ever pass for this request: the burst, less what is kept for higher priorities.
     pub most: u64,
+    /// Where the rule is leased: how much all nodes together may exceed its bound by, at the most. `None` where it is
+    /// decided exactly.
+    pub overshoot_bound: Option<u64>,
 }
 
 impl RuleVerdict<'_> {
@@ -94,6 +99,7 @@ impl Decision {
             answer: Answer::Allow,
             binding: None,
             without_store: None,
+            leasing_nodes: 0,
         };
         decision.binding = decision.most_restrictive();
         decision.answer = decision.answer_of_binding();
@@ -238,7 +244,10 @@ impl Decision {
         let rule = self.compiled_domain()?.rule(asked.position)?;
         let quota = *rule.metered_at(asked.quota as usize).meter.quota();
         let most = quota.burst().saturating_sub(asked.reserved);
-        Some(RuleVerdict { rule, quota, verdict: result.verdict, gauge: result.gauge, most })
+        let nodes = Some(u64::from(self.leasing_nodes)).filter(|nodes| *nodes > 0);
+        let overshoot_bound =
+            nodes.and_then(|nodes| Some(rule.model().overshoot_per_node(&quota)?.saturating_mul(nodes)));
+        Some(RuleVerdict { rule, quota, verdict: result.verdict, gauge: result.gauge, most, overshoot_bound })
     }
 
     fn most_restrictive(&self) -> Option<usize> {

@@ -271,7 +271,8 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 Err(error) => return self.without_store(rules, call, operation, error),
             };
             if let Some((domain, asked, outcome, cost, permit)) = settled {
-                let decision = Decision::new(rules, domain, asked, outcome, cost, permit);
+                let mut decision = Decision::new(rules, domain, asked, outcome, cost, permit);
+                decision.leasing_nodes = self.leasing_nodes();
                 if let (Some(observer), Operation::Apply) = (&self.shared.observer, operation) {
                     observer.decided(&decision);
                 }
@@ -284,6 +285,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
             rules = newest;
         }
         Err(EngineError::RulesUnsettled)
+    }
+
+    /// How many nodes may hold leases.
+    fn leasing_nodes(&self) -> u32 {
+        if self.shared.store.leases() { self.shared.failure.local.nodes() } else { 0 }
     }
 
     fn plan<'r>(&self, planned: &mut Planned<'r>, rules: &'r RuleSet, call: Call<'_>, operation: Operation) {

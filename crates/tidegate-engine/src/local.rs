@@ -61,6 +61,11 @@ impl Local {
         self.nodes.store(nodes.max(1), Ordering::Relaxed);
     }
 
+    /// How many nodes share the quotas, as far as is known.
+    pub(crate) fn nodes(&self) -> u32 {
+        self.nodes.load(Ordering::Relaxed)
+    }
+
     /// The share of these rules, or of newer ones if somebody has met them already. `None` where it cannot be compiled.
     pub(crate) fn share(&self, rules: &RuleSet, now: Timestamp) -> Option<Arc<Share>> {
         let nodes = self.nodes.load(Ordering::Relaxed);

@@ -118,6 +118,14 @@ impl<'a> Plan<'a> {
         self.buckets.push(PlannedBucket { key, rule, metered, reserved });
     }
 
+    /// Adds the bucket that these bytes name: [`Plan::key_of`] another plan, of the same rule.
+    pub fn add_key(&mut self, rule: &'a CompiledRule, metered: &'a Metered, reserved: u64, key: &[u8]) {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key);
+        let key = position(start)..position(self.keys.len());
+        self.buckets.push(PlannedBucket { key, rule, metered, reserved });
+    }
+
     /// The buckets, in the order they were added.
     #[must_use]
     pub fn buckets(&self) -> &[PlannedBucket<'a>] {

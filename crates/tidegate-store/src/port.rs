@@ -83,6 +83,11 @@ pub trait BucketStore: Send + Sync + 'static {
         let _ = (rules, at);
     }
 
+    /// Whether rules with a lease are answered from units that this node holds, so that their bound is wider.
+    fn leases(&self) -> bool {
+        false
+    }
+
     /// Where a bucket of a plan is kept, for [`BucketStore::release`].
     fn address(&self, plan: &Plan<'_>, bucket: &PlannedBucket<'_>) -> BucketAddress;
 

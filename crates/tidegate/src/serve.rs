@@ -45,7 +45,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
             let tasks = FleetTasks::start(&engine);
             let place = format!("{} (shared)", remote.redis);
             let served = serve_engine(&settings, signals, reload, &engine, &place, |_| ()).await;
-            drop(tasks);
+            tasks.stop().await;
             served
         }
     }

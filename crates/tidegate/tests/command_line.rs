@@ -46,7 +46,7 @@ fn check_answers_by_its_exit_status() {
 
 #[test]
 fn check_config_names_the_place_and_the_remedy() {
-    for file in ["default.yaml", "payments.yaml", "website.yaml"] {
+    for file in ["default.yaml", "payments.yaml", "website.yaml", "fleet.yaml"] {
         let path = root().join("examples/rules").join(file);
         let good = tidegate(&["check-config", "--strict", path.to_str().unwrap()]);
         assert_eq!(good.status.code(), Some(0), "{file}: {}", stdout(&good));
@@ -68,6 +68,22 @@ fn explain_says_which_rules_match_and_why() {
     assert!(text.contains("does not match premium-client"), "{text}");
     assert!(text.contains("it is an 'otherwise' rule, and another enforced rule matched"), "{text}");
     assert!(text.contains("the binding rule is api-client"), "{text}");
+}
+
+#[test]
+fn explain_says_what_a_lease_adds_to_the_bound() {
+    let path = root().join("examples/rules/fleet.yaml");
+    let text =
+        stdout(&tidegate(&["explain", "--rules", path.to_str().unwrap(), "user_id=u1", "path=/v1/charges"]));
+    for line in [
+        "    leased: a node takes 500 units in advance and gives back what is left after 1s",
+        "    passes at most 50000 + 50000/1s × τ + N × 500 in any time τ, with leases on N nodes",
+        "    leased: a node takes 50 units in advance and gives back what is left after 1s",
+        "    passes at most 100000 in each window, as if it were exact: a lease ends with its window",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+    assert_eq!(text.matches("leased").count(), 2, "the exact rule says nothing of it: {text}");
 }
 
 #[test]

@@ -1,10 +1,15 @@
 //! Who is measured: a limiter that calls its script once a check, and Tidegate with each acceleration and with all.
+//!
+//! The reference is generous: the multiplexed connection writes what waits in one go, and so pipelines, which spares
+//! Redis most of its system calls. A limiter with a pool of connections, one for each check in flight, does not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use redis::Script;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Script};
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, FastAnswers, FastOptions, Request, SystemClock};
 use tidegate_redis::{RedisOptions, RedisSettings, RedisStats, RedisStore};
@@ -36,29 +41,42 @@ redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - 
 return { 1, math.floor((tolerance - (next - now)) / step), 0 }
 ";
 
+/// How long an answer may take: nothing is to be given up because the machine has other work.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// What stands in front of a key of [`GCRA`].
 pub(crate) const PLAIN_PREFIX: &str = "rl:payments:";
 
-/// [`GCRA`] through the `redis` crate's multiplexed connection with its defaults.
+/// [`GCRA`] through the `redis` crate's multiplexed connections with their defaults, but for how long they wait.
 pub(crate) struct EvalshaPerCheck {
-    connection: MultiplexedConnection,
+    connections: Vec<MultiplexedConnection>,
+    /// Which connection is next.
+    turn: AtomicUsize,
     script: Script,
     step: u64,
     tolerance: u64,
 }
 
 impl EvalshaPerCheck {
-    /// Connects. Each check takes `cost` units of the limit.
-    pub(crate) async fn new(url: &str, limit: Limit, cost: u64) -> anyhow::Result<Self> {
-        let connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-        let step = limit.step_micros();
-        Ok(Self { connection, script: Script::new(GCRA), step: step * cost, tolerance: step * limit.burst })
+    /// Connects so often. Each check takes `cost` units of the limit.
+    pub(crate) async fn new(url: &str, limit: Limit, cost: u64, count: usize) -> anyhow::Result<Self> {
+        let client = redis::Client::open(url)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let mut connections = Vec::with_capacity(count);
+        for _ in 0..count {
+            connections.push(client.get_multiplexed_async_connection_with_config(&config).await?);
+        }
+        let (step, turn) = (limit.step_micros(), AtomicUsize::new(0));
+        let tolerance = step * limit.burst;
+        Ok(Self { connections, turn, script: Script::new(GCRA), step: step * cost, tolerance })
     }
 }
 
 impl Contender for EvalshaPerCheck {
     async fn check(&self, key: &str) -> anyhow::Result<bool> {
-        let mut connection = self.connection.clone();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let mut connection = self.connections.get(turn).context("no connection")?.clone();
         let mut call = self.script.key([PLAIN_PREFIX, key].concat());
         call.arg(self.step).arg(self.tolerance);
         let (allowed, _remaining, _retry): (u8, u64, u64) = call.invoke_async(&mut connection).await?;

@@ -23,9 +23,14 @@ fn layouts() -> [(&'static str, RedisOptions); 1] {
 }
 
 /// Bytes a subject for every layout, and for a plain limiter.
-pub(crate) fn table(runtime: &Runtime, subjects: u64, url_of: impl Fn(&RedisServer) -> String) -> anyhow::Result<Table> {
+pub(crate) fn table(
+    runtime: &Runtime,
+    subjects: u64,
+    url_of: impl Fn(&RedisServer) -> String,
+) -> anyhow::Result<Table> {
     let columns = ["", "keys", "bytes a subject", "dataset.bytes", "dict overhead", "loaded in s"];
-    let title = format!("memory of {subjects} subjects `user:1234567`, each a token bucket of 100 in 60 s, used up");
+    let title =
+        format!("memory of {subjects} subjects `user:1234567`, each a token bucket of 100 in 60 s, used up");
     let mut table = Table::new(title, &columns);
     for (name, options) in layouts() {
         let server = RedisServer::start();
@@ -37,7 +42,8 @@ pub(crate) fn table(runtime: &Runtime, subjects: u64, url_of: impl Fn(&RedisServ
         table.row(row(name, runtime, &server, contender, subjects)?);
     }
     let server = RedisServer::start();
-    let plain = runtime.block_on(EvalshaPerCheck::new(&server.url(), Limit::MINUTE, Limit::MINUTE.burst))?;
+    let plain =
+        runtime.block_on(EvalshaPerCheck::new(&server.url(), Limit::MINUTE, Limit::MINUTE.burst, 1))?;
     table.row(row("one key with SET PX", runtime, &server, plain, subjects)?);
     Ok(table)
 }

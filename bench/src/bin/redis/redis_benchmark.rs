@@ -87,6 +87,7 @@ impl Benchmark {
             p50_us: p50 * 1e3,
             p99_us: p99 * 1e3,
             p999_us: f64::NAN,
+            late_us: f64::NAN,
         })
     }
 }

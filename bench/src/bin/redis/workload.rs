@@ -8,6 +8,7 @@ use tidegate_bench::keys::write_key;
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Rule, Rules};
+use tidegate_core::time::Micros;
 
 /// The domain of every measured rule.
 pub(crate) const DOMAIN: &str = "payments";
@@ -44,8 +45,7 @@ impl Limit {
 
     /// The rule set of one rule with this limit for every value of [`SUBJECT`].
     pub(crate) fn rules(self) -> anyhow::Result<RuleSet> {
-        let window = self.window.as_micros() as u64;
-        let window = tidegate_core::time::Micros::from_micros(window);
+        let window = Micros::from_micros(self.window.as_micros() as u64);
         let quota = Quota::new(Algorithm::TokenBucket, self.units, window, Some(self.burst))
             .map_err(|error| anyhow!("{error}"))?;
         let rule = Rule::new("per-user", Algorithm::TokenBucket, quota).with_key([SUBJECT]);
@@ -67,7 +67,6 @@ pub(crate) enum Spread {
 #[derive(Clone, Debug)]
 pub(crate) struct Workload {
     pub(crate) name: &'static str,
-    pub(crate) spread: Spread,
     pub(crate) limit: Limit,
     numbers: Arc<[u32]>,
 }
@@ -81,7 +80,7 @@ impl Workload {
             Spread::Hot => Arc::from([7]),
             Spread::Zipf => zipf(&mut random, keys),
         };
-        Self { name, spread, limit, numbers }
+        Self { name, limit, numbers }
     }
 
     /// A walk through the keys from a place of its own.
@@ -117,7 +116,8 @@ fn zipf(random: &mut fastrand::Rng, keys: u32) -> Arc<[u32]> {
             total
         })
         .collect();
-    (0..DRAWN).map(|_| sums.partition_point(|sum| *sum < random.f64() * total) as u32).collect()
+    let draws = (0..DRAWN).map(|_| random.f64() * total);
+    draws.map(|wanted| sums.partition_point(|sum| *sum < wanted) as u32).collect()
 }
 
 /// The mixes that are measured.
@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn zipf_prefers_the_first_keys_as_much_as_it_should() {
         let numbers = zipf(&mut fastrand::Rng::with_seed(1), 1_000);
-        let share = |rank: u32| numbers.iter().filter(|number| **number == rank).count() as f64 / DRAWN as f64;
+        let share =
+            |rank: u32| numbers.iter().filter(|number| **number == rank).count() as f64 / DRAWN as f64;
         let sum: f64 = (1..=1_000).map(|rank| f64::from(rank).powf(-1.1)).sum();
         assert!((share(0) - 1.0 / sum).abs() < 0.002, "{}", share(0));
         assert!((share(1) - 2_f64.powf(-1.1) / sum).abs() < 0.002, "{}", share(1));

@@ -102,7 +102,7 @@ fn twins(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>)
 fn fingerprint(rule: &Rule) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.otherwise, rule.mode).hash(&mut hasher);
-    (rule.on_store_failure, rule.queue).hash(&mut hasher);
+    (rule.on_store_failure, rule.queue, rule.consistency).hash(&mut hasher);
     for Reserve { priority, percent } in &rule.reserve {
         (priority, percent).hash(&mut hasher);
     }
@@ -131,6 +131,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         mode,
         on_store_failure,
         queue,
+        consistency,
     } = a;
     conditions == &b.conditions
         && otherwise == &b.otherwise
@@ -142,6 +143,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         && mode == &b.mode
         && on_store_failure == &b.on_store_failure
         && queue == &b.queue
+        && consistency == &b.consistency
 }
 
 /// Tiers that nothing chooses, and a default tier that is probably misspelled.

@@ -4,6 +4,7 @@ mod check;
 mod condition;
 mod domain;
 mod fields;
+mod lease;
 mod quota;
 mod rule;
 mod scalar;
@@ -52,13 +53,14 @@ pub struct Parsed {
 
 /// The fields of every map with fixed fields, by the name of its schema.
 #[cfg(test)]
-pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 6] {
+pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("RuleFile", FILE.fields),
         ("Domain", domain::DOMAIN.fields),
         ("Rule", rule::RULE.fields),
         ("Tier", rule::TIER.fields),
         ("Queue", rule::QUEUE.fields),
+        ("Lease", lease::LEASE.fields),
         ("Condition", condition::CONDITION.fields),
     ]
 }

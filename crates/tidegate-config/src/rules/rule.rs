@@ -8,7 +8,7 @@ use tidegate_core::rule::model::{
 use super::fields::{self, Fields, Shape};
 use super::quota::Quotas;
 use super::scalar::{self, Name};
-use super::{MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, condition, domain};
+use super::{MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, condition, domain, lease};
 use crate::path::Path;
 use crate::report::Report;
 use crate::suggest::{grouped, listed, quote};
@@ -31,6 +31,8 @@ pub(super) const RULE: Shape = Shape {
         "mode",
         "on_store_failure",
         "queue",
+        "consistency",
+        "lease",
     ],
     others: &[
         ("id", "name"),
@@ -67,6 +69,8 @@ pub(super) const RULE: Shape = Shape {
         ("enabled", "mode"),
         ("failure_policy", "on_store_failure"),
         ("on_failure", "on_store_failure"),
+        ("prefetch", "lease"),
+        ("quota_lease", "lease"),
     ],
 };
 
@@ -115,6 +119,7 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
     let on_store_failure = fields.optional("on_store_failure", report, domain::failure_policy);
     let queue =
         fields.optional("queue", report, |node, path, report| read_queue(node, path, algorithm, report));
+    let consistency = lease::read(&fields, algorithm, quotas.quota, &tiers, report);
     Some(Rule {
         name: name?,
         conditions,
@@ -127,6 +132,7 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
         mode,
         on_store_failure,
         queue,
+        consistency,
     })
 }
 

@@ -95,6 +95,11 @@ struct Domain {
             "required": ["algorithm"]
         },
         "then": { "properties": { "burst": false, "queue": false } }
+    },
+    {
+        "if": { "properties": { "consistency": { "const": "leased" } }, "required": ["consistency"] },
+        "then": { "properties": { "algorithm": { "not": { "const": "concurrency" } }, "queue": false, "reserve": false } },
+        "else": { "properties": { "lease": false } }
     }
 ]))]
 struct Rule {
@@ -134,6 +139,11 @@ struct Rule {
     on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn. Only with `token_bucket` and `leaky_bucket`.
     queue: Option<Queue>,
+    /// How exactly the quota is kept when several nodes share it. Default: `exact`. Not with `concurrency`, `queue` or
+    /// `reserve`.
+    consistency: Option<Consistency>,
+    /// What a node takes in advance. Only with `consistency: leased`.
+    lease: Option<Lease>,
 }
 
 /// Other numbers for one tier.
@@ -159,6 +169,28 @@ struct Queue {
     /// The most units that wait at one time.
     #[schemars(extend("maximum" = MAX_QUEUE_DEPTH, "minimum" = 1))]
     max_depth: Count,
+}
+
+/// How exactly a quota is kept when several nodes share it.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum Consistency {
+    /// Every request is decided by the shared store.
+    Exact,
+    /// Nodes take units in advance and spend them without asking: less work, and with buckets and logs each node adds
+    /// one lease to what may pass.
+    Leased,
+}
+
+/// What one node takes in advance of one bucket.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Lease {
+    /// The most units that one node holds, at most the burst. Default: a hundredth of the burst.
+    #[schemars(extend("minimum" = 1))]
+    units: Option<Count>,
+    /// How long unspent units are held before they are given back, from 100ms to 1m. Default: `1s`.
+    hold: Option<Duration>,
 }
 
 /// What is asked of one entry: a value, `prefix*`, `*` for any value, a path template such as `/users/{id}`, one of a

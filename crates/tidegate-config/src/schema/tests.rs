@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use tidegate_core::quota::Algorithm;
-use tidegate_core::rule::model::{FailurePolicy, Mode};
+use tidegate_core::rule::model::{Consistency, FailurePolicy, Lease, Mode};
 
 use super::json_schema;
 use crate::rules::shapes;
@@ -68,6 +68,11 @@ fn schema_and_core_know_the_same_words() {
     let schema = schema();
     assert_eq!(words(&schema, "Algorithm"), Algorithm::ALL.map(Algorithm::name));
     assert_eq!(words(&schema, "Mode"), [Mode::Enforce, Mode::Shadow, Mode::Off].map(Mode::name));
+    let lease = Consistency::Leased(Lease::default());
+    assert_eq!(
+        words(&schema, "Consistency"),
+        [Consistency::Exact, lease].map(|consistency| consistency.name())
+    );
     let policies = [FailurePolicy::Allow, FailurePolicy::Deny, FailurePolicy::Local];
     assert_eq!(words(&schema, "FailurePolicy"), policies.map(FailurePolicy::name));
 }

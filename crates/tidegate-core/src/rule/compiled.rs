@@ -251,8 +251,10 @@ impl CompiledRule {
         self.lineage.rests_at()
     }
 
-    /// The number from its name that its buckets' keys begin with.
-    pub(super) const fn uid(&self) -> u64 {
+    /// The number that the keys of its buckets begin with: from the names of its domain and itself, so equal on every
+    /// node and after every restart.
+    #[must_use]
+    pub const fn uid(&self) -> u64 {
         self.uid
     }
 

@@ -101,6 +101,12 @@ impl Lease {
         self.units.unwrap_or(quota.burst() / USUAL_PARTS).min(quota.burst()).max(1)
     }
 
+    /// The units that are named; `None` where it is a hundredth of the burst.
+    #[must_use]
+    pub const fn named_units(&self) -> Option<u64> {
+        self.units
+    }
+
     /// How long unspent units are held before they are given back.
     #[must_use]
     pub const fn hold(&self) -> Micros {
@@ -159,9 +165,8 @@ mod tests {
 
     #[test]
     fn a_lease_is_at_least_one_unit_and_at_most_the_burst() {
-        let quota = |burst| {
-            Quota::new(Algorithm::TokenBucket, 1_000, Micros::from_secs(60), Some(burst)).unwrap()
-        };
+        let quota =
+            |burst| Quota::new(Algorithm::TokenBucket, 1_000, Micros::from_secs(60), Some(burst)).unwrap();
         let usual = |burst| Lease::default().units(&quota(burst));
         assert_eq!([usual(1), usual(99), usual(100), usual(2_599)], [1, 1, 1, 25]);
         let named = Lease::new(Some(50), None).unwrap();

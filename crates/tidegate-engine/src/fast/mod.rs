@@ -45,7 +45,7 @@
 //! call takes on its way usually makes up for it.
 
 mod memory;
-mod stripe;
+pub(crate) mod stripe;
 
 use core::fmt;
 

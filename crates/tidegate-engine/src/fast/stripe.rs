@@ -19,7 +19,7 @@ const ENTRY_BITS: u32 = 32;
 const ENTRY_MASK: u64 = (1 << ENTRY_BITS) - 1;
 
 /// The stripes that keys are spread over.
-pub(super) struct Stripes {
+pub(crate) struct Stripes {
     stripes: Box<[Stripe]>,
     /// A span is 2^shift microseconds.
     shift: u32,
@@ -27,7 +27,7 @@ pub(super) struct Stripes {
 
 /// What the keys of one stripe have in common.
 #[derive(Default)]
-pub(super) struct Stripe {
+pub(crate) struct Stripe {
     /// How many entries are remembered, and how often something was forgotten on purpose.
     remembered: AtomicU64,
     /// How often it was asked in a span of time.
@@ -40,13 +40,13 @@ pub(super) struct Epoch(u64);
 
 impl Stripes {
     /// Stripes that count how often they are asked over spans of at most `span`.
-    pub(super) fn new(span: Micros) -> Self {
+    pub(crate) fn new(span: Micros) -> Self {
         let stripes = (0..STRIPES).map(|_| Stripe::default()).collect();
         Self { stripes, shift: span.as_micros().max(1).ilog2() }
     }
 
     /// The stripe of a key with this hash.
-    pub(super) fn of(&self, hash: u64) -> &Stripe {
+    pub(crate) fn of(&self, hash: u64) -> &Stripe {
         &self.stripes[hash as usize % STRIPES]
     }
 
@@ -56,7 +56,7 @@ impl Stripes {
 
     /// Counts one more request and says whether the stripe is hot. Counts that meet may be lost: nothing hangs on
     /// them.
-    pub(super) fn count(&self, stripe: &Stripe, now: Timestamp) -> bool {
+    pub(crate) fn count(&self, stripe: &Stripe, now: Timestamp) -> bool {
         let span = ((now.as_micros() >> self.shift) as u32) << COUNT_BITS;
         let before = stripe.asked.load(Ordering::Relaxed);
         let count = if before & !COUNT_MASK == span { before & COUNT_MASK } else { 0 };

@@ -200,7 +200,8 @@ impl RedisCluster {
     fn views(&self) -> impl Iterator<Item = Vec<NodeView>> {
         self.running().filter_map(|node| {
             let reply = node.try_client(VIEW_DEADLINE).ok()?.try_command(&["CLUSTER", "NODES"]).ok()?;
-            Some(reply.text().lines().map(NodeView::parse).collect())
+            // One that loads its data says only that.
+            reply.error().is_none().then(|| reply.text().lines().map(NodeView::parse).collect())
         })
     }
 }
@@ -302,7 +303,10 @@ fn id(node: &RedisServer) -> String {
 /// Whether a node calls the cluster whole and, as a replica, is in step with its master.
 fn is_settled(node: &RedisServer) -> bool {
     let Ok(mut client) = node.try_client(VIEW_DEADLINE) else { return false };
-    let mut text = |parts: &[&str]| client.try_command(parts).map(|reply| reply.text()).unwrap_or_default();
+    let mut text = |parts: &[&str]| {
+        let reply = client.try_command(parts).ok().filter(|reply| reply.error().is_none());
+        reply.map(|reply| reply.text()).unwrap_or_default()
+    };
     let replication = text(&["INFO", "replication"]);
     text(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
         && (replication.contains("role:master") || replication.contains("master_link_status:up"))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tidegate_core::decision::Verdict;
+use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{Condition, Mode};
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::rule::{CompiledDomain, CompiledRule};
@@ -78,6 +79,7 @@ fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) 
                 quota.burst(),
                 says(&verdict.verdict, verdict.is_enforced())
             );
+            let _ = leased(&mut out, rule, &quota);
         }
     }
     let _ = match decision.binding() {
@@ -100,6 +102,32 @@ fn options(out: &mut String, rule: &CompiledRule) -> std::fmt::Result {
         writeln!(out, "    has its own quota for tier={}", tiers.join(", tier="))?;
     }
     Ok(())
+}
+
+/// What nodes take in advance, and the bound that is left of the quota.
+fn leased(out: &mut String, rule: &CompiledRule, quota: &Quota) -> std::fmt::Result {
+    let (Some(lease), Some(added)) = (rule.model().lease(), rule.model().overshoot_per_node(quota)) else {
+        return Ok(());
+    };
+    let (units, hold) = (lease.units(quota), lease.hold());
+    writeln!(
+        out,
+        "    leased: a node takes {units} units in advance and gives back what is left after {hold}"
+    )?;
+    let (limit, window, burst) = (quota.limit(), quota.window(), quota.burst());
+    let bound = match rule.model().algorithm {
+        Algorithm::FixedWindow => {
+            format!("{limit} in each window, as if it were exact: a lease ends with its window")
+        }
+        Algorithm::SlidingWindow => {
+            format!("what is exact, {limit} at one instant: a lease ends with its window")
+        }
+        Algorithm::SlidingWindowLog => {
+            format!("{limit} + N × {added} in any {window}, with leases on N nodes")
+        }
+        _ => format!("{burst} + {limit}/{window} × τ + N × {added} in any time τ, with leases on N nodes"),
+    };
+    writeln!(out, "    passes at most {bound}")
 }
 
 fn says(verdict: &Verdict, enforced: bool) -> String {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use tidegate_config::parse_duration;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_core::time::Micros;
-use tidegate_redis::RedisSettings;
+use tidegate_redis::{Layout, RedisSettings};
 
 use crate::serve::{Acceleration, RemoteStore, StoreSettings};
 
@@ -45,6 +45,11 @@ pub(super) struct StoreArguments {
     /// What every key in Redis begins with; installations that share a server differ in it ("t" if not given)
     #[arg(long, env = "TIDEGATE_STORE_PREFIX", value_name = "TEXT")]
     store_prefix: Option<String>,
+
+    /// How buckets lie in Redis: plain (a key each), or packed (many in a hash: a third of the memory, and dearer to
+    /// decide). packed:N has 2^N hashes. All nodes must say the same
+    #[arg(long, env = "TIDEGATE_STORE_LAYOUT", value_name = "LAYOUT")]
+    store_layout: Option<Layout>,
 
     /// What saves round trips to Redis (comma-separated); all of it is exact
     #[arg(
@@ -156,6 +161,9 @@ impl StoreArguments {
         }
         if let Some(deadline) = self.store_deadline {
             redis = redis.with_call_deadline(Duration::from(deadline)).context("--store-deadline")?;
+        }
+        if let Some(layout) = self.store_layout {
+            redis = redis.with_layout(layout);
         }
         if let Some(prefix) = &self.store_prefix {
             redis = redis.with_key_prefix(prefix).context("--store-prefix")?;

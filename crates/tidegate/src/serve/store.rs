@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tidegate_core::time::Micros;
 use tidegate_engine::{
-    BreakerOptions, Engine, EngineOptions, FastAnswers, FastOptions, GuardOptions, Guarded, SystemClock,
-    random_seed,
+    BreakerOptions, Engine, EngineOptions, FastAnswers, FastOptions, GuardOptions, Guarded, LeaseOptions,
+    Leases, SystemClock, random_seed,
 };
 use tidegate_redis::{RedisOptions, RedisSettings, RedisStore};
 use tokio::task::JoinHandle;
@@ -61,8 +61,11 @@ impl Acceleration {
 }
 
 /// The store of a node in a fleet: Redis, behind a circuit breaker. In front of both, denials are given that are sure
-/// whether the store answers or not.
-pub(super) type FleetStore = FastAnswers<Guarded<RedisStore>>;
+/// whether the store answers or not; and in front of all, what this node has on lease is spent.
+pub(super) type FleetStore = Leases<FastAnswers<Guarded<RedisStore>>>;
+
+/// How long giving back leases may take at the end.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a node says that it is there.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -95,28 +98,46 @@ pub(super) async fn fleet_engine(
         breaker: Some(guarded.breaker()),
         ..EngineOptions::default()
     };
-    Ok(Engine::with_options(rules, FastAnswers::new(guarded, &fast), clock, options))
+    let leases = LeaseOptions::new(random_seed());
+    let store = Leases::new(FastAnswers::new(guarded, &fast), &leases, clock.clone());
+    Ok(Engine::with_options(rules, store, clock, options))
 }
 
 /// What runs beside the requests of a node in a fleet; ends with this.
 #[derive(Debug)]
 pub(super) struct FleetTasks {
+    engine: Engine<FleetStore>,
     _outage: OutageTasks,
-    presence: JoinHandle<()>,
+    others: [JoinHandle<()>; 2],
 }
 
 impl FleetTasks {
     pub(super) fn start(engine: &Engine<FleetStore>) -> Self {
+        let returning = engine.clone();
         Self {
-            _outage: OutageTasks::start(engine, FastAnswers::store),
-            presence: tokio::spawn(stay_present(engine.clone())),
+            engine: engine.clone(),
+            _outage: OutageTasks::start(engine, |store| store.inner().store()),
+            others: [
+                tokio::spawn(stay_present(engine.clone())),
+                tokio::spawn(async move { returning.store().return_loop().await }),
+            ],
+        }
+    }
+
+    /// Ends the tasks, and gives back what is on lease here.
+    pub(super) async fn stop(self) {
+        self.others.iter().for_each(JoinHandle::abort);
+        if tokio::time::timeout(RETURN_TIMEOUT, self.engine.store().return_all()).await.is_err() {
+            tracing::warn!(
+                "not every lease could be given back: too few may pass until those units are refilled"
+            );
         }
     }
 }
 
 impl Drop for FleetTasks {
     fn drop(&mut self) {
-        self.presence.abort();
+        self.others.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -129,11 +150,11 @@ async fn stay_present(engine: Engine<FleetStore>) {
     let mut losses = 0;
     loop {
         ticks.tick().await;
-        let redis = engine.store().store().inner();
+        let redis = engine.store().inner().store().inner();
         let stats = redis.stats();
         if stats.losses > losses {
             losses = stats.losses;
-            engine.store().store_lost_state();
+            engine.store().inner().store_lost_state();
         }
         let Ok(count) = redis.present(node).await else { continue };
         if counts.len() == REMEMBERED_COUNTS {

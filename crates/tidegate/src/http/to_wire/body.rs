@@ -204,6 +204,9 @@ fn rule_members(object: &mut Object<'_>, decision: &Decision) {
         Some(binding) => object.string("rule", binding.rule.name()),
         None => object.null("rule"),
     }
+    if let Some(binding) = &binding {
+        lease_members(object, binding);
+    }
     if decision.verdicts().count() > usize::from(binding.is_some()) {
         object.array("verdicts", decision.verdicts(), |item, verdict| {
             rule_verdict(item, &verdict, decision.decided_at());
@@ -222,9 +225,19 @@ fn rule_verdict(item: &mut Object<'_>, verdict: &RuleVerdict<'_>, decided_at: Ti
     if matches!(verdict.rule.model().algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket) {
         item.integer("burst", verdict.quota.burst());
     }
+    lease_members(item, verdict);
     item.seconds("reset_at", reset_at(verdict, decided_at));
     if let tidegate_core::decision::Verdict::Deny { retry_after: Some(retry_after) } = verdict.verdict {
         item.integer("retry_after_ms", retry_after.as_millis_ceil());
+    }
+}
+
+/// Says that nodes take units of the rule in advance, and how much that can add to its bound; nothing where the store
+/// decides every request.
+fn lease_members(object: &mut Object<'_>, verdict: &RuleVerdict<'_>) {
+    if let Some(overshoot_bound) = verdict.overshoot_bound {
+        object.string("consistency", verdict.rule.model().consistency.name());
+        object.integer("overshoot_bound", overshoot_bound);
     }
 }
 
