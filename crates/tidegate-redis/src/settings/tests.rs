@@ -80,7 +80,7 @@ fn parameters() {
     assert_eq!(settings.key_prefix(), "shop");
     assert_eq!(settings.tls().unwrap().ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     let plain = parse("redis://h?deadline_ms=30");
-    assert_eq!((plain.connections(), plain.key_prefix()), (4, "t"));
+    assert_eq!((plain.connections(), plain.key_prefix()), (2, "t"));
     assert_eq!(plain.connect_timeout(), plain.call_deadline(), "no connect takes longer than a call");
     assert_eq!(parse("redis://h").call_deadline(), Duration::from_millis(100));
 }

@@ -34,7 +34,7 @@ pub(super) struct StoreArguments {
     #[arg(long, env = "REDIS_PORT", value_name = "PORT", default_value_t = REDIS_PORT, hide = true)]
     redis_port: u16,
 
-    /// Connections to Redis from this node
+    /// Connections to Redis from this node (2 if not given)
     #[arg(long, env = "TIDEGATE_STORE_CONNECTIONS", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
     store_connections: Option<u8>,
 
