@@ -3,6 +3,9 @@
 //! Equal orders on one bucket ride as one: the script grants the first so many of them, in the order they came. What
 //! each is told follows from the bucket's state before them all and its own place among them.
 
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 use redis::Cmd;
 use smallvec::SmallVec;
 use tidegate_core::time::Timestamp;
@@ -16,6 +19,8 @@ use crate::script::Script;
 
 /// The most keys in one call: a script's stack bounds how many it can read at once.
 pub(crate) const MAX_KEYS: usize = 1_000;
+/// How many of the latest asks are looked through before they are looked up.
+const NEAR_ASKS: usize = 4;
 /// The most orders in one call: a script must not keep the server from its other work for long.
 pub(crate) const MAX_ORDERS: usize = 1_024;
 
@@ -33,6 +38,8 @@ pub(crate) struct Call {
     other: Keys,
     remembered: Vec<RedisKey>,
     asks: Vec<AskRow>,
+    ask_places: HashTable<usize>,
+    hasher: RandomState,
     witnesses: Vec<(usize, [u64; 3])>,
     /// Of each plain key the last entry on it, if equal orders may join that.
     open: Vec<Option<usize>>,
@@ -70,6 +77,8 @@ impl Call {
             other: Keys::default(),
             remembered: Vec::new(),
             asks: Vec::new(),
+            ask_places: HashTable::new(),
+            hasher: RandomState::new(),
             witnesses: Vec::new(),
             open: Vec::new(),
             at: None,
@@ -169,15 +178,24 @@ impl Call {
         }
     }
 
+    /// The place of an ask, which is given one if it is new.
     fn ask(&mut self, ask: &AskRow) -> usize {
-        // A call has few different asks, and its neighbours' mostly.
-        match self.asks.iter().rposition(|known| known == ask) {
-            Some(index) => index,
-            None => {
-                self.asks.push(*ask);
-                self.asks.len() - 1
-            }
+        // A call has few different asks mostly; where clients choose their costs it can have as many as orders.
+        let near = self.asks.iter().rev().take(NEAR_ASKS).position(|known| known == ask);
+        if let Some(back) = near {
+            return self.asks.len() - 1 - back;
         }
+        let Self { asks, ask_places, hasher, .. } = self;
+        let hash = hasher.hash_one(ask);
+        let is_it = |place: &usize| asks.get(*place) == Some(ask);
+        if let Some(place) = ask_places.find(hash, is_it) {
+            return *place;
+        }
+        asks.push(*ask);
+        let place = asks.len() - 1;
+        ask_places
+            .insert_unique(hash, place, |place| asks.get(*place).map_or(0, |known| hasher.hash_one(known)));
+        place
     }
 
     /// The command. `deadline` is in the server's time, 0 for none.

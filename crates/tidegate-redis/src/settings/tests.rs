@@ -72,12 +72,13 @@ fn logins_are_decoded() {
 #[test]
 fn parameters() {
     let settings = parse(
-        "rediss://h/1?connections=20&deadline_ms=50&connect_timeout_ms=40&prefix=shop&ca_file=/etc/ca.pem",
+        "rediss://h/1?connections=20&deadline_ms=50&connect_timeout_ms=40&prefix=shop&layout=packed:12&ca_file=/etc/ca.pem",
     );
     assert_eq!(settings.connections(), MAX_CONNECTIONS);
     assert_eq!(settings.call_deadline(), Duration::from_millis(50));
     assert_eq!(settings.connect_timeout(), Duration::from_millis(40));
     assert_eq!(settings.key_prefix(), "shop");
+    assert_eq!(settings.layout().to_string(), "packed:12");
     assert_eq!(settings.tls().unwrap().ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
     let plain = parse("redis://h?deadline_ms=30");
     assert_eq!((plain.connections(), plain.key_prefix()), (2, "t"));
