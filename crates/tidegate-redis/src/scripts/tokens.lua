@@ -4,7 +4,7 @@
 --
 -- KEYS     the buckets, each once
 -- ARGV[1]  nine numbers (8-byte floats, little endian): deadline µs or 0, now µs or 0 to read the clock, slack ms,
---          revision modulo 250 times 4 plus rung modulo 4, L, and as parts of a microsecond (1/L): the step, the largest
+--          revision modulo 250 times 4 plus the rung, L, and as parts of a microsecond (1/L): the step, the largest
 --          debt that passes (-1 for none), the largest debt without a clock error; the grid of expiry µs
 -- ARGV[2]  the step as text for INCRBY
 -- ARGV[3]  the same where its fraction runs over
