@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use tidegate_core::quota::MAX_LIMIT;
 use tidegate_core::rule::{CompiledDomain, CompiledRule};
 
-use crate::planned::tier_of;
 use crate::request::Request;
 
 /// The most buckets of which a debt is remembered.
@@ -58,7 +57,7 @@ impl Debt {
             domain: domain.name().into(),
             rule: rule.name().into(),
             entries: rule.model().key.iter().map(entry).collect(),
-            tier: tier_of(request, domain).map(Into::into),
+            tier: request.quotas.of_rule(request.tier(domain), rule).map(Into::into),
             units: request.cost,
         }
     }

@@ -61,6 +61,8 @@ pub struct RuleVerdict<'a> {
     pub rule: &'a CompiledRule,
     /// The quota that held for this request: the tier's, or the rule's own.
     pub quota: Quota,
+    /// The tier whose quota that is; `None` for the rule's own.
+    pub tier: Option<&'a str>,
     /// Allow or deny, by this rule alone.
     pub verdict: Verdict,
     /// What the bucket holds after the decision.
@@ -247,7 +249,9 @@ impl Decision {
         let nodes = Some(u64::from(self.leasing_nodes)).filter(|nodes| *nodes > 0);
         let overshoot_bound =
             nodes.and_then(|nodes| Some(rule.model().overshoot_per_node(&quota)?.saturating_mul(nodes)));
-        Some(RuleVerdict { rule, quota, verdict: result.verdict, gauge: result.gauge, most, overshoot_bound })
+        let tier = (asked.quota as usize).checked_sub(1).and_then(|index| rule.model().tiers.get(index));
+        let tier = tier.map(|(name, _)| name.as_str());
+        Some(RuleVerdict { rule, quota, tier, verdict: result.verdict, gauge: result.gauge, most, overshoot_bound })
     }
 
     fn most_restrictive(&self) -> Option<usize> {

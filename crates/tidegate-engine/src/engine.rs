@@ -18,7 +18,7 @@ use crate::options::EngineOptions;
 use crate::permit::{Keeper, PermitToken};
 use crate::planned::{Operation, Planned};
 use crate::random::PermitIds;
-use crate::request::Request;
+use crate::request::{Request, Selection};
 use crate::wait::Withdrawal;
 
 /// How often a request is planned again because the rules changed under it.
@@ -59,7 +59,7 @@ pub(crate) enum Call<'a> {
     /// The buckets of every rule that a request matches.
     Request(&'a Request<'a>),
     /// The buckets that one value selects.
-    Stats { domain: &'a str, value: &'a str },
+    Selected(&'a Selection<'a>),
 }
 
 impl<S: BucketStore> Engine<S> {
@@ -174,17 +174,49 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         Ok(self.shared.store.reset(&planned.plan, self.now()).await?)
     }
 
-    /// The state of every bucket of a domain that `value` alone selects: of rules whose partition key is one entry,
-    /// and whose condition on that entry, if any, it meets. At most 100.
+    /// The state of every bucket that one value selects. At most 100.
     ///
     /// # Errors
     /// [`EngineError`] when the store gave no answer.
     pub fn stats<'a>(
         &'a self,
-        domain: &'a str,
-        value: &'a str,
+        selection: &'a Selection<'a>,
     ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
-        self.run(Call::Stats { domain, value }, Operation::Peek)
+        self.run(Call::Selected(selection), Operation::Peek)
+    }
+
+    /// Gives units back to every bucket that one value selects, at most what was used of each. At most 100 buckets; the
+    /// decision says what is left.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub fn refund_selected<'a>(
+        &'a self,
+        selection: &'a Selection<'a>,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.run(Call::Selected(selection), Operation::Refund)
+    }
+
+    /// Puts every bucket that one value selects to rest, at most 100. Returns how many there were.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the store gave no answer.
+    pub async fn reset_selected(&self, selection: &Selection<'_>) -> Result<usize, EngineError> {
+        let rules = self.shared.rules.load();
+        let mut planned = Planned::new();
+        planned.selected(&rules, selection);
+        if !planned.plan.buckets().is_empty() {
+            self.shared.store.reset(&planned.plan, self.now()).await?;
+        }
+        Ok(planned.plan.buckets().len())
+    }
+
+    /// The value of the entry by which a domain knows its subjects, if the request has it.
+    #[must_use]
+    pub fn subject_of<'a>(&self, domain: &str, entries: &'a [(&'a str, &'a str)]) -> Option<&'a str> {
+        let rules = self.shared.rules.load();
+        let subject = rules.domain(domain)?.subject()?;
+        entries.iter().find(|(entry, _)| *entry == subject).map(|(_, value)| *value)
     }
 
     /// Gives a permit back. True when it was still held.
@@ -297,7 +329,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
             Call::Request(request) => {
                 planned.request(rules, request, operation, &self.shared.permits, |_| true);
             }
-            Call::Stats { domain, value } => planned.stats(rules, domain, value),
+            Call::Selected(selection) => planned.selected(rules, selection),
         }
     }
 

@@ -61,4 +61,4 @@ pub use observe::Observer;
 pub use options::{DEFAULT_LOCAL_BYTES, EngineOptions};
 pub use permit::{PermitToken, PermitTokenError};
 pub use random::random_seed;
-pub use request::{PRIORITY_ENTRY, Request, TIER_ENTRY};
+pub use request::{PRIORITY_ENTRY, Request, Selection, SubjectQuotas, TIER_ENTRY};

@@ -8,10 +8,10 @@ use tidegate_store::Plan;
 
 use crate::decision::Asked;
 use crate::random::PermitIds;
-use crate::request::{PRIORITY_ENTRY, Request, TIER_ENTRY};
+use crate::request::{PRIORITY_ENTRY, Request, Selection};
 
-/// The most buckets that [`Engine::stats`](crate::Engine::stats) reads at once.
-const MAX_STATS: usize = 100;
+/// The most buckets that a [`Selection`] reaches.
+const MAX_SELECTED: usize = 100;
 
 /// What is done with a plan.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,12 +46,12 @@ impl<'a> Planned<'a> {
         self.plan.cost = request.cost;
         let Some((index, domain)) = find_domain(rules, request.domain) else { return };
         self.domain = Some(index);
-        let tier = tier_of(request, domain);
+        let tier = request.tier(domain);
         let priority = request.entry(PRIORITY_ENTRY);
         let matches = domain.matches(request.entries);
         for position in matches.as_slice() {
             if let Some(rule) = domain.rule(*position).filter(|rule| wanted(rule)) {
-                self.add(*position, rule, tier, priority, request.entries);
+                self.add(*position, rule, request.quotas.of_rule(tier, rule), priority, request.entries);
             }
         }
         self.plan.idempotency_key = request.idempotency_key.map(|key| name_of_call(request, key, operation));
@@ -61,12 +61,19 @@ impl<'a> Planned<'a> {
     }
 
     /// Plans the buckets that one value selects.
-    pub(crate) fn stats(&mut self, rules: &'a RuleSet, domain: &str, value: &str) {
-        let Some((index, domain)) = find_domain(rules, domain) else { return };
+    pub(crate) fn selected(&mut self, rules: &'a RuleSet, selection: &Selection<'_>) {
+        self.plan.cost = selection.cost;
+        let Some((index, domain)) = find_domain(rules, selection.domain) else { return };
         self.domain = Some(index);
-        for (position, rule) in rules_selected_by(domain, value).into_iter().take(MAX_STATS) {
+        let tier = selection.quotas.tier.or(domain.default_tier());
+        let wanted = |rule: &CompiledRule| {
+            selection.entry.is_none_or(|entry| rule.model().key.first().is_some_and(|key| key == entry))
+        };
+        let rules = rules_selected_by(domain, selection.value).into_iter();
+        for (position, rule) in rules.filter(|(_, rule)| wanted(rule)).take(MAX_SELECTED) {
             let entry = rule.model().key.first().map_or("", String::as_str);
-            self.add(position, rule, domain.default_tier(), None, &[(entry, value)]);
+            let tier = selection.quotas.of_rule(tier, rule);
+            self.add(position, rule, tier, None, &[(entry, selection.value)]);
         }
     }
 
@@ -110,11 +117,6 @@ fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Box<[
     }
     name.extend_from_slice(&request.cost.to_le_bytes());
     name.into_boxed_slice()
-}
-
-/// The tier of a request's subject.
-pub(crate) fn tier_of<'a>(request: &Request<'a>, domain: &'a CompiledDomain) -> Option<&'a str> {
-    request.entry(TIER_ENTRY).or(domain.default_tier())
 }
 
 /// A domain by name, with its place.

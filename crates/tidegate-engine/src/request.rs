@@ -1,5 +1,9 @@
 //! What is asked of the engine.
 
+use std::sync::Arc;
+
+use tidegate_core::rule::{CompiledDomain, CompiledRule};
+
 /// The entry that names the subject's tier.
 pub const TIER_ENTRY: &str = "tier";
 /// The entry that names the request's priority.
@@ -16,13 +20,60 @@ pub struct Request<'a> {
     pub cost: u64,
     /// A call repeated under the same key within ten minutes is charged once.
     pub idempotency_key: Option<&'a str>,
+    /// Which quotas hold for the request's subject.
+    pub quotas: SubjectQuotas<'a>,
+}
+
+/// Which quotas hold for a subject, where the request does not say so itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubjectQuotas<'a> {
+    /// The subject's tier; the domain's default tier where absent. The request's entry [`TIER_ENTRY`] comes before it.
+    pub tier: Option<&'a str>,
+    /// For single rules, by name, another tier of the rule; comes before every other word on it.
+    pub by_rule: &'a [(Arc<str>, Arc<str>)],
+}
+
+impl<'a> SubjectQuotas<'a> {
+    /// The tier whose quota of a rule holds, where `tier` is that of rules of which nothing else is said.
+    pub(crate) fn of_rule<'t>(&self, tier: Option<&'t str>, rule: &CompiledRule) -> Option<&'t str>
+    where
+        'a: 't,
+    {
+        let own = self.by_rule.iter().find(|(name, _)| **name == *rule.name());
+        own.map_or(tier, |(_, tier)| Some(&**tier))
+    }
+}
+
+/// The buckets that one value selects by itself: those of the domain's rules whose partition key is one entry, and whose
+/// condition on that entry, if any, the value meets.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    /// The domain whose rules are looked at.
+    pub domain: &'a str,
+    /// The one entry of the partition key; any where absent.
+    pub entry: Option<&'a str>,
+    /// The value of that entry.
+    pub value: &'a str,
+    /// Units, for [`Engine::refund_selected`](crate::Engine::refund_selected).
+    pub cost: u64,
+    /// Which quotas hold for the one of that value.
+    pub quotas: SubjectQuotas<'a>,
+}
+
+impl<'a> Selection<'a> {
+    /// What a value selects in a domain, whatever the entry.
+    #[must_use]
+    pub const fn new(domain: &'a str, value: &'a str) -> Self {
+        Self { domain, entry: None, value, cost: 1, quotas: SubjectQuotas { tier: None, by_rule: &[] } }
+    }
 }
 
 impl<'a> Request<'a> {
     /// A request of one unit.
     #[must_use]
     pub const fn new(domain: &'a str, entries: &'a [(&'a str, &'a str)]) -> Self {
-        Self { domain, entries, cost: 1, idempotency_key: None }
+        let quotas = SubjectQuotas { tier: None, by_rule: &[] };
+        Self { domain, entries, cost: 1, idempotency_key: None, quotas }
     }
 
     /// The same request at another cost.
@@ -30,6 +81,18 @@ impl<'a> Request<'a> {
     pub const fn with_cost(mut self, cost: u64) -> Self {
         self.cost = cost;
         self
+    }
+
+    /// The same request, of a subject of whom something is known.
+    #[must_use]
+    pub const fn with_quotas(mut self, quotas: SubjectQuotas<'a>) -> Self {
+        self.quotas = quotas;
+        self
+    }
+
+    /// The tier of the request's subject, for rules of which nothing else is said.
+    pub(crate) fn tier(&self, domain: &'a CompiledDomain) -> Option<&'a str> {
+        self.entry(TIER_ENTRY).or(self.quotas.tier).or(domain.default_tier())
     }
 
     pub(crate) fn entry(&self, name: &str) -> Option<&'a str> {

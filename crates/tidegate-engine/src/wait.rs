@@ -1,6 +1,7 @@
 //! Giving up a place in a queue when the one who waits goes away.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tidegate_store::BucketStore;
@@ -8,7 +9,7 @@ use tidegate_store::BucketStore;
 use crate::clock::Clock;
 use crate::decision::Decision;
 use crate::engine::Engine;
-use crate::request::Request;
+use crate::request::{Request, SubjectQuotas};
 
 /// Takes a charge back when dropped, unless disarmed: a request that waits is charged when it takes its place, so
 /// one that goes away before its turn must hand the place back.
@@ -43,12 +44,15 @@ impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
             request.entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let cost = request.cost;
         let idempotency_key = request.idempotency_key.map(str::to_owned);
+        let tier = request.quotas.tier.map(str::to_owned);
+        let by_rule: Vec<(Arc<str>, Arc<str>)> = request.quotas.by_rule.to_vec();
         let permit = decision.permit().map_or(0, |permit| permit.id);
         let give_back = async move {
             let entries: Vec<(&str, &str)> =
                 entries.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let idempotency_key = idempotency_key.as_deref();
-            let request = Request { domain: &domain, entries: &entries, cost, idempotency_key };
+            let quotas = SubjectQuotas { tier: tier.as_deref(), by_rule: &by_rule };
+            let request = Request { domain: &domain, entries: &entries, cost, idempotency_key, quotas };
             engine.withdraw(&rules, &request, &outcome, permit).await;
         };
         let mut give_back = Box::pin(give_back);

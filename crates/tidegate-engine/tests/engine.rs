@@ -16,7 +16,7 @@ use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_engine::{Answer, Clock, Decision, Engine, ManualClock, Observer, Request};
+use tidegate_engine::{Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, SubjectQuotas};
 use tidegate_store::{MemoryOptions, MemoryStore};
 
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -331,12 +331,51 @@ async fn a_rule_that_is_removed_and_comes_back_remembers() {
 async fn stats_refund_and_reset_reach_the_same_buckets() {
     let (engine, _) = engine(vec![rule("r", Algorithm::SlidingWindow, 9)]);
     engine.decide(&request().with_cost(6)).await.unwrap();
-    assert_eq!(engine.stats("d", "u1").await.unwrap().binding().unwrap().gauge.used, 6);
+    assert_eq!(engine.stats(&Selection::new("d", "u1")).await.unwrap().binding().unwrap().gauge.used, 6);
     let refunded = engine.refund(&request().with_cost(2)).await.unwrap();
     assert_eq!(refunded.binding().unwrap().gauge.used, 4);
     engine.reset(&request()).await.unwrap();
-    assert_eq!(engine.stats("d", "u1").await.unwrap().binding().unwrap().gauge.used, 0);
-    assert_eq!(engine.stats("nowhere", "u1").await.unwrap().verdicts().count(), 0);
+    assert_eq!(engine.stats(&Selection::new("d", "u1")).await.unwrap().binding().unwrap().gauge.used, 0);
+    assert_eq!(engine.stats(&Selection::new("nowhere", "u1")).await.unwrap().verdicts().count(), 0);
+}
+
+#[tokio::test]
+async fn what_a_value_selects_is_refunded_and_reset_and_nothing_else() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::SlidingWindow, 9)]);
+    engine.decide(&request().with_cost(6)).await.unwrap();
+    let other = [("user", "u2")];
+    engine.decide(&Request::new("d", &other).with_cost(5)).await.unwrap();
+    let used = async |value| {
+        engine.stats(&Selection::new("d", value)).await.unwrap().binding().unwrap().gauge.used
+    };
+    let refunded = engine.refund_selected(&Selection { cost: 2, ..Selection::new("d", "u1") }).await.unwrap();
+    assert_eq!(refunded.binding().unwrap().gauge.used, 4);
+    let by_other_entry = Selection { entry: Some("client_ip"), ..Selection::new("d", "u1") };
+    assert_eq!(engine.reset_selected(&by_other_entry).await.unwrap(), 0);
+    assert_eq!(engine.reset_selected(&Selection::new("d", "u1")).await.unwrap(), 1);
+    assert_eq!((used("u1").await, used("u2").await), (0, 5));
+}
+
+#[tokio::test]
+async fn a_subject_has_its_tier_and_single_rules_their_own() {
+    let quota = |limit| Quota::new(Algorithm::SlidingWindow, limit, Micros::from_secs(60), None).unwrap();
+    let tiered = |name| Rule {
+        tiers: vec![("pro".into(), quota(50)), ("=70//".into(), quota(70))],
+        ..rule(name, Algorithm::SlidingWindow, 10)
+    };
+    let (engine, _) = engine(vec![tiered("a"), tiered("b")]);
+    let by_rule = [("b".into(), "=70//".into())];
+    let quotas = SubjectQuotas { tier: Some("pro"), by_rule: &by_rule };
+    let limits = async |request: &Request<'_>| -> Vec<(u64, Option<String>)> {
+        let decision = engine.decide(request).await.unwrap();
+        decision.verdicts().map(|v| (v.quota.limit(), v.tier.map(str::to_owned))).collect()
+    };
+    assert_eq!(limits(&request()).await, [(10, None), (10, None)]);
+    let known = request().with_quotas(quotas);
+    assert_eq!(limits(&known).await, [(50, Some("pro".into())), (70, Some("=70//".into()))]);
+    let says_itself = [("user", "u1"), ("tier", "free")];
+    let said = Request::new("d", &says_itself).with_quotas(quotas);
+    assert_eq!(limits(&said).await, [(10, None), (70, Some("=70//".into()))]);
 }
 
 #[test]

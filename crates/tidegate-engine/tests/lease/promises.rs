@@ -5,7 +5,7 @@ use std::pin::Pin;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::model::{Consistency, Lease, Mode, Queue, Reserve, Rule};
 use tidegate_core::time::Micros;
-use tidegate_engine::{Decision, LeaseOptions, Leases, Request};
+use tidegate_engine::{Decision, LeaseOptions, Leases, Request, Selection};
 
 use super::store::Called::{Apply, Peek, Withdraw};
 use super::{Fleet, MINUTE, SECOND, bucket, leased, poll_once, ready, request, rule, set};
@@ -272,7 +272,7 @@ fn what_this_node_holds_is_left() {
     let peek = |node: usize, cost| ready(fleet.nodes[node].peek(&request().with_cost(cost))).unwrap();
     fleet.store.calls();
     assert_eq!(remaining(&peek(0, 1)), 100 - spent - 1);
-    assert_eq!(remaining(&ready(fleet.nodes[0].stats("d", "u1")).unwrap()), 100 - spent - 1);
+    assert_eq!(remaining(&ready(fleet.nodes[0].stats(&Selection::new("d", "u1"))).unwrap()), 100 - spent - 1);
     assert_eq!(fleet.store.calls(), [Peek; 2]);
     assert_eq!(remaining(&peek(1, 1)), 100 - spent - 10, "another node cannot have it");
     let rest = 100 - fleet.used();

@@ -5,7 +5,7 @@ use FailurePolicy::Local;
 
 /// What the store says is left for a user.
 async fn remaining(site: &Site, user: &str) -> u64 {
-    let stats = site.engine.stats("d", user).await.unwrap();
+    let stats = site.engine.stats(&Selection::new("d", user)).await.unwrap();
     stats.verdicts().next().unwrap().gauge.remaining
 }
 

@@ -25,7 +25,7 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, FailurePolicy, Rule, Rules};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{
-    BreakerState, Decision, Engine, EngineOptions, GuardOptions, Guarded, ManualClock, Request,
+    BreakerState, Decision, Engine, EngineOptions, GuardOptions, Guarded, ManualClock, Request, Selection,
 };
 
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -89,7 +89,7 @@ impl Site {
     async fn outage(&self) {
         self.store.set(Mood::Failing);
         while self.engine.breaker_status().state != BreakerState::Open {
-            let _ = self.engine.stats("d", "nobody").await;
+            let _ = self.engine.stats(&Selection::new("d", "nobody")).await;
         }
     }
 
@@ -97,7 +97,7 @@ impl Site {
     async fn recovery(&self) {
         self.store.set(Mood::Well);
         self.advance(60_000).await;
-        self.engine.stats("d", "nobody").await.unwrap();
+        self.engine.stats(&Selection::new("d", "nobody")).await.unwrap();
         assert_eq!(self.engine.breaker_status().state, BreakerState::Closed);
     }
 

@@ -1,7 +1,7 @@
 //! What each policy answers, and which one does where several rules match.
 
 use tidegate_core::rule::model::Mode;
-use tidegate_engine::{Answer, Degraded, EngineError, FailureCause};
+use tidegate_engine::{Answer, Degraded, EngineError, FailureCause, Selection};
 use tidegate_store::StoreError;
 
 use super::*;
@@ -119,7 +119,7 @@ async fn a_peek_follows_the_policy_and_everything_else_is_an_error() {
     assert_eq!(site.engine.degraded_counts().local, 0, "looks are not counted");
     let is_unavailable = |error| matches!(error, EngineError::Store(StoreError::Unavailable(_)));
     assert!(is_unavailable(site.engine.refund(&request()).await.unwrap_err()));
-    assert!(is_unavailable(site.engine.stats("d", "u1").await.unwrap_err()));
+    assert!(is_unavailable(site.engine.stats(&Selection::new("d", "u1")).await.unwrap_err()));
     assert!(is_unavailable(site.engine.reset(&request()).await.unwrap_err()));
     assert!(is_unavailable(site.engine.release(&permit).await.unwrap_err()));
 }
