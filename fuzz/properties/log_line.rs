@@ -3,7 +3,7 @@
 
 use std::io::Cursor;
 
-use tidegate::cli::replay::{FieldMap, LogFormat, LogInput, LogStream, ReadOptions, ReplayError};
+use tidegate::replay::{FieldMap, LogFormat, LogInput, LogStream, ReadOptions, ReplayError};
 
 /// The latest time that is taken from a log, in microseconds since the epoch.
 const MAX_AT_US: u64 = (1 << 53) - 1;

@@ -20,12 +20,20 @@ pub enum ProblemType {
     Unauthorized,
     /// 403: the credentials do not allow this.
     Forbidden,
+    /// 403: the subject is banned; no rule was asked.
+    Banned,
     /// 404: there is no such thing.
     NotFound,
     /// 405: the resource has no such method.
     MethodNotAllowed,
     /// 408: the request did not arrive in time.
     RequestTimeout,
+    /// 409: as much as is allowed is there already.
+    CeilingReached,
+    /// 409: what is asked for contradicts what is there.
+    Conflicting,
+    /// 412: it has changed since the caller read it.
+    PreconditionFailed,
     /// 413: the body exceeds its maximum.
     TooLarge,
     /// 415: the body's media type is not taken here.
@@ -34,6 +42,8 @@ pub enum ProblemType {
     InvalidField,
     /// 422: the cost exceeds what the quota can ever hold, so waiting does not help.
     CostNeverPasses,
+    /// 428: the caller must say which version it changes.
+    PreconditionRequired,
     /// 429: a quota is used up; `violated-policies` names the rules.
     QuotaExceeded,
     /// 431: the header fields exceed their maximum.
@@ -67,17 +77,22 @@ pub struct Problem {
 
 impl ProblemType {
     /// Every kind, for documents and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::Banned,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::CeilingReached,
+        Self::Conflicting,
+        Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidField,
         Self::CostNeverPasses,
+        Self::PreconditionRequired,
         Self::QuotaExceeded,
         Self::HeadersTooLarge,
         Self::Internal,
@@ -113,6 +128,23 @@ impl ProblemType {
                 ("urn:tidegate:problem:unauthorized", "Credentials are needed", StatusCode::UNAUTHORIZED)
             }
             Self::Forbidden => ("urn:tidegate:problem:forbidden", "Not allowed", StatusCode::FORBIDDEN),
+            Self::Banned => ("urn:tidegate:problem:banned", "Banned", StatusCode::FORBIDDEN),
+            Self::CeilingReached => {
+                ("urn:tidegate:problem:ceiling-reached", "No more are allowed", StatusCode::CONFLICT)
+            }
+            Self::Conflicting => {
+                ("urn:tidegate:problem:conflicting", "This contradicts what is there", StatusCode::CONFLICT)
+            }
+            Self::PreconditionFailed => (
+                "urn:tidegate:problem:precondition-failed",
+                "It has changed meanwhile",
+                StatusCode::PRECONDITION_FAILED,
+            ),
+            Self::PreconditionRequired => (
+                "urn:tidegate:problem:precondition-required",
+                "The version must be named",
+                StatusCode::PRECONDITION_REQUIRED,
+            ),
             Self::NotFound => ("urn:tidegate:problem:not-found", "Not found", StatusCode::NOT_FOUND),
             Self::MethodNotAllowed => (
                 "urn:tidegate:problem:method-not-allowed",
@@ -319,6 +351,8 @@ mod tests {
         let uris: BTreeSet<_> = ProblemType::ALL.iter().map(|kind| kind.uri()).collect();
         assert_eq!(uris.len(), ProblemType::ALL.len());
         let statuses: Vec<u16> = ProblemType::ALL.iter().map(|kind| kind.status().as_u16()).collect();
-        assert_eq!(statuses, [400, 401, 403, 404, 405, 408, 413, 415, 422, 422, 429, 431, 500, 503, 503]);
+        assert_eq!(statuses, [
+                400, 401, 403, 403, 404, 405, 408, 409, 409, 412, 413, 415, 422, 422, 428, 429, 431, 500, 503, 503
+            ]);
     }
 }

@@ -2,12 +2,22 @@
 //!
 //! ```text
 //! cli    commands: serve, check-config, check, explain, replay, …
+//! replay access logs, read
+//! trial  other rules tried on requests that were made
+//! gate   whose request it is, what is known of its subject, what is remembered of it
 //! serve  wires store, engine and doors together and runs until told to stop
+//! door   what every door that speaks HTTP has in common
 //! http   the HTTP door
+//! admin  the admin API
 //! net    accepting, bounding and draining connections
 //! ```
 
+pub mod admin;
 pub mod cli;
+pub mod door;
+pub mod gate;
 pub mod http;
 pub mod net;
+pub mod replay;
 pub mod serve;
+pub mod trial;

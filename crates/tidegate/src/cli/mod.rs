@@ -4,7 +4,6 @@ mod check;
 mod check_config;
 mod explain;
 mod logging;
-pub mod replay;
 mod replay_command;
 pub(crate) mod rule_file;
 mod serve_command;

@@ -11,15 +11,13 @@ use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Answer, Decision, Engine, ManualClock, Request, random_seed};
 use tidegate_store::{MemoryOptions, MemoryStore};
-use tidegate_wire::identity::{Ipv6Prefix, canonical_ip_key};
-use tidegate_wire::path::normalize_path;
 
 use super::check::block_on;
-use super::replay::{
-    Charset, Colour, CsvSection, FieldMap, LogFormat, LogRecord, LogStream, Outcome, Progress, ReadOptions,
+use super::{SUCCESS, rule_file, terminal};
+use crate::replay::{
+    Charset, Colour, CsvSection, FieldMap, LogFormat, LogStream, Normalized, Outcome, Progress, ReadOptions,
     ReadStats, Report, RuleSample, Sample, TextOptions, write_csv, write_json, write_text,
 };
-use super::{SUCCESS, rule_file, terminal};
 
 /// How much the store of a replay may hold: the keys of a large log.
 const STORE_BYTES: usize = 1 << 30;
@@ -196,31 +194,6 @@ async fn replay(
     }
     progress.finish();
     Ok((report, stream))
-}
-
-/// The values that a door would not take as they are written in a log.
-struct Normalized {
-    client_ip: Option<String>,
-    path: Option<String>,
-}
-
-impl Normalized {
-    fn of(record: &LogRecord) -> Self {
-        // What cannot be normalised stays as it is logged: a log is not refused.
-        let client_ip =
-            record.entry("client_ip").and_then(|text| canonical_ip_key(text, Ipv6Prefix::default()));
-        let path =
-            record.entry("path").and_then(|path| normalize_path(path).ok()).map(std::borrow::Cow::into_owned);
-        Self { client_ip, path }
-    }
-
-    fn value<'a>(&'a self, name: &str, logged: &'a str) -> &'a str {
-        match name {
-            "client_ip" => self.client_ip.as_deref().unwrap_or(logged),
-            "path" => self.path.as_deref().unwrap_or(logged),
-            _ => logged,
-        }
-    }
 }
 
 fn record_decision(report: &mut Report, at_us: u64, entries: &[(&str, &str)], decision: &Decision) {

@@ -7,7 +7,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
-use tidegate_engine::{Clock, Decision, EngineError, PermitToken, Request};
+use tidegate_engine::{Clock, Decision, EngineError, PermitToken, Request, Selection};
 use tidegate_store::BucketStore;
 use tidegate_wire::check::{
     self, CheckRequest, DEFAULT_DOMAIN, Entries, MAX_CHECK_BODY_BYTES, MAX_CHECKS_BODY_BYTES,
@@ -15,159 +15,244 @@ use tidegate_wire::check::{
 use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{DoorResponse, Shared, from_wire, to_wire};
-use crate::net::{BodyError, read_body};
+use super::{Shared, from_wire, to_wire};
+use crate::door::{DoorResponse, problem, query_parameter, read_bounded, text_of};
+use crate::gate::{Caller, Look};
 
 /// The domain of the protected demo endpoint.
 const DEMO_DOMAIN: &str = "demo";
 
 type BorrowedEntries<'a> = SmallVec<[(&'a str, &'a str); 8]>;
 
-pub(super) async fn check<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: Incoming) -> DoorResponse {
+pub(super) async fn check<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    body: Incoming,
+) -> DoorResponse {
     let body = match read(door, body, MAX_CHECK_BODY_BYTES).await {
         Ok(body) => body,
-        Err(refused) => return to_wire::problem(&refused),
+        Err(refused) => return problem(&refused),
     };
-    match check::parse_check(&body, door.options.identity.ipv6_prefix) {
-        Ok(request) => respond(door, decide(door, &request).await),
-        Err(error) => to_wire::problem(&error.into()),
+    let request = match check::parse_check(&body, door.options.identity.ipv6_prefix) {
+        Ok(request) => request,
+        Err(error) => return problem(&error.into()),
+    };
+    if let Err(refused) = within_ceiling(door, caller, 1).await {
+        return refused;
     }
+    let entries = borrowed(&request.entries);
+    let look = door.gate.look(caller, &request.domain, &entries).await;
+    answer(door, &look, &request, &entries).await
 }
 
-pub(super) async fn checks<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: Incoming) -> DoorResponse {
+/// Decides one request of which it is known whose it is.
+async fn answer<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    look: &Look<'_>,
+    request: &CheckRequest<'_>,
+    entries: &[(&str, &str)],
+) -> DoorResponse {
+    if let Some(ban) = look.ban() {
+        return to_wire::banned(ban, &door.gate);
+    }
+    let asked = look.request(entries, request.cost, request.idempotency_key.as_deref());
+    let decision = if request.peek {
+        door.gate.engine().peek(&asked).await
+    } else {
+        door.gate.engine().check(&asked).await
+    };
+    if let (Ok(decision), false) = (&decision, request.peek) {
+        door.gate.note(look, &asked, decision);
+    }
+    respond(door, look, decision)
+}
+
+pub(super) async fn checks<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    body: Incoming,
+) -> DoorResponse {
     let body = match read(door, body, MAX_CHECKS_BODY_BYTES).await {
         Ok(body) => body,
-        Err(refused) => return to_wire::problem(&refused),
+        Err(refused) => return problem(&refused),
     };
     let requests = match check::parse_checks(&body, door.options.identity.ipv6_prefix) {
         Ok(requests) => requests,
-        Err(error) => return to_wire::problem(&error.into()),
+        Err(error) => return problem(&error.into()),
     };
+    if let Err(refused) = within_ceiling(door, caller, requests.len() as u64).await {
+        return refused;
+    }
     let entries: Vec<BorrowedEntries<'_>> =
         requests.iter().map(|request| borrowed(&request.entries)).collect();
-    let asked: Vec<Request<'_>> =
-        requests.iter().zip(&entries).map(|(request, entries)| asked(request, entries)).collect();
+    let mut looks = Vec::with_capacity(requests.len());
+    for (request, entries) in requests.iter().zip(&entries) {
+        looks.push(door.gate.look(caller, &request.domain, entries).await);
+    }
+    let asked: Vec<Request<'_>> = requests
+        .iter()
+        .zip(&entries)
+        .zip(&looks)
+        .map(|((request, entries), look)| look.request(entries, request.cost, request.idempotency_key.as_deref()))
+        .collect();
     let mut decisions = Vec::with_capacity(requests.len());
-    for (request, asked) in requests.iter().zip(&asked) {
-        let decision =
-            if request.peek { door.engine.peek(asked).await } else { door.engine.decide(asked).await };
+    for ((request, asked), look) in requests.iter().zip(&asked).zip(&looks) {
+        let decision = match (look.ban(), request.peek) {
+            (Some(_), _) => None,
+            (None, true) => Some(door.gate.engine().peek(asked).await),
+            (None, false) => Some(door.gate.engine().decide(asked).await),
+        };
+        if let (Some(Ok(decision)), false) = (&decision, request.peek) {
+            door.gate.note(look, asked, decision);
+        }
         decisions.push(decision);
     }
     let charged = requests.iter().zip(&asked).zip(&decisions).filter(|((request, _), _)| !request.peek);
-    let charged: Vec<(Request<'_>, &Decision)> =
-        charged.filter_map(|((_, asked), decision)| Some((*asked, decision.as_ref().ok()?))).collect();
-    door.engine.wait_for_all(&charged).await;
+    let charged: Vec<(Request<'_>, &Decision)> = charged
+        .filter_map(|((_, asked), decision)| Some((*asked, decision.as_ref()?.as_ref().ok()?)))
+        .collect();
+    door.gate.engine().wait_for_all(&charged).await;
     let mut answers = to_wire::Answers::default();
-    for decision in &decisions {
-        match decision {
-            Ok(decision) => answers.push(decision),
-            Err(error) => answers.push_problem(&problem_of(error)),
+    for (decision, look) in decisions.iter().zip(&looks) {
+        match (decision, look.ban()) {
+            (Some(Ok(decision)), _) => answers.push(decision, look),
+            (Some(Err(error)), _) => answers.push_problem(&problem_of(error)),
+            (None, ban) => answers.push_ban(ban, &door.gate),
         }
     }
     answers.into_response()
 }
 
-pub(super) async fn refund<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: Incoming) -> DoorResponse {
+pub(super) async fn refund<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    body: Incoming,
+) -> DoorResponse {
     let body = match read(door, body, MAX_CHECK_BODY_BYTES).await {
         Ok(body) => body,
-        Err(refused) => return to_wire::problem(&refused),
+        Err(refused) => return problem(&refused),
     };
     let refund = match check::parse_refund(&body, door.options.identity.ipv6_prefix) {
         Ok(refund) => refund,
-        Err(error) => return to_wire::problem(&error.into()),
+        Err(error) => return problem(&error.into()),
     };
     let entries = borrowed(&refund.entries);
-    let request = Request {
-        domain: &refund.domain,
-        entries: &entries,
-        cost: refund.cost,
-        idempotency_key: refund.idempotency_key.as_deref(),
-    };
-    match door.engine.refund(&request).await {
+    let look = door.gate.look(caller, &refund.domain, &entries).await;
+    let request = look.request(&entries, refund.cost, refund.idempotency_key.as_deref());
+    match door.gate.engine().refund(&request).await {
         Ok(decision) => to_wire::refund(&decision, door.options.legacy_fields),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Err(error) => problem(&problem_of(&error)),
     }
 }
 
-pub(super) async fn acquire<S: BucketStore, C: Clock>(door: &Shared<S, C>, body: Incoming) -> DoorResponse {
+pub(super) async fn acquire<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    body: Incoming,
+) -> DoorResponse {
     let body = match read(door, body, MAX_CHECK_BODY_BYTES).await {
         Ok(body) => body,
-        Err(refused) => return to_wire::problem(&refused),
+        Err(refused) => return problem(&refused),
     };
     let request = match check::parse_check(&body, door.options.identity.ipv6_prefix) {
         Ok(request) => request,
-        Err(error) => return to_wire::problem(&error.into()),
+        Err(error) => return problem(&error.into()),
     };
     if request.peek {
         let detail = "a permit is taken or not; peek with /v1/check instead";
-        return to_wire::problem(&Problem::invalid_field("peek", detail));
+        return problem(&Problem::invalid_field("peek", detail));
+    }
+    if let Err(refused) = within_ceiling(door, caller, 1).await {
+        return refused;
     }
     let entries = borrowed(&request.entries);
-    let wanted =
-        Request { domain: &request.domain, entries: &entries, cost: request.cost, idempotency_key: None };
+    let look = door.gate.look(caller, &request.domain, &entries).await;
+    let wanted = look.request(&entries, request.cost, None);
     // Looked at before anything is charged: a request without a concurrency rule is a mistake of the caller's.
-    match door.engine.peek(&wanted).await {
+    match door.gate.engine().peek(&wanted).await {
         // Without the store it is not known; there may be one.
         Ok(decision) if !gives_permits(&decision) && decision.degraded().is_none() => {
-            to_wire::problem(&Problem::invalid_field(
+            problem(&Problem::invalid_field(
                 "descriptors",
                 "no concurrency rule matches, so there is no permit to hold; use /v1/check, or add a rule with algorithm: concurrency",
             ))
         }
-        Ok(_) => respond(door, decide(door, &request).await),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Ok(_) => answer(door, &look, &request, &entries).await,
+        Err(error) => problem(&problem_of(&error)),
     }
 }
 
 pub(super) async fn release<S: BucketStore, C: Clock>(door: &Shared<S, C>, id: &str) -> DoorResponse {
     let not_held = || {
-        to_wire::problem(&Problem::new(
+        problem(&Problem::new(
             ProblemType::NotFound,
             "no such permit is held: it was given back or has expired",
         ))
     };
     let Ok(permit) = id.parse::<PermitToken>() else { return not_held() };
-    match door.engine.release(&permit).await {
+    match door.gate.engine().release(&permit).await {
         Ok(true) => to_wire::no_content(),
         Ok(false) => not_held(),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Err(error) => problem(&problem_of(&error)),
     }
 }
 
 pub(super) async fn stats<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
+    caller: &Caller,
     domain: &str,
     key: &str,
 ) -> DoorResponse {
-    let Some(domain) = from_wire::text_of(domain) else { return bad_text("domain") };
-    let Some(key) = from_wire::text_of(key) else { return bad_text("key") };
-    stats_of(door, &domain, "key", &key).await
+    let Some(domain) = text_of(domain) else { return bad_text("domain") };
+    let Some(key) = text_of(key) else { return bad_text("key") };
+    stats_of(door, caller, &domain, "key", &key).await
 }
 
-pub(super) async fn user_stats<S: BucketStore, C: Clock>(door: &Shared<S, C>, user: &str) -> DoorResponse {
-    let Some(user) = from_wire::text_of(user) else { return bad_text("user") };
-    stats_of(door, DEFAULT_DOMAIN, "user", &user).await
+pub(super) async fn user_stats<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    user: &str,
+) -> DoorResponse {
+    let Some(user) = text_of(user) else { return bad_text("user") };
+    stats_of(door, caller, DEFAULT_DOMAIN, "user", &user).await
 }
 
 async fn stats_of<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
+    caller: &Caller,
     domain: &str,
     name: &'static str,
     key: &str,
 ) -> DoorResponse {
-    if door.engine.rules().domain(domain).is_none() {
-        return no_such_domain();
-    }
     // An IPv6 address is kept by its network, however it is written here.
     let kept = canonical_ip_key(key, door.options.identity.ipv6_prefix);
-    match door.engine.stats(domain, kept.as_deref().unwrap_or(key)).await {
+    let value = kept.as_deref().unwrap_or(key);
+    let look = door.gate.look_at(caller, domain, value).await;
+    if door.gate.engine().rules().domain(look.domain()).is_none() {
+        return no_such_domain();
+    }
+    let selection = Selection { quotas: look.quotas(), ..Selection::new(look.domain(), value) };
+    match door.gate.engine().stats(&selection).await {
         Ok(decision) => to_wire::stats(name, key, &decision),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Err(error) => problem(&problem_of(&error)),
+    }
+}
+
+/// Refuses what is beyond the ceiling of the caller's tenant.
+async fn within_ceiling<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    requests: u64,
+) -> Result<(), DoorResponse> {
+    match door.gate.over_ceiling(caller, requests).await {
+        Ok(None) => Ok(()),
+        Ok(Some(decision)) => Err(to_wire::over_ceiling(&decision)),
+        Err(error) => Err(problem(&problem_of(&error))),
     }
 }
 
 fn no_such_domain() -> DoorResponse {
-    to_wire::problem(&Problem::new(ProblemType::NotFound, "there is no such domain in the rules"))
+    problem(&Problem::new(ProblemType::NotFound, "there is no such domain in the rules"))
 }
 
 pub(super) async fn demo_data<S: BucketStore, C: Clock>(
@@ -175,59 +260,50 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
-    if door.engine.rules().domain(DEMO_DOMAIN).is_none() {
+    if door.gate.engine().rules().domain(DEMO_DOMAIN).is_none() {
         return no_such_domain();
     }
-    let Some(user) = from_wire::query_parameter(head.uri.query(), "user_id") else {
+    let Some(user) = query_parameter(head.uri.query(), "user_id") else {
         return bad_text("user_id");
     };
     let entries = match from_wire::entries_of(&door.options.identity, peer, head) {
         Ok(entries) => entries,
-        Err(error) => return to_wire::problem(&Problem::invalid_field("path", error.to_string())),
+        Err(error) => return problem(&Problem::invalid_field("path", error.to_string())),
     };
     let mut entries: BorrowedEntries<'_> =
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
-    match door.engine.check(&Request::new(DEMO_DOMAIN, &entries)).await {
-        Ok(decision) if decision.is_allowed() => {
-            to_wire::demo_data(&user, &decision, door.options.legacy_fields)
+    let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
+    if let Some(ban) = look.ban() {
+        return to_wire::banned(ban, &door.gate);
+    }
+    let asked = look.request(&entries, 1, None);
+    match door.gate.engine().check(&asked).await {
+        Ok(decision) => {
+            door.gate.note(&look, &asked, &decision);
+            if decision.is_allowed() {
+                to_wire::demo_data(&user, &decision, door.options.legacy_fields)
+            } else {
+                to_wire::decision(&decision, &look, door.options.legacy_fields)
+            }
         }
-        Ok(decision) => to_wire::decision(&decision, door.options.legacy_fields),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Err(error) => problem(&problem_of(&error)),
     }
 }
 
-async fn decide<S: BucketStore, C: Clock>(
+fn respond<S, C>(
     door: &Shared<S, C>,
-    request: &CheckRequest<'_>,
-) -> Result<Decision, EngineError> {
-    let entries = borrowed(&request.entries);
-    let asked = asked(request, &entries);
-    if request.peek { door.engine.peek(&asked).await } else { door.engine.check(&asked).await }
-}
-
-fn asked<'a>(request: &'a CheckRequest<'_>, entries: &'a [(&'a str, &'a str)]) -> Request<'a> {
-    Request {
-        domain: &request.domain,
-        entries,
-        cost: request.cost,
-        idempotency_key: request.idempotency_key.as_deref(),
-    }
-}
-
-fn respond<S, C>(door: &Shared<S, C>, decision: Result<Decision, EngineError>) -> DoorResponse {
+    look: &Look<'_>,
+    decision: Result<Decision, EngineError>,
+) -> DoorResponse {
     match decision {
-        Ok(decision) => to_wire::decision(&decision, door.options.legacy_fields),
-        Err(error) => to_wire::problem(&problem_of(&error)),
+        Ok(decision) => to_wire::decision(&decision, look, door.options.legacy_fields),
+        Err(error) => problem(&problem_of(&error)),
     }
 }
 
 async fn read<S, C>(door: &Shared<S, C>, body: Incoming, max_bytes: usize) -> Result<Bytes, Problem> {
-    read_body(body, max_bytes, door.options.body_timeout).await.map_err(|error| match error {
-        BodyError::TooLarge { .. } => Problem::new(ProblemType::TooLarge, error.to_string()),
-        BodyError::TooSlow { .. } => Problem::new(ProblemType::RequestTimeout, error.to_string()),
-        BodyError::Broken(_) => Problem::new(ProblemType::Malformed, error.to_string()),
-    })
+    read_bounded(body, max_bytes, door.options.body_timeout).await
 }
 
 fn borrowed<'a>(entries: &'a Entries<'_>) -> BorrowedEntries<'a> {
@@ -241,7 +317,7 @@ fn gives_permits(decision: &Decision) -> bool {
 }
 
 fn bad_text(field: &'static str) -> DoorResponse {
-    to_wire::problem(&Problem::invalid_field(
+    problem(&Problem::invalid_field(
         field,
         format!("{field} must be 1 to 1024 bytes of UTF-8 text without control characters, percent-encoded"),
     ))

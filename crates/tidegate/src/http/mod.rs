@@ -19,20 +19,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::Full;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use tidegate_engine::{Clock, Engine};
+use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::identity::IdentityPolicy;
 
+use crate::door::{DoorResponse, correlation_value};
+use crate::gate::Gate;
 use crate::net::PeerInfo;
-
-/// A response of this door: always complete, never streamed.
-pub type DoorResponse = Response<Full<Bytes>>;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -80,7 +77,7 @@ pub struct HttpDoor<S, C> {
 
 #[derive(Debug)]
 struct Shared<S, C> {
-    engine: Engine<S, C>,
+    gate: Gate<S, C>,
     options: HttpOptions,
     readiness: Readiness,
 }
@@ -92,10 +89,10 @@ impl<S, C> Clone for HttpDoor<S, C> {
 }
 
 impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
-    /// A door to `engine`.
+    /// A door to an engine, or to a gate before it.
     #[must_use]
-    pub fn new(engine: Engine<S, C>, options: HttpOptions, readiness: Readiness) -> Self {
-        Self { shared: Arc::new(Shared { engine, options, readiness }) }
+    pub fn new(gate: impl Into<Gate<S, C>>, options: HttpOptions, readiness: Readiness) -> Self {
+        Self { shared: Arc::new(Shared { gate: gate.into(), options, readiness }) }
     }
 
     /// The service of one connection.
@@ -117,7 +114,7 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     }
 
     async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
-        let correlation = to_wire::correlation_value(&CorrelationId::from_headers(request.headers(), || {
+        let correlation = correlation_value(&CorrelationId::from_headers(request.headers(), || {
             fastrand::u128(..)
         }));
         let is_head = request.method() == Method::HEAD;

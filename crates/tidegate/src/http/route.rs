@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
+use http::request::Parts;
 use http::{Method, Request};
 use hyper::body::Incoming;
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{DoorResponse, Shared, from_wire, handlers, to_wire};
+use super::{Shared, from_wire, handlers, to_wire};
+use crate::door::{DoorResponse, key_of, problem};
+use crate::gate::{Caller, Refused};
 use crate::net::PeerInfo;
 
 /// The endpoints and the methods each takes.
@@ -25,6 +28,7 @@ enum Endpoint<'a> {
     DemoData,
     Health,
     Ready,
+    Metrics,
     CircuitBreaker,
 }
 
@@ -37,6 +41,7 @@ impl<'a> Endpoint<'a> {
             "/v1/permits" => Endpoint::Permits,
             "/health" => Endpoint::Health,
             "/ready" => Endpoint::Ready,
+            "/metrics" => Endpoint::Metrics,
             "/circuit-breaker-status" => Endpoint::CircuitBreaker,
             "/api/data" => Endpoint::DemoData,
             "/" => Endpoint::Index,
@@ -68,7 +73,27 @@ impl<'a> Endpoint<'a> {
             | Endpoint::DemoData
             | Endpoint::Health
             | Endpoint::Ready
+            | Endpoint::Metrics
             | Endpoint::CircuitBreaker => "GET, HEAD",
+        }
+    }
+
+    /// Whether it says what a tenant has or may do: it answers for the tenant of the request's key.
+    const fn is_of_tenants(self) -> bool {
+        match self {
+            Endpoint::Check
+            | Endpoint::Checks
+            | Endpoint::Refund
+            | Endpoint::Permits
+            | Endpoint::Permit { .. }
+            | Endpoint::Stats { .. }
+            | Endpoint::UserStats { .. } => true,
+            Endpoint::Index
+            | Endpoint::DemoData
+            | Endpoint::Health
+            | Endpoint::Ready
+            | Endpoint::Metrics
+            | Endpoint::CircuitBreaker => false,
         }
     }
 
@@ -84,10 +109,10 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
 ) -> DoorResponse {
     let (head, body) = request.into_parts();
     if let Err(refused) = from_wire::check_head(&head) {
-        return to_wire::problem(&refused);
+        return problem(&refused);
     }
     let Some(endpoint) = Endpoint::of(head.uri.path()) else {
-        return to_wire::problem(&Problem::new(
+        return problem(&Problem::new(
             ProblemType::NotFound,
             "there is nothing here; GET / lists what there is",
         ));
@@ -95,21 +120,39 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     if !endpoint.takes(&head.method) {
         return to_wire::method_not_allowed(endpoint.methods());
     }
+    let caller = if endpoint.is_of_tenants() {
+        match caller(door, &head) {
+            Ok(caller) => caller,
+            Err(refused) => return problem(&refused),
+        }
+    } else {
+        Caller::default()
+    };
     let peer: IpAddr = peer.address.ip();
     match endpoint {
-        Endpoint::Check => handlers::check(door, body).await,
-        Endpoint::Checks => handlers::checks(door, body).await,
-        Endpoint::Refund => handlers::refund(door, body).await,
-        Endpoint::Permits => handlers::acquire(door, body).await,
+        Endpoint::Check => handlers::check(door, &caller, body).await,
+        Endpoint::Checks => handlers::checks(door, &caller, body).await,
+        Endpoint::Refund => handlers::refund(door, &caller, body).await,
+        Endpoint::Permits => handlers::acquire(door, &caller, body).await,
         Endpoint::Permit { id } => handlers::release(door, id).await,
-        Endpoint::Stats { domain, key } => handlers::stats(door, domain, key).await,
-        Endpoint::UserStats { user } => handlers::user_stats(door, user).await,
+        Endpoint::Stats { domain, key } => handlers::stats(door, &caller, domain, key).await,
+        Endpoint::UserStats { user } => handlers::user_stats(door, &caller, user).await,
         Endpoint::DemoData => handlers::demo_data(door, peer, &head).await,
         Endpoint::Health => to_wire::health(),
-        Endpoint::Ready => to_wire::ready(door.readiness.get(), door.engine.rules().version()),
-        Endpoint::CircuitBreaker => to_wire::breaker(&door.engine.breaker_status()),
+        Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
+        Endpoint::Metrics => to_wire::metrics(&door.gate),
+        Endpoint::CircuitBreaker => to_wire::breaker(&door.gate.engine().breaker_status()),
         Endpoint::Index => to_wire::index(),
     }
+}
+
+/// Whose request it is.
+fn caller<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> Result<Caller, Problem> {
+    door.gate.caller(key_of(head)?).map_err(|refused| match refused {
+        Refused::NoKey => Problem::new(ProblemType::Unauthorized, "send an API key: Authorization: Bearer tg_…, or X-API-Key"),
+        Refused::BadKey(refusal) => Problem::new(ProblemType::Unauthorized, refusal.to_string()),
+        Refused::NotForChecks => Problem::new(ProblemType::Forbidden, "this key may not ask for decisions: it needs the scope check"),
+    })
 }
 
 #[cfg(test)]

@@ -3,21 +3,18 @@
 mod body;
 mod fields;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
 use tidegate_core::decision::Verdict;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_engine::{BreakerStatus, Decision};
-use tidegate_wire::correlation::CorrelationId;
-use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
+use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{DoorResponse, LegacyFields};
+use super::LegacyFields;
+use crate::door::{DoorResponse, JSON, PROBLEM_JSON, problem, respond};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_CONTENT_TYPE);
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -73,14 +70,6 @@ pub(super) fn stats(name: &'static str, key: &str, decision: &Decision) -> DoorR
     response
 }
 
-pub(super) fn problem(problem: &Problem) -> DoorResponse {
-    let mut response = respond(problem.status(), PROBLEM_JSON, problem.to_json());
-    if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
-}
-
 pub(super) fn method_not_allowed(allowed: &'static str) -> DoorResponse {
     let detail = format!("this takes {allowed}");
     let mut response = problem(&Problem::new(ProblemType::MethodNotAllowed, detail));
@@ -121,10 +110,6 @@ pub(super) fn index() -> DoorResponse {
     respond(StatusCode::OK, TEXT, INDEX.as_bytes().to_vec())
 }
 
-pub(super) fn correlation_value(id: &CorrelationId<'_>) -> HeaderValue {
-    HeaderValue::from_str(id.as_str()).unwrap_or(HeaderValue::from_static("-"))
-}
-
 /// The answers of `/v1/checks`: for each item the body it would have had alone.
 #[derive(Default)]
 pub(super) struct Answers {
@@ -163,11 +148,4 @@ impl Answers {
         }
         response
     }
-}
-
-fn respond(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> DoorResponse {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
 }

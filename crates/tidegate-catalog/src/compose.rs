@@ -1,0 +1,221 @@
+//! What is kept, to rules that can be put in force: the rule file's domains and the database's, quotas of overrides, and
+//! tenants' ceilings, all in one set. All or nothing: what cannot be compiled changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use tidegate_config::{
+    Defaults, QuotaSetting, RuleFileErrors, apply_quota_settings, parse_domain_with, quota_of_tier,
+};
+use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::rule::model::{Domain, Rule, Rules};
+use tidegate_core::rule::{RuleSet, RuleSetError};
+use tidegate_core::time::Micros;
+
+use crate::model::{DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified};
+use crate::repository::RulesDelta;
+
+/// The domain that meters tenants' requests; no name from outside is like it.
+pub const TENANTS_DOMAIN: &str = "\u{1f}tenants";
+/// The entry that names the tenant in it.
+pub const TENANT_ENTRY: &str = "tenant";
+
+/// Why what is kept cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ComposeError {
+    /// A stored domain cannot be read.
+    #[error("the domain '{domain}' of the tenant '{tenant}' cannot be read: {errors}")]
+    Domain {
+        /// Whose domain it is.
+        tenant: String,
+        /// Its name.
+        domain: String,
+        /// What is wrong; lines are of the stored document.
+        errors: String,
+    },
+    /// The process is about to end.
+    #[error("compiling the rules was interrupted")]
+    Interrupted,
+    /// The domains do not go together.
+    #[error(transparent)]
+    Set(#[from] RuleSetError),
+}
+
+/// A rule and its owners: tenant, domain, rule.
+pub type RulePlace = (String, String, String);
+
+/// Rules that can be put in force.
+#[derive(Debug)]
+pub struct Composed {
+    /// The rules.
+    pub rules: RuleSet,
+    /// What was left out, or looks unintended.
+    pub warnings: Vec<String>,
+}
+
+/// Keeps what was loaded, so that a change costs what has changed.
+#[derive(Debug, Default)]
+pub struct Composer {
+    defaults: Defaults,
+    quota_settings: Vec<QuotaSetting>,
+    file: Rules,
+    domains: BTreeMap<(String, String), Loaded>,
+    tenants: Vec<Tenant>,
+    overrides: Vec<(RulePlace, OverrideQuota)>,
+    version: i64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    stored: StoredDomain,
+    domain: Domain,
+}
+
+impl Composer {
+    /// A composer that knows nothing yet. `quota_settings` change limits of rules whatever the file and the database say.
+    #[must_use]
+    pub fn new(defaults: Defaults, quota_settings: Vec<QuotaSetting>) -> Self {
+        Self { defaults, quota_settings, ..Self::default() }
+    }
+
+    /// The domains of the rule file from now on. Where the database has a domain of the default tenant of the same name, the
+    /// file's holds.
+    pub fn set_file(&mut self, rules: Rules) {
+        self.file = rules;
+    }
+
+    /// The rule file's domains.
+    #[must_use]
+    pub fn file(&self) -> &Rules {
+        &self.file
+    }
+
+    /// The version of what the database had when last looked at.
+    #[must_use]
+    pub const fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// The domains that are known, and in which version: what has changed since is asked for.
+    #[must_use]
+    pub fn known(&self) -> HashMap<(String, String), i64> {
+        self.domains.iter().map(|(place, loaded)| (place.clone(), loaded.stored.content_version)).collect()
+    }
+
+    /// Takes over what has changed in the database.
+    ///
+    /// # Errors
+    /// [`ComposeError::Domain`]; then nothing is taken over.
+    pub fn apply(&mut self, delta: RulesDelta) -> Result<(), ComposeError> {
+        let mut changed = Vec::with_capacity(delta.changed.len());
+        for stored in delta.changed {
+            let domain = read_stored(&stored, &self.defaults)?;
+            changed.push(((stored.tenant.clone(), stored.name.clone()), Loaded { stored, domain }));
+        }
+        let present: std::collections::HashSet<(String, String)> =
+            delta.domains.into_iter().map(|(tenant, name, _)| (tenant, name)).collect();
+        self.domains.retain(|place, _| present.contains(place));
+        self.domains.extend(changed);
+        self.tenants = delta.tenants;
+        self.overrides = delta.overrides;
+        self.version = delta.version;
+        Ok(())
+    }
+
+    /// What is known, to be kept for a start without the database.
+    #[must_use]
+    pub fn kept(&self) -> (Vec<StoredDomain>, Vec<Tenant>, Vec<(RulePlace, OverrideQuota)>) {
+        let domains = self.domains.values().map(|loaded| loaded.stored.clone()).collect();
+        (domains, self.tenants.clone(), self.overrides.clone())
+    }
+
+    /// All rules, compiled.
+    ///
+    /// # Errors
+    /// [`ComposeError::Set`].
+    pub fn compose(&self) -> Result<Composed, ComposeError> {
+        let mut warnings = Vec::new();
+        let mut domains: Vec<Domain> = self.file.domains.clone();
+        let in_file: std::collections::HashSet<String> =
+            self.file.domains.iter().map(|domain| domain.name.clone()).collect();
+        for ((tenant, name), loaded) in &self.domains {
+            if tenant == DEFAULT_TENANT && in_file.contains(name) {
+                warnings.push(format!("the domain '{name}' is in the rule file and in the database: the file's holds"));
+                continue;
+            }
+            domains.push(Domain { name: qualified(tenant, name).into_owned(), ..loaded.domain.clone() });
+        }
+        self.add_overrides(&mut domains, &mut warnings);
+        domains.extend(ceilings(&self.tenants));
+        let mut rules = Rules { domains };
+        let problems = apply_quota_settings(&mut rules, &self.quota_settings);
+        warnings.extend(problems.iter().map(ToString::to_string));
+        Ok(Composed { rules: RuleSet::compile(rules)?, warnings })
+    }
+
+    /// Every quota of an override is one more tier of its rule.
+    fn add_overrides(&self, domains: &mut [Domain], warnings: &mut Vec<String>) {
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (index, domain) in domains.iter().enumerate() {
+            places.insert(domain.name.clone(), index);
+        }
+        for ((tenant, domain, rule), quota) in &self.overrides {
+            let place = places.get(&*qualified(tenant, domain)).and_then(|index| domains.get_mut(*index));
+            let found = place.and_then(|domain| domain.rules.iter_mut().find(|known| known.name == *rule));
+            let Some(found) = found else { continue };
+            match override_quota(found, *quota) {
+                Ok(value) => found.tiers.push((quota.to_string(), value)),
+                Err(problem) => warnings.push(format!(
+                    "an override of the rule '{rule}' of the domain '{domain}' (tenant '{tenant}') is left out: {problem}"
+                )),
+            }
+        }
+    }
+}
+
+/// The quota of an override of a rule.
+///
+/// # Errors
+/// Why the rule cannot have it, for people.
+pub fn override_quota(rule: &Rule, quota: OverrideQuota) -> Result<Quota, String> {
+    let window = quota.window_us.map(Micros::from_micros);
+    quota_of_tier(rule, quota.limit, window, quota.burst).map_err(|error| error.to_string())
+}
+
+/// A stored domain as the model has it, under its own name.
+///
+/// # Errors
+/// [`ComposeError::Domain`].
+pub fn read_stored(stored: &StoredDomain, defaults: &Defaults) -> Result<Domain, ComposeError> {
+    let unreadable = |errors: String| ComposeError::Domain {
+        tenant: stored.tenant.clone(),
+        domain: stored.name.clone(),
+        errors,
+    };
+    let document = document_of(stored).map_err(|error| unreadable(error.to_string()))?;
+    let parsed = parse_domain_with(&document, "the database", defaults);
+    parsed.map(|parsed| parsed.domain).map_err(|errors: RuleFileErrors| unreadable(errors.to_string()))
+}
+
+/// A stored domain as one document in the form of the rule file.
+fn document_of(stored: &StoredDomain) -> Result<String, serde_json::Error> {
+    let mut document: Value = serde_json::from_str(&stored.document)?;
+    let read = |rule: &StoredRule| serde_json::from_str::<Value>(&rule.document);
+    let rules = stored.rules.iter().map(read).collect::<Result<Vec<Value>, _>>()?;
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("rules".to_owned(), Value::Array(rules));
+    }
+    Ok(document.to_string())
+}
+
+/// The domain that meters tenants' requests: a rule for each tenant that has a ceiling.
+fn ceilings(tenants: &[Tenant]) -> Option<Domain> {
+    let ceiling = |tenant: &Tenant| {
+        let most = u64::from(tenant.ceilings.max_requests_per_second?);
+        let quota = Quota::new(Algorithm::TokenBucket, most, Micros::from_secs(1), None).ok()?;
+        let rule = Rule::new(tenant.name.as_str(), Algorithm::TokenBucket, quota);
+        Some(rule.when(TENANT_ENTRY, tenant.name.as_str()).with_key([TENANT_ENTRY]))
+    };
+    let rules: Vec<Rule> = tenants.iter().filter_map(ceiling).collect();
+    (!rules.is_empty()).then(|| Domain::new(TENANTS_DOMAIN, rules))
+}

@@ -1,0 +1,154 @@
+//! Answers of the admin API.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tidegate_catalog::repository::CatalogError;
+use tidegate_wire::problem::{Problem, ProblemType};
+
+use crate::door::{DoorResponse, problem as problem_response, respond};
+
+/// What a handler gives: an answer, or what is wrong.
+pub(super) type Answered = Result<Answer, Refusal>;
+
+/// An answer that is not a problem.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    content_type: HeaderValue,
+    body: Vec<u8>,
+    etag: Option<i64>,
+}
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A problem of the request.
+    Problem(Problem),
+    /// A problem with more members than every problem has.
+    Detailed(Problem, Value),
+    /// The database's.
+    Catalog(CatalogError),
+}
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+impl Answer {
+    pub(super) fn json(body: &impl Serialize) -> Self {
+        Self::with_status(StatusCode::OK, body)
+    }
+
+    pub(super) fn created(body: &impl Serialize) -> Self {
+        Self::with_status(StatusCode::CREATED, body)
+    }
+
+    pub(super) fn with_status(status: StatusCode, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).unwrap_or_else(|_| b"{}".to_vec());
+        Self { status, content_type: JSON, body, etag: None }
+    }
+
+    pub(super) fn yaml(body: String) -> Self {
+        let content_type = HeaderValue::from_static("application/yaml");
+        Self { status: StatusCode::OK, content_type, body: body.into_bytes(), etag: None }
+    }
+
+    /// One page of a list; `next` is what `after` (or `before`) must be for the next one.
+    pub(super) fn page(items: Vec<Value>, next: Option<Value>) -> Self {
+        Self::json(&json!({ "items": items, "next": next }))
+    }
+
+    /// With the version that the caller must know to change it.
+    pub(super) fn with_version(self, version: i64) -> Self {
+        Self { etag: Some(version), ..self }
+    }
+
+    pub(super) fn into_response(self) -> DoorResponse {
+        let mut response = respond(self.status, self.content_type, self.body);
+        if let Some(tag) = self.etag.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Refusal::Problem(problem)
+    }
+}
+
+impl From<CatalogError> for Refusal {
+    fn from(error: CatalogError) -> Self {
+        Refusal::Catalog(error)
+    }
+}
+
+impl Refusal {
+    pub(super) fn not_found(what: &str) -> Self {
+        Problem::new(ProblemType::NotFound, format!("there is no such {what}")).into()
+    }
+
+    pub(super) fn into_response(self) -> DoorResponse {
+        let mut response = match self {
+            Refusal::Problem(problem) => problem_response(&problem),
+            Refusal::Detailed(problem, members) => detailed(&problem, members),
+            Refusal::Catalog(error) => of_catalog(error),
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+fn detailed(problem: &Problem, members: Value) -> DoorResponse {
+    let mut response = problem_response(problem);
+    let body = serde_json::from_slice::<Value>(&problem.to_json()).ok().and_then(|mut body| {
+        let all = body.as_object_mut()?;
+        all.extend(members.as_object()?.clone());
+        serde_json::to_vec(&body).ok()
+    });
+    if let Some(body) = body {
+        *response.body_mut() = http_body_util::Full::new(Bytes::from(body));
+    }
+    response
+}
+
+fn of_catalog(error: CatalogError) -> DoorResponse {
+    match error {
+        CatalogError::Conflict { current } => {
+            let detail = match current {
+                Some(_) => "somebody has changed it since you read it: read it again, and try with its ETag",
+                None => "it is not there (any more)",
+            };
+            let mut response =
+                detailed(&Problem::new(ProblemType::PreconditionFailed, detail), json!({ "current_version": current }));
+            if let Some(tag) = current.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+                response.headers_mut().insert(ETAG, tag);
+            }
+            response
+        }
+        CatalogError::NotFound => problem_response(&Problem::new(ProblemType::NotFound, "there is no such thing")),
+        CatalogError::Ceiling { what, most } => {
+            let detail = format!("no more {what} than {most} are allowed: remove some, or ask for a higher ceiling");
+            problem_response(&Problem::new(ProblemType::CeilingReached, detail))
+        }
+        error => {
+            tracing::warn!(%error, "the admin API could not do as asked");
+            let detail = "the database does not answer; nothing was changed that this answer could tell of: read, and try again";
+            problem_response(&Problem::new(ProblemType::StoreUnavailable, detail))
+        }
+    }
+}
+
+/// A time for people and programs: RFC 3339, to the second.
+pub(super) fn time(us: i64) -> Value {
+    let time = jiff::Timestamp::from_microsecond(us).ok();
+    time.map_or(Value::Null, |time| Value::from(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
+}
+
+/// As [`time`], null where there is none.
+pub(super) fn time_or_null(us: Option<i64>) -> Value {
+    us.map_or(Value::Null, time)
+}

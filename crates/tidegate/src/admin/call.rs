@@ -1,0 +1,183 @@
+//! One request to the admin API: what it names, what it brings, who asks.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use serde::de::DeserializeOwned;
+use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
+use tidegate_config::parse_duration;
+use tidegate_wire::problem::{Problem, ProblemType};
+
+use crate::door::{query_parameter, text_of};
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The key's name and prefix, for the audit log.
+    pub(super) name: String,
+    /// The key's prefix; empty for the operator's token from the settings.
+    pub(super) prefix: String,
+    /// Whose key it is; `None` is an operator's.
+    pub(super) tenant: Option<Arc<str>>,
+    pub(super) scopes: Vec<Scope>,
+}
+
+/// How it is known which tenant a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TenantBy {
+    /// It is the key's own.
+    Key,
+    /// An operator has named it.
+    Name,
+    /// An operator has not: the default one.
+    Default,
+}
+
+/// One request, authenticated, with its body read.
+pub(super) struct Call {
+    pub(super) names: Vec<(String, String)>,
+    pub(super) query: Option<String>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) caller: Caller,
+    /// The tenant it is about.
+    pub(super) tenant: String,
+    /// How that is known.
+    pub(super) tenant_by: TenantBy,
+    pub(super) correlation: String,
+    pub(super) now_us: i64,
+}
+
+impl Call {
+    /// A name from the path.
+    pub(super) fn name(&self, name: &str) -> Result<String, Problem> {
+        let encoded = self.names.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
+        text_of(encoded).map(std::borrow::Cow::into_owned).ok_or_else(|| {
+            Problem::invalid_field(name.to_owned(), "write 1 to 1024 bytes of UTF-8 text, percent-encoded")
+        })
+    }
+
+    /// The tenant whose things a list is of; `None` for an operator who has named none and sees all.
+    pub(super) fn listed_tenant(&self) -> Option<&str> {
+        (self.tenant_by != TenantBy::Default).then_some(&self.tenant)
+    }
+
+    /// A parameter of the query; `None` where it is not there.
+    pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, Problem> {
+        let is_there = self.query.as_deref().is_some_and(|query| {
+            query.split('&').any(|pair| pair.split('=').next() == Some(name))
+        });
+        match query_parameter(self.query.as_deref(), name) {
+            Some(value) => Ok(Some(value.into_owned())),
+            None if is_there => Err(Problem::invalid_field(
+                name.to_owned(),
+                "write it once, with a value of 1 to 1024 bytes of UTF-8 text, percent-encoded",
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// A number of the query.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.parameter(name)? else { return Ok(None) };
+        match text.parse::<i64>() {
+            Ok(number) if number >= 0 => Ok(Some(number)),
+            _ => Err(Problem::invalid_field(name.to_owned(), "write a whole number of 0 or more")),
+        }
+    }
+
+    /// How many rows the caller wants: `limit`, 1 to [`MAX_PAGE`].
+    pub(super) fn limit(&self) -> Result<u32, Problem> {
+        match self.number("limit")? {
+            None => Ok(MAX_PAGE),
+            Some(number) => u32::try_from(number)
+                .ok()
+                .filter(|number| (1..=MAX_PAGE).contains(number))
+                .ok_or_else(|| Problem::invalid_field("limit", format!("write 1 to {MAX_PAGE}"))),
+        }
+    }
+
+    /// What the caller expects of what it changes, from `If-Match` and `If-None-Match`.
+    ///
+    /// # Errors
+    /// 428 where it does not say: whoever changes what it has not seen should say so.
+    pub(super) fn expectation(&self) -> Result<Expect, Problem> {
+        let text = |name| self.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
+        match (text(IF_MATCH), text(IF_NONE_MATCH)) {
+            (Some("*"), None) => Ok(Expect::Any),
+            (Some(tag), None) => version_of(tag).map(Expect::Version).ok_or_else(|| {
+                Problem::new(ProblemType::Malformed, "If-Match takes one ETag of this API, or *")
+            }),
+            (None, Some("*")) => Ok(Expect::Absent),
+            (None, None) => Err(Problem::new(
+                ProblemType::PreconditionRequired,
+                "send If-Match with the ETag of what you have read, If-Match: * to change it whatever it is, or If-None-Match: * to make it",
+            )),
+            _ => Err(Problem::new(
+                ProblemType::Malformed,
+                "send If-Match with one ETag or *, or If-None-Match: *, not both",
+            )),
+        }
+    }
+
+    /// The body as JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() {
+            return Err(Problem::new(ProblemType::Malformed, "a body of JSON is needed"));
+        }
+        self.json_or_nothing()
+    }
+
+    /// The body as JSON, or what an empty object means.
+    pub(super) fn json_or_nothing<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let body: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Problem::invalid_field("body", error.to_string()),
+            _ => Problem::new(ProblemType::Malformed, format!("the body is not JSON: {error}")),
+        })
+    }
+
+    /// The body as text: JSON or YAML.
+    pub(super) fn text(&self) -> Result<&str, Problem> {
+        std::str::from_utf8(&self.body)
+            .map_err(|_| Problem::new(ProblemType::Malformed, "the body is not UTF-8"))
+    }
+
+    /// Whether the body is said to be of this media type.
+    pub(super) fn is_of_type(&self, media_type: &str) -> bool {
+        let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media_type)))
+    }
+
+    /// Who changes something, for the audit log.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { name: self.caller.name.clone(), correlation: Some(self.correlation.clone()) }
+    }
+}
+
+/// The version that an ETag of this API names.
+fn version_of(tag: &str) -> Option<i64> {
+    tag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+}
+
+/// An end in the future: from `until`, a time of RFC 3339, or `for`, a duration from now. `None` where neither is there.
+pub(super) fn end_of(until: Option<&str>, lasting: Option<&str>, now_us: i64) -> Result<Option<i64>, Problem> {
+    let end = match (until, lasting) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(Problem::invalid_field("until", "write either until or for, not both")),
+        (Some(until), None) => until
+            .parse::<jiff::Timestamp>()
+            .map(jiff::Timestamp::as_microsecond)
+            .map_err(|_| Problem::invalid_field("until", "write a time like 2026-12-24T18:00:00Z"))?,
+        (None, Some(lasting)) => {
+            let span = parse_duration(lasting).map_err(|error| Problem::invalid_field("for", error.to_string()))?;
+            now_us.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
+        }
+    };
+    if end <= now_us {
+        return Err(Problem::invalid_field("until", "it ends in the past: write a later time"));
+    }
+    Ok(Some(end))
+}

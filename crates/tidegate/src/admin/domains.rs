@@ -1,0 +1,122 @@
+//! Domains: a container of rules each, read and changed whole. Also what all changes of rules have in common.
+
+use serde_json::{Value, json};
+use tidegate_catalog::edit::{Change, EditError, Planned, rule_value};
+use tidegate_catalog::model::{DEFAULT_TENANT, StoredDomain};
+use tidegate_catalog::repository::CatalogError;
+use tidegate_config::Finding;
+use tidegate_wire::problem::{Problem, ProblemType};
+
+use super::answer::{Answer, Answered, Refusal};
+use super::call::Call;
+use super::{Admin, trial};
+
+pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
+    let limit = call.limit()?;
+    let after = call.parameter("after")?;
+    let domains = admin.repository.domains(&call.tenant, after.as_deref(), limit).await?;
+    let next = (domains.len() == limit as usize).then(|| domains.last().map(|last| Value::from(last.name.as_str())));
+    let mut items: Vec<Value> = Vec::with_capacity(domains.len());
+    if after.is_none() && call.tenant == DEFAULT_TENANT {
+        items.extend(admin.catalog.state().get().file_domains.iter().map(|name| json!({ "name": name, "source": "file" })));
+    }
+    items.extend(domains.iter().map(|domain| {
+        let (name, rules, version) = (&domain.name, domain.rules, domain.content_version);
+        json!({ "name": name, "source": "database", "rules": rules, "version": version })
+    }));
+    Ok(Answer::page(items, next.flatten()))
+}
+
+pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
+    let stored = find(admin, call).await?;
+    Ok(Answer::json(&value(&stored)?).with_version(stored.content_version))
+}
+
+pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
+    let (domain, expect) = (call.name("domain")?, call.expectation()?);
+    let change = Change::PutDomain { domain, text: call.text()?.to_owned(), expect };
+    make(admin, call, &change).await
+}
+
+pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
+    let (domain, expect) = (call.name("domain")?, call.expectation()?);
+    make(admin, call, &Change::DeleteDomain { domain, expect }).await
+}
+
+/// The domain of the path.
+pub(super) async fn find(admin: &Admin, call: &Call) -> Result<StoredDomain, Refusal> {
+    let name = call.name("domain")?;
+    let found = admin.repository.domain(&call.tenant, &name).await?;
+    if found.is_none() && is_in_file(admin, call, &name) {
+        return Err(in_file(&name).into());
+    }
+    found.ok_or_else(|| Refusal::not_found("domain"))
+}
+
+/// A domain with its rules, in the form of the rule file.
+pub(super) fn value(stored: &StoredDomain) -> Result<Value, Refusal> {
+    let mut document = rule_value(&stored.document)?;
+    let rules = stored.rules.iter().map(|rule| rule_value(&rule.document)).collect::<Result<Vec<_>, _>>()?;
+    document["rules"] = Value::Array(rules);
+    Ok(document)
+}
+
+/// Makes a change of rules, or says what it would do where the caller asks for a dry run.
+pub(super) async fn make(admin: &Admin, call: &Call, change: &Change) -> Answered {
+    if let Some(span) = trial::asked_for(call)? {
+        let planned = admin.editor.plan(&call.tenant, change).await.map_err(refusal)?;
+        return trial::of_plan(admin, call, &planned, span).await;
+    }
+    let made = admin.editor.make(&call.actor(), call.now_us, &call.tenant, change).await;
+    let (version, planned) = made.map_err(refusal)?;
+    admin.catalog.nudge();
+    let in_force = admin.rules_in_force(version).await;
+    Ok(Answer::json(&said(&planned, version, in_force)).with_version(version))
+}
+
+/// What a change has done.
+fn said(planned: &Planned, version: i64, in_force: bool) -> Value {
+    json!({
+        "version": version,
+        "in_force": in_force,
+        "changed": trial::differences(&planned.changed),
+        "warnings": planned.warnings,
+    })
+}
+
+fn is_in_file(admin: &Admin, call: &Call, domain: &str) -> bool {
+    call.tenant == DEFAULT_TENANT && admin.catalog.state().get().file_domains.iter().any(|name| name == domain)
+}
+
+fn in_file(domain: &str) -> Problem {
+    let detail = format!(
+        "the domain '{domain}' is in the rule file, and only the file changes it: change the file, or take the domain out of it"
+    );
+    Problem::new(ProblemType::Conflicting, detail)
+}
+
+/// Why a change was not made, for the caller: findings with their places, as `check-config` gives them.
+pub(super) fn refusal(error: EditError) -> Refusal {
+    match error {
+        EditError::Findings(errors) => {
+            let first = errors.errors.first().map(ToString::to_string).unwrap_or_default();
+            let problem = Problem::invalid_field("body", first);
+            let findings: Vec<Value> = errors.errors.iter().map(finding).collect();
+            Refusal::Detailed(problem, json!({ "findings": findings, "omitted": errors.omitted }))
+        }
+        EditError::InFile(domain) => in_file(&domain).into(),
+        EditError::Invalid(detail) => Problem::invalid_field("body", detail).into(),
+        EditError::Catalog(error) => error.into(),
+        EditError::Kept(error) => CatalogError::Corrupt(error.to_string()).into(),
+    }
+}
+
+fn finding(finding: &Finding) -> Value {
+    json!({
+        "line": finding.line,
+        "column": finding.column,
+        "field": finding.field,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    })
+}

@@ -1,0 +1,204 @@
+//! The admin API: rules, subjects, tenants and keys changed while the server serves; on a listener of its own.
+//!
+//! ```text
+//! route     the table of endpoints
+//! access    who may do what: keys, roles, origins, a limiter of its own
+//! call      one request, read
+//! answer    answers and problems
+//! tenants domains rules history transfer trial subjects bans overrides keys usage audit status
+//!           the handlers, a file for each kind of thing
+//! buckets   what the handlers ask the engine for
+//! ```
+//!
+//! Handlers validate, ask the catalog, and write. Nothing here is on the path of a decision.
+
+mod access;
+mod answer;
+mod audit;
+mod bans;
+mod buckets;
+mod call;
+mod domains;
+mod history;
+mod keys;
+mod overrides;
+pub mod reference;
+mod route;
+mod rules;
+mod status;
+mod subjects;
+mod tenants;
+mod transfer;
+mod trial;
+mod usage;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::ALLOW;
+use http::request::Parts;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use tidegate_catalog::edit::Editor;
+use tidegate_catalog::model::qualified;
+use tidegate_catalog::repository::Repository;
+use tidegate_wire::correlation::CorrelationId;
+use tidegate_wire::problem::{Problem, ProblemType};
+
+pub use buckets::Buckets;
+pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
+
+use crate::gate::Catalog;
+use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
+use crate::net::PeerInfo;
+use access::Access;
+use answer::Refusal;
+use call::Call;
+use route::Paths;
+
+/// How long a change may take until this node has it in force, before the answer says that it is not yet.
+const IN_FORCE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The admin API of one node.
+pub struct Admin {
+    /// The database.
+    pub(crate) repository: Repository,
+    /// Changes of rules, validated.
+    pub(crate) editor: Editor,
+    /// What this node knows of the catalog.
+    pub(crate) catalog: Arc<Catalog>,
+    /// The engine, as far as the admin API needs it.
+    pub(crate) buckets: Arc<dyn Buckets>,
+    /// One trial at a time: it takes a core for a while.
+    trials: tokio::sync::Semaphore,
+    paths: Paths,
+    access: Access,
+    body_timeout: Duration,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// The admin API of a node.
+    ///
+    /// # Errors
+    /// The table of endpoints or the rules of its limiter contradict themselves, which a test would have found.
+    pub fn new(
+        repository: Repository,
+        editor: Editor,
+        catalog: Arc<Catalog>,
+        buckets: Arc<dyn Buckets>,
+        body_timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        let (paths, access, trials) = (Paths::new()?, Access::new()?, tokio::sync::Semaphore::new(1));
+        Ok(Self { repository, editor, catalog, buckets, trials, paths, access, body_timeout })
+    }
+
+    /// The service of one connection.
+    pub fn service(
+        self: &Arc<Self>,
+        peer: PeerInfo,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = DoorResponse,
+        Error = Infallible,
+        Future: Future<Output = Result<DoorResponse, Infallible>> + Send + 'static,
+    > + Send
+    + use<> {
+        let admin = Arc::clone(self);
+        service_fn(move |request| {
+            let admin = Arc::clone(&admin);
+            async move { Ok(admin.answer(peer, request).await) }
+        })
+    }
+
+    async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
+        let (head, body) = request.into_parts();
+        let id = CorrelationId::from_headers(&head.headers, || fastrand::u128(..));
+        let (correlation, value) = (id.as_str().to_owned(), correlation_value(&id));
+        let mut response = match self.dispatch(peer, head, body, correlation).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
+        };
+        response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, value);
+        response
+    }
+
+    /// Everything before the handler: nothing is read of a request that may not be made.
+    async fn dispatch(
+        &self,
+        peer: PeerInfo,
+        head: Parts,
+        body: Incoming,
+        correlation: String,
+    ) -> Result<DoorResponse, Refusal> {
+        access::check_origin(&head)?;
+        let now_us = self.now_us();
+        let caller = self.access.caller(&self.catalog, peer, &head, now_us).await?;
+        let Some(found) = self.paths.find(head.uri.path()) else {
+            return Err(Problem::new(ProblemType::NotFound, "there is nothing here; GET /admin/v1 lists what there is").into());
+        };
+        let Some(route) = found.routes.iter().find(|route| route.method == head.method) else {
+            return Ok(method_not_allowed(&found.routes));
+        };
+        access::check_role(&caller, route.needs)?;
+        let (tenant, tenant_by) = access::tenant_of(&caller, &head)?;
+        let call = Call {
+            names: found.names,
+            query: head.uri.query().map(str::to_owned),
+            body: read_bounded(body, route.max_body_bytes, self.body_timeout).await?,
+            tenant,
+            tenant_by,
+            headers: head.headers,
+            caller,
+            correlation,
+            now_us,
+        };
+        Ok(route.handle(self, &call).await?.into_response())
+    }
+
+    /// The present, in microseconds since the Unix epoch.
+    pub(crate) fn now_us(&self) -> i64 {
+        i64::try_from(self.buckets.now().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Waits until this node has applied a version of the rules. `false` where that takes too long.
+    pub(crate) async fn rules_in_force(&self, version: i64) -> bool {
+        let applied = self.catalog.wait_for_rules(version);
+        tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
+    }
+
+    /// Waits until this node has heard of a version of the subjects. `false` where that takes too long.
+    pub(crate) async fn subjects_in_force(&self, version: i64) -> bool {
+        let applied = self.catalog.wait_for_subjects(version);
+        tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
+    }
+
+    /// Waits until this node has applied a version of the keys. `false` where that takes too long.
+    pub(crate) async fn keys_in_force(&self, version: i64) -> bool {
+        let applied = self.catalog.wait_for_keys(version);
+        tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
+    }
+
+    /// Refuses what is about a domain that is not in force here.
+    pub(crate) fn check_domain(&self, tenant: &str, domain: &str) -> Result<(), Refusal> {
+        let is_there = self.buckets.rules().domain(&qualified(tenant, domain)).is_some();
+        is_there.then_some(()).ok_or_else(|| Refusal::not_found("domain"))
+    }
+}
+
+fn method_not_allowed(routes: &[&Route]) -> DoorResponse {
+    let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    let methods = methods.join(", ");
+    let mut response = problem(&Problem::new(ProblemType::MethodNotAllowed, format!("this takes {methods}")));
+    if let Ok(value) = HeaderValue::from_str(&methods) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
+}

@@ -1,0 +1,51 @@
+//! Single rules.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidegate_catalog::edit::{Change, rule_value};
+
+use super::answer::{Answer, Answered, Refusal};
+use super::call::Call;
+use super::{Admin, domains};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewName {
+    to: String,
+}
+
+pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
+    let (limit, after) = (call.limit()? as usize, call.number("after")?.unwrap_or(0));
+    let stored = domains::find(admin, call).await?;
+    let skipped = usize::try_from(after).unwrap_or(usize::MAX);
+    let page = stored.rules.iter().skip(skipped).take(limit);
+    let items = page
+        .map(|rule| Ok(json!({ "name": rule.name, "version": rule.version, "rule": rule_value(&rule.document)? })))
+        .collect::<Result<Vec<Value>, Refusal>>()?;
+    let next = skipped.saturating_add(items.len());
+    let next = (next < stored.rules.len()).then(|| Value::from(next));
+    Ok(Answer::page(items, next))
+}
+
+pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
+    let (stored, name) = (domains::find(admin, call).await?, call.name("rule")?);
+    let rule = stored.rules.iter().find(|rule| rule.name == name).ok_or_else(|| Refusal::not_found("rule"))?;
+    Ok(Answer::json(&rule_value(&rule.document)?).with_version(rule.version))
+}
+
+pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
+    let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
+    let change = Change::PutRule { domain, rule, text: call.text()?.to_owned(), expect };
+    domains::make(admin, call, &change).await
+}
+
+pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
+    let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
+    domains::make(admin, call, &Change::DeleteRule { domain, rule, expect }).await
+}
+
+pub(super) async fn rename(admin: &Admin, call: &Call) -> Answered {
+    let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
+    let NewName { to } = call.json()?;
+    domains::make(admin, call, &Change::RenameRule { domain, rule, to, expect }).await
+}

@@ -1,0 +1,48 @@
+//! What there is, who asks, and how this node is.
+
+use serde_json::{Value, json};
+use tidegate_catalog::model::Scope;
+
+use super::Admin;
+use super::answer::{Answer, Answered};
+use super::call::Call;
+
+pub(super) async fn index(admin: &Admin, _: &Call) -> Answered {
+    let item = |route: &super::Route| {
+        json!({
+            "method": route.method.as_str(),
+            "path": route.path,
+            "needs": route.needs.words(),
+            "summary": route.summary,
+        })
+    };
+    Ok(Answer::page(admin.paths.routes().iter().map(item).collect(), None))
+}
+
+pub(super) async fn whoami(_: &Admin, call: &Call) -> Answered {
+    let scopes: Vec<&str> = call.caller.scopes.iter().copied().map(Scope::name).collect();
+    Ok(Answer::json(&json!({
+        "name": call.caller.name,
+        "prefix": call.caller.prefix,
+        "tenant": call.caller.tenant.as_deref(),
+        "operator": call.caller.tenant.is_none(),
+        "scopes": scopes,
+    })))
+}
+
+pub(super) async fn status(admin: &Admin, call: &Call) -> Answered {
+    let mut status = crate::gate::state_json(&admin.catalog.state().get());
+    // What the database said may name hosts and users: for operators.
+    if let (None, tidegate_catalog::state::Database::Down { error, .. }) =
+        (&call.caller.tenant, admin.catalog.state().get().database)
+    {
+        status["database_error"] = Value::from(error);
+    }
+    status["rules_version"] = Value::from(admin.buckets.rules().version());
+    if call.caller.tenant.is_none() {
+        status["subjects"] = admin.catalog.subjects_json();
+        status["usage"] = admin.catalog.usage_json();
+        status["recent"] = admin.catalog.recent_json();
+    }
+    Ok(Answer::json(&status))
+}

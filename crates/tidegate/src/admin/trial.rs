@@ -1,0 +1,188 @@
+//! A change of rules tried before it is made: on this node's recent requests, or on a log that the caller sends.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidegate_catalog::edit::{Change, Changed, Planned};
+use tidegate_catalog::model::Expect;
+use tidegate_config::{domain_settings_json, parse_duration, rule_json};
+use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::model::{Domain, Rules};
+use tidegate_wire::problem::{Problem, ProblemType};
+
+use super::answer::{Answer, Answered, Refusal, time};
+use super::call::Call;
+use super::{Admin, domains};
+use crate::replay::{LogFormat, LogInput, LogStream, ReadOptions, trial_requests};
+use crate::trial::{Comparison, TrialRequest, compare};
+
+/// How much of the past is tried where the caller does not say.
+const USUAL_SPAN: &str = "15m";
+/// Requests that are tried at the most.
+const MAX_REQUESTS: usize = 1_000_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// The domain as it might be, with its rules.
+    domain: Value,
+    /// How much of this node's recent requests to try it on.
+    #[serde(default)]
+    last: Option<String>,
+    /// The lines of an access log to try it on instead.
+    #[serde(default)]
+    log: Option<String>,
+    /// What they look like.
+    #[serde(default)]
+    log_format: Option<String>,
+}
+
+/// The requests that a change is tried on.
+enum Tried {
+    Recent { last_us: i64 },
+    Log(Vec<TrialRequest>),
+}
+
+/// Whether the caller wants to know what a change would do, and on how much of the past, in microseconds.
+pub(super) fn asked_for(call: &Call) -> Result<Option<i64>, Problem> {
+    call.parameter("dry_run")?.map(|text| span_us("dry_run", &text)).transpose()
+}
+
+fn span_us(field: &str, text: &str) -> Result<i64, Problem> {
+    let text = if text == "true" { USUAL_SPAN } else { text };
+    let span = parse_duration(text).map_err(|error| Problem::invalid_field(field.to_owned(), error.to_string()))?;
+    Ok(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
+}
+
+pub(super) async fn run(admin: &Admin, call: &Call) -> Answered {
+    let (domain, wanted) = (call.name("domain")?, call.json::<Wanted>()?);
+    let text = wanted.domain.to_string();
+    let change = Change::PutDomain { domain, text, expect: Expect::Any };
+    let planned = admin.editor.plan(&call.tenant, &change).await.map_err(domains::refusal)?;
+    let tried = match &wanted.log {
+        Some(log) => Tried::Log(requests_of_log(log, wanted.log_format.as_deref(), &planned)?),
+        None => Tried::Recent { last_us: span_us("last", wanted.last.as_deref().unwrap_or(USUAL_SPAN))? },
+    };
+    report(admin, call, &planned, tried).await
+}
+
+/// What a planned change would have done.
+pub(super) async fn of_plan(admin: &Admin, call: &Call, planned: &Planned, last_us: i64) -> Answered {
+    report(admin, call, planned, Tried::Recent { last_us }).await
+}
+
+async fn report(admin: &Admin, call: &Call, planned: &Planned, tried: Tried) -> Answered {
+    let from_us = match &tried {
+        Tried::Recent { last_us } => call.now_us.saturating_sub(*last_us),
+        Tried::Log(_) => 0,
+    };
+    let mut results = Vec::new();
+    for changed in &planned.changed {
+        let requests = match &tried {
+            Tried::Recent { .. } => admin.catalog.recent_requests(&call.tenant, &changed.domain, from_us),
+            Tried::Log(requests) => requests.clone(),
+        };
+        results.push(json!({
+            "domain": changed.domain,
+            "effect": effect(&compared(admin, changed, requests).await?),
+        }));
+    }
+    Ok(Answer::json(&json!({
+        "dry_run": true,
+        "changed": differences(&planned.changed),
+        "warnings": planned.warnings,
+        "tried_on": match tried { Tried::Recent { .. } => "recent requests of this node", Tried::Log(_) => "the log" },
+        "results": results,
+    })))
+}
+
+/// Tries both on the same requests, beside the requests of now.
+async fn compared(
+    admin: &Admin,
+    changed: &Changed,
+    requests: Vec<TrialRequest>,
+) -> Result<Comparison, Refusal> {
+    let (before, after) = (alone(changed.before.as_ref())?, alone(changed.after.as_ref())?);
+    let name = changed.domain.clone();
+    let _turn = admin.trials.acquire().await;
+    let runtime = tokio::runtime::Handle::current();
+    let comparing = tokio::task::spawn_blocking(move || runtime.block_on(compare(before, after, &name, requests)));
+    let failed = || Problem::new(ProblemType::Internal, "the trial was interrupted; try again");
+    comparing.await.map_err(|_| failed())?.map_err(|_| failed().into())
+}
+
+/// One domain as a set of its own.
+fn alone(domain: Option<&Domain>) -> Result<RuleSet, Problem> {
+    let rules = Rules { domains: domain.into_iter().cloned().collect() };
+    RuleSet::compile(rules).map_err(|error| Problem::invalid_field("body", error.to_string()))
+}
+
+fn requests_of_log(
+    log: &str,
+    format: Option<&str>,
+    planned: &Planned,
+) -> Result<Vec<TrialRequest>, Problem> {
+    let of_log = |error: String| Problem::invalid_field("log", error);
+    let format = format
+        .map_or(Ok(LogFormat::Auto), str::parse)
+        .map_err(|_| Problem::invalid_field("log_format", "write auto, common, combined or json"))?;
+    let input = LogInput::from_reader("the log", Box::new(std::io::Cursor::new(log.as_bytes().to_vec())), None)
+        .map_err(|error| of_log(error.to_string()))?;
+    let mut options = ReadOptions { format, ..ReadOptions::default() };
+    for domain in planned.changed.iter().filter_map(|changed| changed.after.as_ref()) {
+        domain.rules.iter().flat_map(|rule| &rule.key).for_each(|entry| options.fields.offer(entry));
+    }
+    let stream = LogStream::new(vec![input], &options).map_err(|error| of_log(error.to_string()))?;
+    let requests = trial_requests(stream).take(MAX_REQUESTS).collect::<Result<Vec<_>, _>>();
+    requests.map_err(|error| of_log(error.to_string()))
+}
+
+fn effect(made: &Comparison) -> Value {
+    let micros = |us: u64| time(i64::try_from(us).unwrap_or(i64::MAX));
+    let by_rule: Vec<Value> = made
+        .by_rule
+        .iter()
+        .map(|rule| {
+            json!({ "rule": rule.rule, "denied_before": rule.denied_before, "denied_after": rule.denied_after })
+        })
+        .collect();
+    let keys: Vec<Value> =
+        made.newly_denied_keys.iter().map(|(key, count)| json!({ "key": key, "requests": count })).collect();
+    json!({
+        "requests": made.requests,
+        "from": made.span_us.map_or(Value::Null, |(first, _)| micros(first)),
+        "to": made.span_us.map_or(Value::Null, |(_, last)| micros(last)),
+        "before": { "allowed": made.before.allowed, "denied": made.before.denied },
+        "after": { "allowed": made.after.allowed, "denied": made.after.denied },
+        "newly_denied": made.newly_denied,
+        "newly_allowed": made.newly_allowed,
+        "by_rule": by_rule,
+        "newly_denied_keys": keys,
+    })
+}
+
+/// What differs between domains before and after, rule by rule.
+pub(super) fn differences(changed: &[Changed]) -> Vec<Value> {
+    let mut all = Vec::new();
+    for one in changed {
+        let settings = |domain: &Option<Domain>| domain.as_ref().map_or(Value::Null, domain_settings_json);
+        let (before, after) = (settings(&one.before), settings(&one.after));
+        if before != after {
+            all.push(json!({ "domain": one.domain, "rule": null, "before": before, "after": after }));
+        }
+        let rules = |domain: &Option<Domain>| domain.as_ref().map_or(Vec::new(), |domain| domain.rules.clone());
+        let (before, after) = (rules(&one.before), rules(&one.after));
+        for rule in &before {
+            if !after.iter().any(|known| known.name == rule.name) {
+                all.push(json!({ "domain": one.domain, "rule": rule.name, "before": rule_json(rule), "after": null }));
+            }
+        }
+        for rule in &after {
+            let known = before.iter().find(|known| known.name == rule.name);
+            if known != Some(rule) {
+                let known = known.map_or(Value::Null, rule_json);
+                all.push(json!({ "domain": one.domain, "rule": rule.name, "before": known, "after": rule_json(rule) }));
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,82 @@
+//! What every door that speaks HTTP has in common: bodies read within bounds, text from paths, keys, answers, problems.
+
+mod text;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tidegate_wire::correlation::CorrelationId;
+use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
+
+use crate::net::{BodyError, read_body};
+pub(crate) use text::{query_parameter, text_of};
+
+/// A response: always complete, never streamed.
+pub type DoorResponse = Response<Full<Bytes>>;
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_CONTENT_TYPE);
+
+/// The field that carries an API key where `Authorization` is taken.
+const API_KEY_FIELD: &str = "x-api-key";
+
+/// Reads a body of at most `max_bytes`, within its time.
+pub(crate) async fn read_bounded(body: Incoming, max_bytes: usize, timeout: Duration) -> Result<Bytes, Problem> {
+    read_body(body, max_bytes, timeout).await.map_err(|error| match error {
+        BodyError::TooLarge { .. } => Problem::new(ProblemType::TooLarge, error.to_string()),
+        BodyError::TooSlow { .. } => Problem::new(ProblemType::RequestTimeout, error.to_string()),
+        BodyError::Broken(_) => Problem::new(ProblemType::Malformed, error.to_string()),
+    })
+}
+
+/// The key of a request: `Authorization: Bearer …` or `X-API-Key`.
+///
+/// # Errors
+/// It carries several, or one that is not text: nobody should have to guess which counts.
+pub(crate) fn key_of(head: &Parts) -> Result<Option<&str>, Problem> {
+    let ambiguous = || Problem::new(ProblemType::Unauthorized, "send one key: Authorization: Bearer tg_…, or X-API-Key");
+    let mut fields = head.headers.get_all(AUTHORIZATION).iter().chain(head.headers.get_all(API_KEY_FIELD));
+    let Some(first) = fields.next() else { return Ok(None) };
+    if fields.next().is_some() {
+        return Err(ambiguous());
+    }
+    let text = first.to_str().map_err(|_| ambiguous())?;
+    if head.headers.contains_key(API_KEY_FIELD) {
+        return Ok(Some(text.trim()));
+    }
+    let (scheme, key) = text.split_once(' ').ok_or_else(ambiguous)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(key.trim())) } else { Err(ambiguous()) }
+}
+
+/// A complete response.
+pub(crate) fn respond(status: StatusCode, content_type: HeaderValue, body: Vec<u8>) -> DoorResponse {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// A problem as a response.
+pub(crate) fn problem(problem: &Problem) -> DoorResponse {
+    let mut response = respond(problem.status(), PROBLEM_JSON, problem.to_json());
+    if let Some(retry_after_ms) = problem.retry_after_ms {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000).max(1)));
+    } else if problem.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if problem.kind == ProblemType::Unauthorized {
+        let challenge = HeaderValue::from_static("Bearer realm=\"tidegate\"");
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// The value of `X-Correlation-ID`.
+pub(crate) fn correlation_value(id: &CorrelationId<'_>) -> HeaderValue {
+    HeaderValue::from_str(id.as_str()).unwrap_or(HeaderValue::from_static("-"))
+}

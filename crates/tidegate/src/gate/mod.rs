@@ -1,0 +1,124 @@
+//! Between any door and the engine: whose request it is, what is known of its subject, and what is remembered of it.
+//!
+//! ```text
+//! key → tenant → the domain's name in the engine → the tenant's ceiling → the subject's tier, overrides and ban
+//!     → the engine decides → usage, busiest keys, recent requests
+//! ```
+//!
+//! Without a catalog all of it falls away, and a request goes straight to the engine. With one, a request whose subject is
+//! in the cache waits for nothing but the engine.
+
+mod catalog;
+mod look;
+mod note;
+
+use std::sync::Arc;
+
+use tidegate_catalog::compose::{TENANT_ENTRY, TENANTS_DOMAIN};
+use tidegate_catalog::keys::Refusal;
+use tidegate_catalog::model::Scope;
+use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
+use tidegate_store::BucketStore;
+
+pub use catalog::{Catalog, CatalogParts};
+pub use look::{Look, Lookup};
+
+/// Whether a request must say whose it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiKeys {
+    /// A request without a key is the default tenant's.
+    #[default]
+    Optional,
+    /// A request without a key is refused.
+    Required,
+}
+
+/// Whose request it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// `None` is the default tenant.
+    tenant: Option<Arc<str>>,
+}
+
+/// Why a request is not taken at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It carries no key, and one is needed.
+    NoKey,
+    /// Its key is not good.
+    BadKey(Refusal),
+    /// Its key may not ask for decisions.
+    NotForChecks,
+}
+
+/// The engine, and what is known beside it. Clones share everything.
+#[derive(Debug)]
+pub struct Gate<S, C = SystemClock> {
+    engine: Engine<S, C>,
+    catalog: Option<Arc<Catalog>>,
+    api_keys: ApiKeys,
+}
+
+impl<S, C> Clone for Gate<S, C> {
+    fn clone(&self) -> Self {
+        Self { engine: self.engine.clone(), catalog: self.catalog.clone(), api_keys: self.api_keys }
+    }
+}
+
+/// An engine alone: every request is the default tenant's, and nothing is known of subjects.
+impl<S, C> From<Engine<S, C>> for Gate<S, C> {
+    fn from(engine: Engine<S, C>) -> Self {
+        Self { engine, catalog: None, api_keys: ApiKeys::Optional }
+    }
+}
+
+impl<S: BucketStore, C: Clock> Gate<S, C> {
+    /// An engine with a catalog beside it.
+    #[must_use]
+    pub const fn new(engine: Engine<S, C>, catalog: Arc<Catalog>, api_keys: ApiKeys) -> Self {
+        Self { engine, catalog: Some(catalog), api_keys }
+    }
+
+    /// The engine.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine<S, C> {
+        &self.engine
+    }
+
+    /// What is known beside the engine.
+    #[must_use]
+    pub fn catalog(&self) -> Option<&Arc<Catalog>> {
+        self.catalog.as_ref()
+    }
+
+    /// Whose request it is, by the key that it carries.
+    ///
+    /// # Errors
+    /// [`Refused`]. A key that is not good is never taken for none.
+    pub fn caller(&self, key: Option<&str>) -> Result<Caller, Refused> {
+        let (Some(catalog), Some(key)) = (&self.catalog, key) else {
+            return match self.api_keys {
+                ApiKeys::Required => Err(Refused::NoKey),
+                ApiKeys::Optional => Ok(Caller::default()),
+            };
+        };
+        let verified = catalog.keys().verify(key, self.now_us()).map_err(Refused::BadKey)?;
+        if verified.may(Scope::Check) { Ok(Caller { tenant: verified.tenant }) } else { Err(Refused::NotForChecks) }
+    }
+
+    /// Counts requests against the ceiling of the caller's tenant, over all nodes. `Some` is the refusal.
+    ///
+    /// # Errors
+    /// As [`Engine::decide`].
+    pub async fn over_ceiling(&self, caller: &Caller, requests: u64) -> Result<Option<Decision>, EngineError> {
+        let Some(tenant) = caller.tenant.as_deref().filter(|_| self.catalog.is_some()) else { return Ok(None) };
+        let entries = [(TENANT_ENTRY, tenant)];
+        let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
+        let decision = self.engine.decide(&request).await?;
+        Ok((!decision.is_allowed()).then_some(decision))
+    }
+
+    fn now_us(&self) -> i64 {
+        i64::try_from(self.engine.now().as_micros()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,49 @@
+//! Values of a log as a door would take them, and requests made of them.
+
+use tidegate_wire::identity::{Ipv6Prefix, canonical_ip_key};
+use tidegate_wire::path::normalize_path;
+
+use super::error::ReplayError;
+use super::record::LogRecord;
+use super::stream::LogStream;
+use crate::trial::TrialRequest;
+
+/// The values that a door would not take as they are written in a log.
+#[derive(Debug)]
+pub struct Normalized {
+    client_ip: Option<String>,
+    path: Option<String>,
+}
+
+impl Normalized {
+    /// What a door would make of the record's values.
+    #[must_use]
+    pub fn of(record: &LogRecord) -> Self {
+        // What cannot be normalised stays as it is logged: a log is not refused.
+        let client_ip =
+            record.entry("client_ip").and_then(|text| canonical_ip_key(text, Ipv6Prefix::default()));
+        let path =
+            record.entry("path").and_then(|path| normalize_path(path).ok()).map(std::borrow::Cow::into_owned);
+        Self { client_ip, path }
+    }
+
+    /// A value as a door takes it.
+    #[must_use]
+    pub fn value<'a>(&'a self, name: &str, logged: &'a str) -> &'a str {
+        match name {
+            "client_ip" => self.client_ip.as_deref().unwrap_or(logged),
+            "path" => self.path.as_deref().unwrap_or(logged),
+            _ => logged,
+        }
+    }
+}
+
+/// The requests of a log, in the order of their times.
+pub fn trial_requests(stream: LogStream) -> impl Iterator<Item = Result<TrialRequest, ReplayError>> {
+    stream.map(|record| {
+        let record = record?;
+        let normalized = Normalized::of(&record);
+        let entries = record.entries().map(|(name, value)| (name.to_owned(), normalized.value(name, value).to_owned()));
+        Ok(TrialRequest { at_us: record.at_us, entries: entries.collect(), cost: 1 })
+    })
+}
