@@ -44,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate                                   serve the example rules on 127.0.0.1:8080
   tidegate serve --rules rules.yaml          serve your own
+  tidegate settings --config tidegate.yaml   what would count, and where it was told
   tidegate check-config rules.yaml           find mistakes in a rule file
   tidegate check client_id=api_client        ask for one decision
   tidegate explain client_id=api_client      see which rules match, and why

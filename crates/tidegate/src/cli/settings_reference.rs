@@ -10,7 +10,7 @@ use crate::settings::{CONFIG, FILE_SUFFIX, PORT, is_secret, variables};
 const HEAD: &str = "\
 # Settings
 
-Made from the program's own arguments (`TIDEGATE_BLESS=1 cargo test -p tidegate reference` writes it anew). How flags, variables and
+Made from the program's own arguments (`TIDEGATE_BLESS=1 cargo test -p tidegate --lib reference` writes it anew). How flags, variables and
 file go together is in [Running](../guide/running.md#settings); `tidegate settings` shows what counts on your machine, and why.
 
 A key of the settings file is the flag without `--`. Times are written like `250ms`, `10s`, `1m30s`. Switches take `true` or
@@ -147,7 +147,7 @@ mod tests {
         }
         assert!(
             std::fs::read_to_string(&path).unwrap_or_default() == page,
-            "docs/reference/settings.md is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate reference"
+            "docs/reference/settings.md is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate --lib reference"
         );
     }
 }

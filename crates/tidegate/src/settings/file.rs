@@ -258,3 +258,89 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Map)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Vec<(String, u64, Value)>, String> {
+        let file = SettingsFile::parse("t.yaml".to_owned(), text)?;
+        Ok(file.entries.into_iter().map(|entry| (entry.key, entry.line, entry.value)).collect())
+    }
+
+    fn one(text: &str) -> String {
+        match parse(text).unwrap().swap_remove(0).2 {
+            Value::One(text) => text,
+            other => panic!("{text:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn scalars_keep_their_spelling() {
+        assert_eq!(one("a: 1_000"), "1_000");
+        assert_eq!(one("a: 0123 # a token"), "0123");
+        assert_eq!(one("a: 1.50"), "1.50");
+        assert_eq!(one("a: True"), "True");
+        assert_eq!(one("a: 60s"), "60s");
+        assert_eq!(one("a: \"0123\""), "0123");
+        assert_eq!(one("a: 0.0.0.0:8080"), "0.0.0.0:8080");
+        assert_eq!(one("a: |-\n  x\n"), "x");
+    }
+
+    #[test]
+    fn keys_know_their_lines_and_nothing_is_nothing() {
+        let entries = parse("# first\n\na: 1\nb:\nc: ''\nd: [1, x]\ne: {f: g}\nh: [[1]]\n").unwrap();
+        let kinds: Vec<_> = entries
+            .iter()
+            .map(|(key, line, value)| {
+                let kind = match value {
+                    Value::Nothing => "nothing",
+                    Value::One(_) => "one",
+                    Value::List(_) => "list",
+                    Value::Other => "other",
+                };
+                (key.as_str(), *line, kind)
+            })
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("a", 3, "one"),
+                ("b", 4, "nothing"),
+                ("c", 5, "nothing"),
+                ("d", 6, "list"),
+                ("e", 7, "other"),
+                ("h", 8, "other")
+            ]
+        );
+        for empty in ["", "# nothing yet\n", "---\n", "{}"] {
+            assert!(parse(empty).unwrap().is_empty(), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_settings_file_is_refused_with_its_place_and_without_its_values() {
+        for (text, place) in [
+            ("store: hunter2\nstore: hunter2\n", "t.yaml:2:"),
+            ("a: 1\n---\nhunter2: 2\n", "t.yaml:"),
+            ("a: 1\n b: hunter2\n", "t.yaml:2:"),
+            ("a: *hunter2\n", "t.yaml:1:"),
+            ("a: !hunter2 b\n- hunter2", "t.yaml:"),
+            ("- hunter2\n", "t.yaml"),
+            ("hunter2", "t.yaml"),
+            ("a: [[[[[[[[[[[[hunter2]]]]]]]]]]]]", "t.yaml:1:"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(place) && !error.contains("hunter2"), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_largest_size() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert!(read_bounded(&path, size).is_ok());
+        let error = read_bounded(&path, size - 1).unwrap_err().to_string();
+        assert!(error.contains(&format!("larger than {}", size - 1)), "{error}");
+    }
+}

@@ -40,6 +40,3 @@ pub(crate) fn variables(argument: &clap::Arg) -> Vec<String> {
 pub(crate) fn is_secret(argument: &clap::Arg) -> bool {
     argument.is_hide_env_values_set()
 }
-
-#[cfg(test)]
-mod tests;

@@ -109,10 +109,10 @@ fn beside(
             Err(finding) => findings.push(finding),
         }
     }
-    if let Some(port) = environment.get(PORT)
-        && let Some(listen) = settings.iter().find(|argument| argument.get_id() == LISTEN)
-        && !on_command_line(listen)
-        && findings.is_empty()
+    if findings.is_empty()
+        && let Some(listen) =
+            settings.iter().find(|argument| argument.get_id() == LISTEN && !on_command_line(argument))
+        && let Some(port) = environment.get(PORT)
     {
         match with_port(listen, values.get(LISTEN), port) {
             Ok(address) => {
