@@ -1,7 +1,7 @@
 //! The settings room: what the program is told by flags, environment and file, and by which of them.
 //!
 //! A flag wins over a variable, a variable over the settings file, the file over the default. This is the only place that
-//! reads the environment. The arguments themselves are described once, to clap: [`resolve`] reads names, variables and
+//! reads the environment. The arguments themselves are described once, to clap: `resolve` reads names, variables and
 //! bounds from there, so a new flag is at once a variable, a key of the file and a row of `tidegate settings`.
 
 mod environment;

@@ -91,14 +91,15 @@ fn beside(
     told: &ArgMatches,
     environment: &Environment,
 ) -> Result<(Values, Origins), ResolveError> {
-    let on_command_line =
-        |argument: &Arg| told.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let (flags, others): (Vec<&Arg>, Vec<&Arg>) = settings.iter().partition(|argument| {
+        told.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine)
+    });
     let mut findings = Vec::new();
     let mut values = match settings_file(settings, told, environment) {
         Ok(file) => file.map_or_else(Values::new, |file| file_values(&file, settings, &mut findings)),
         Err(finding) => return Err(ResolveError::Settings(vec![finding])),
     };
-    for argument in settings.iter().filter(|argument| !on_command_line(argument)) {
+    for argument in &others {
         match variable(argument, environment) {
             Ok(Some((value, name))) => {
                 let value = vec![value];
@@ -110,8 +111,7 @@ fn beside(
         }
     }
     if findings.is_empty()
-        && let Some(listen) =
-            settings.iter().find(|argument| argument.get_id() == LISTEN && !on_command_line(argument))
+        && let Some(listen) = others.iter().find(|argument| argument.get_id() == LISTEN)
         && let Some(port) = environment.get(PORT)
     {
         match with_port(listen, values.get(LISTEN), port) {
@@ -125,16 +125,21 @@ fn beside(
         findings.truncate(MAX_FINDINGS);
         return Err(ResolveError::Settings(findings));
     }
-    let mut origins = Origins::default();
-    for argument in settings {
-        let id = argument.get_id().as_str();
-        if on_command_line(argument) {
-            origins.set(id, Origin::Flag(format!("--{}", argument.get_long().unwrap_or(id))));
-        } else if let Some((_, origin)) = values.get(id) {
-            origins.set(id, origin.clone());
-        }
-    }
+    let origins = origins(&flags, &values);
     Ok((values, origins))
+}
+
+/// Where each setting was told: these by flag, the others by what has a value.
+fn origins(flags: &[&Arg], values: &Values) -> Origins {
+    let mut origins = Origins::default();
+    for (id, (_, origin)) in values {
+        origins.set(id, origin.clone());
+    }
+    for argument in flags {
+        let id = argument.get_id().as_str();
+        origins.set(id, Origin::Flag(format!("--{}", argument.get_long().unwrap_or(id))));
+    }
+    origins
 }
 
 /// The address that is told otherwise, with another port.

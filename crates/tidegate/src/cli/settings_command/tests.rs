@@ -380,7 +380,7 @@ fn what_is_shown_can_be_written_into_a_file_and_is_then_the_same() {
                 file.push_str(&format!("{}: '{value}'\n", row.setting));
             }
             Some(Shown::Many(values)) => {
-                file.push_str(&format!("{}: {values:?}\n", row.setting.replace('-', "_")))
+                file.push_str(&format!("{}: {values:?}\n", row.setting.replace('-', "_")));
             }
             _ => {}
         }
