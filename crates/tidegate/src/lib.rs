@@ -1,15 +1,16 @@
 //! The server: settings, doors, command line. The only crate with a main, an environment and listeners.
 //!
 //! ```text
-//! cli    commands: serve, check-config, check, explain, replay, …
-//! replay access logs, read
-//! trial  other rules tried on requests that were made
-//! gate   whose request it is, what is known of its subject, what is remembered of it
-//! serve  wires store, engine and doors together and runs until told to stop
-//! door   what every door that speaks HTTP has in common
-//! http   the HTTP door
-//! admin  the admin API
-//! net    accepting, bounding and draining connections
+//! cli       commands: serve, check-config, check, explain, replay, …
+//! settings  what the command is told by flags, environment and file, and by which of them
+//! replay    access logs, read
+//! trial     other rules tried on requests that were made
+//! gate      whose request it is, what is known of its subject, what is remembered of it
+//! serve     wires store, catalog, engine and doors together and runs until told to stop
+//! door      what every door that speaks HTTP has in common
+//! http      the HTTP door
+//! admin     the admin API
+//! net       accepting, bounding and draining connections
 //! ```
 
 pub mod admin;
@@ -20,4 +21,5 @@ pub mod http;
 pub mod net;
 pub mod replay;
 pub mod serve;
+pub mod settings;
 pub mod trial;

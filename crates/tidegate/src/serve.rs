@@ -16,7 +16,7 @@ use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
 use tokio::sync::oneshot;
 
-pub use settings::{ServeSettings, SettingsError};
+pub use settings::{ApiKeys, CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::http::{HttpDoor, HttpOptions, Readiness};

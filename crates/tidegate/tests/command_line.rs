@@ -110,6 +110,82 @@ fn help_has_examples_and_settings_that_contradict_are_refused() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// The program with only these variables of ours.
+fn tidegate_with(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).output().unwrap()
+}
+
+#[test]
+fn settings_says_what_counts_and_where_it_was_told() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("settings.yaml");
+    fs::write(&file, "listen: 0.0.0.0:1\nlog_level: warn\nmax-connections: 7\n").unwrap();
+    let variables =
+        [("TIDEGATE_CONFIG", file.to_str().unwrap()), ("PORT", "99"), ("TIDEGATE_LOG_LEVEL", "error")];
+    let output = tidegate_with(&["settings", "--json", "--log-level", "off"], &variables);
+    assert_eq!(output.status.code(), Some(0));
+    let rows: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let row = |setting: &str| {
+        let rows = rows.as_array().unwrap();
+        let row = rows.iter().find(|row| row["setting"] == setting).unwrap();
+        (row["value"].clone(), row["source"].clone(), row["place"].clone())
+    };
+    assert_eq!(row("listen"), ("0.0.0.0:99".into(), "env".into(), "PORT".into()));
+    assert_eq!(row("log-level"), ("off".into(), "flag".into(), "--log-level".into()));
+    assert_eq!(row("threads"), (Value::Null, "default".into(), Value::Null));
+    let place = format!("{}:3", file.display());
+    assert_eq!(row("max-connections"), ("7".into(), "file".into(), place.clone().into()));
+    let table = stdout(&tidegate_with(&["settings"], &variables));
+    assert!(table.lines().any(|line| line.ends_with(&format!("file {place}"))), "{table}");
+    let defaults =
+        stdout(&tidegate_with(&["settings"], &[("TIDEGATE_LOG_LEVEL", ""), ("TIDEGATE_CONFIG", "")]));
+    assert!(
+        defaults.lines().skip(1).all(|line| !line.starts_with(' ') || line.ends_with(" default")),
+        "{defaults}"
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_refused_by_both_commands_in_the_same_words() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bad-settings.yaml");
+    fs::write(&file, "lisen: 1\n").unwrap();
+    let config = file.to_str().unwrap();
+    for (arguments, variables, words) in [
+        (vec!["--config", config], vec![], "bad-settings.yaml:1: there is no setting 'lisen': did you mean"),
+        (vec![], vec![("TIDEGATE_THREADS", "none")], "TIDEGATE_THREADS: invalid value 'none'"),
+        (vec!["--threads", "none"], vec![], "invalid value 'none' for '--threads <N>'"),
+        (vec![], vec![("TIDEGATE_ADMIN_TOKEN", "hunter2")], "TIDEGATE_ADMIN_TOKEN: the token must have"),
+    ] {
+        let run = |command: &[&str]| tidegate_with(&[command, &arguments].concat(), &variables);
+        for output in [run(&["serve"]), run(&["settings"]), run(&[])] {
+            let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{errors}");
+            assert!(errors.starts_with("error: ") && errors.contains(words), "{errors}");
+            assert!(!errors.contains("hunter2") && output.stdout.is_empty(), "{errors}");
+        }
+    }
+}
+
+#[test]
+fn help_names_variables_and_shows_no_secret() {
+    let variables = [
+        ("TIDEGATE_LISTEN", "0.0.0.0:1"),
+        ("TIDEGATE_ADMIN_TOKEN", "hunter2"),
+        ("TIDEGATE_STORE", "hunter2"),
+        ("REDIS_PASSWORD", "hunter2"),
+        ("TIDEGATE_DATABASE_URL", "hunter2"),
+    ];
+    for command in [vec!["--help"], vec!["serve", "--help"], vec!["settings", "--help"], vec!["serve", "-h"]]
+    {
+        let help = stdout(&tidegate_with(&command, &variables));
+        assert!(help.contains("[env: TIDEGATE_LISTEN=0.0.0.0:1]"), "{command:?}: {help}");
+        assert!(
+            help.contains("[env: TIDEGATE_ADMIN_TOKEN]") && !help.contains("hunter2"),
+            "{command:?}: {help}"
+        );
+    }
+}
+
 #[test]
 fn every_crate_is_on_the_map() {
     let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

@@ -1,5 +1,6 @@
 //! The command line. Each command is a file; this one reads the arguments and hands over.
 
+mod catalog_arguments;
 mod check;
 mod check_config;
 mod explain;
@@ -7,12 +8,18 @@ mod logging;
 mod replay_command;
 pub(crate) mod rule_file;
 mod serve_command;
+mod settings_command;
+mod settings_reference;
 mod store_arguments;
 pub(crate) mod terminal;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::settings::{Environment, ResolveError, is_blank, resolve};
 
 /// The command did what it was asked.
 const SUCCESS: u8 = 0;
@@ -36,6 +43,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate                                   serve the example rules on 127.0.0.1:8080
   tidegate serve --rules rules.yaml          serve your own
+  tidegate settings --config tidegate.yaml   what would count, and where it was told
   tidegate check-config rules.yaml           find mistakes in a rule file
   tidegate check client_id=api_client        ask for one decision
   tidegate explain client_id=api_client      see which rules match, and why
@@ -46,6 +54,8 @@ Examples:
 enum Command {
     /// Run the server (what `tidegate` does without a command)
     Serve(Box<serve_command::ServeArguments>),
+    /// Show each setting of the server, its value, and where it was told
+    Settings(Box<settings_command::SettingsArguments>),
     /// Check rule files and say what is wrong, where, and what to do
     CheckConfig(check_config::CheckConfigArguments),
     /// Ask for one decision, from a running server or from a rule file
@@ -63,16 +73,36 @@ enum Command {
     },
 }
 
+/// The commands that take settings: from flags, environment and file.
+const WITH_SETTINGS: [&str; 2] = ["serve", "settings"];
+
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = match Arguments::from_arg_matches(&command().get_matches()) {
+    let call: Vec<OsString> = std::env::args_os().collect();
+    let (command, environment) = (command(), Environment::of_process());
+    let resolved = match resolve(&command, &WITH_SETTINGS, &call, &environment) {
+        Ok(resolved) => resolved,
+        // Help names variables, which were taken away for reading.
+        Err(ResolveError::Usage(error)) if error.kind() == ErrorKind::DisplayHelp => {
+            command.try_get_matches_from(&call).err().unwrap_or(error).exit()
+        }
+        Err(ResolveError::Usage(error)) => error.exit(),
+        Err(error @ ResolveError::Settings(_)) => {
+            terminal::print_error(&error.into());
+            return ExitCode::from(FAILURE);
+        }
+    };
+    let arguments = match Arguments::from_arg_matches(&resolved.matches) {
         Ok(arguments) => arguments,
         Err(error) => error.exit(),
     };
     let result = match arguments.command {
-        None => serve_command::run(arguments.serve),
-        Some(Command::Serve(arguments)) => serve_command::run(*arguments),
+        None => serve_command::run(arguments.serve, &resolved.origins, &environment),
+        Some(Command::Serve(arguments)) => serve_command::run(*arguments, &resolved.origins, &environment),
+        Some(Command::Settings(arguments)) => {
+            settings_command::run(*arguments, &command, &resolved, &environment)
+        }
         Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
@@ -94,13 +124,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// The arguments, without variables that are set to nothing: compose and unit files write that for "not set".
+/// The arguments. Commands without settings read their variables as clap does, except those that are set to nothing.
 fn command() -> clap::Command {
-    let unset = |argument: clap::Arg| match argument.get_env().map(std::env::var_os) {
-        Some(Some(value)) if value.is_empty() => argument.env(None::<&str>),
+    let unset = |argument: clap::Arg| match argument.get_env() {
+        Some(name) if is_blank(name) => argument.env(None::<&str>),
         _ => argument,
     };
-    Arguments::command().mut_args(unset).mut_subcommands(|command| command.mut_args(unset))
+    Arguments::command().mut_subcommands(|command| {
+        if WITH_SETTINGS.contains(&command.get_name()) { command } else { command.mut_args(unset) }
+    })
 }
 
 #[cfg(test)]

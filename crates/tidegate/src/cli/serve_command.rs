@@ -1,6 +1,6 @@
 //! `tidegate serve`: arguments into settings.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use tidegate_core::time::Micros;
 use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, Ipv6Prefix, TrustedProxies, WideNetworks};
 
 use super::SUCCESS;
+use super::catalog_arguments::CatalogArguments;
 use super::logging::{self, LogFormat, LogLevel};
 use super::store_arguments::StoreArguments;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::{ServeSettings, StoreSettings, serve};
+use crate::settings::{Environment, Origins, listen_address};
 
 /// The smallest store that can hold anything useful, in MiB.
 const MIN_STORE_MIB: u64 = 1;
@@ -25,89 +27,30 @@ const MAX_STORE_MIB: u64 = 1 << 20;
 /// The most worker threads.
 const MAX_THREADS: u64 = 1_024;
 
+/// Headings of the help, and of the reference page.
+const STORE: &str = "Store";
+const CLIENTS: &str = "Client addresses";
+const CONNECTIONS: &str = "Connections";
+
 #[derive(Debug, Args)]
 pub(super) struct ServeArguments {
+    /// Settings file (YAML): the names of these flags without --, and their values. Flags and variables win over it
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Rule file; without one, the shipped example rules. SIGHUP reads it again
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
 
-    /// Address and port of the HTTP door
+    /// Address and port of the HTTP door. PORT changes the port of what variable and file say
     #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen_address)]
     listen: SocketAddr,
-
-    #[command(flatten)]
-    store: StoreArguments,
-
-    /// Keep the embedded store's state in this file over a restart; it is saved every minute and at the end
-    #[arg(long, env = "TIDEGATE_STATE_FILE", value_name = "FILE")]
-    state_file: Option<PathBuf>,
-
-    /// Most memory of the embedded store, in MiB
-    #[arg(long, env = "TIDEGATE_STORE_MAX_MIB", value_name = "MIB", default_value_t = 256,
-          value_parser = clap::value_parser!(u64).range(MIN_STORE_MIB..=MAX_STORE_MIB))]
-    store_max_mib: u64,
-
-    /// Proxy or network whose word about the client's address is taken (repeatable, CIDR)
-    #[arg(
-        long = "trusted-proxy",
-        env = "TIDEGATE_TRUSTED_PROXIES",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
-    trusted_proxies: Vec<String>,
-
-    /// Trust networks as wide as 0.0.0.0/0: anyone can then claim any address
-    #[arg(long, env = "TIDEGATE_FORCE_WIDE_PROXIES", value_parser = BoolishValueParser::new())]
-    force_wide_proxies: bool,
-
-    /// Which header trusted proxies write the client's address into
-    #[arg(long, env = "TIDEGATE_PROXY_HEADER", value_name = "HEADER", default_value = "none")]
-    proxy_header: ProxyHeader,
-
-    /// How many bits of an IPv6 address are one client (48 to 64)
-    #[arg(long, env = "TIDEGATE_IPV6_PREFIX", value_name = "BITS", default_value_t = 64,
-          value_parser = clap::value_parser!(u8).range(48..=64))]
-    ipv6_prefix: u8,
 
     /// Send X-RateLimit-Limit, -Remaining and -Reset beside the current fields
     #[arg(long, env = "TIDEGATE_LEGACY_FIELDS", value_parser = BoolishValueParser::new())]
     legacy_fields: bool,
 
-    /// Most connections in all
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    max_connections: u32,
-
-    /// Most connections of one address (IPv4, or IPv6 /64); of this machine, as many as there are in all
-    #[arg(long, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    max_connections_per_address: u32,
-
-    /// Longest time a request's head may take
-    #[arg(long, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
-    header_timeout: Micros,
-
-    /// Longest time a request's body may take
-    #[arg(long, env = "TIDEGATE_BODY_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
-    body_timeout: Micros,
-
-    /// Longest wait for the next request of a connection
-    #[arg(long, env = "TIDEGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = timeout)]
-    idle_timeout: Micros,
-
-    /// Longest time a client may take nothing of its answer
-    #[arg(long, env = "TIDEGATE_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
-    write_timeout: Micros,
-
-    /// How long /ready says no after SIGTERM before connections are refused
-    #[arg(long, env = "TIDEGATE_DRAIN_DELAY", value_name = "TIME", default_value = "1s", value_parser = delay)]
-    drain_delay: Micros,
-
-    /// Longest time accepted requests get to finish when stopping
-    #[arg(long, env = "TIDEGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
-    drain_timeout: Micros,
-
-    /// Worker threads; one per core if not given
+    /// Worker threads, 1 to 1,024; one per core if not given
     #[arg(long, env = "TIDEGATE_THREADS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_THREADS))]
     threads: Option<u64>,
 
@@ -118,6 +61,77 @@ pub(super) struct ServeArguments {
     /// What is logged
     #[arg(long, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
+
+    #[command(flatten)]
+    pub(super) store: StoreArguments,
+
+    /// Keep the embedded store's state in this file over a restart; it is saved every minute and at the end
+    #[arg(long, help_heading = STORE, env = "TIDEGATE_STATE_FILE", value_name = "FILE")]
+    state_file: Option<PathBuf>,
+
+    /// Most memory of the embedded store, in MiB, 1 to 1,048,576
+    #[arg(long, help_heading = STORE, env = "TIDEGATE_STORE_MAX_MIB", value_name = "MIB", default_value_t = 256,
+          value_parser = clap::value_parser!(u64).range(MIN_STORE_MIB..=MAX_STORE_MIB))]
+    store_max_mib: u64,
+
+    /// Proxy or network whose word about the client's address is taken (repeatable, CIDR)
+    #[arg(
+        long = "trusted-proxy", help_heading = CLIENTS,
+        env = "TIDEGATE_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    trusted_proxies: Vec<String>,
+
+    /// Trust networks as wide as 0.0.0.0/0: anyone can then claim any address
+    #[arg(long, help_heading = CLIENTS, env = "TIDEGATE_FORCE_WIDE_PROXIES", value_parser = BoolishValueParser::new())]
+    force_wide_proxies: bool,
+
+    /// Which header trusted proxies write the client's address into
+    #[arg(long, help_heading = CLIENTS, env = "TIDEGATE_PROXY_HEADER", value_name = "HEADER", default_value = "none")]
+    proxy_header: ProxyHeader,
+
+    /// How many bits of an IPv6 address are one client (48 to 64)
+    #[arg(long, help_heading = CLIENTS, env = "TIDEGATE_IPV6_PREFIX", value_name = "BITS", default_value_t = 64,
+          value_parser = clap::value_parser!(u8).range(48..=64))]
+    ipv6_prefix: u8,
+
+    /// Most connections in all, 1 to 1,000,000
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections: u32,
+
+    /// Most connections of one address (IPv4, or IPv6 /64), 1 to 1,000,000; of this machine, as many as there are in all
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_connections_per_address: u32,
+
+    /// Longest time a request's head may take, 1ms to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    header_timeout: Micros,
+
+    /// Longest time a request's body may take, 1ms to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_BODY_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    body_timeout: Micros,
+
+    /// Longest wait for the next request of a connection, 1ms to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_IDLE_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = timeout)]
+    idle_timeout: Micros,
+
+    /// Longest time a client may take nothing of its answer, 1ms to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_WRITE_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
+    write_timeout: Micros,
+
+    /// How long /ready says no after SIGTERM before connections are refused, 0s to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_DRAIN_DELAY", value_name = "TIME", default_value = "1s", value_parser = delay)]
+    drain_delay: Micros,
+
+    /// Longest time accepted requests get to finish when stopping, 1ms to 10m
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_DRAIN_TIMEOUT", value_name = "TIME", default_value = "30s", value_parser = timeout)]
+    drain_timeout: Micros,
+
+    #[command(flatten)]
+    pub(super) catalog: CatalogArguments,
 }
 
 /// The longest timeout and delay that can be set: ten minutes.
@@ -134,19 +148,6 @@ fn timeout(text: &str) -> Result<Micros, String> {
 /// A span before something happens: may be nothing.
 fn delay(text: &str) -> Result<Micros, String> {
     if text == "0" || text == "0s" { Ok(Micros::ZERO) } else { timeout(text) }
-}
-
-/// An address and port; a port alone is on this machine only.
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    let on_this_machine = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    if let Ok(port) = text.trim_start_matches(':').parse() {
-        return Ok(on_this_machine(port));
-    }
-    if let Some(Ok(port)) = text.strip_prefix("localhost:").map(str::parse) {
-        return Ok(on_this_machine(port));
-    }
-    text.parse()
-        .map_err(|_| "write an address and a port, for example 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
 /// Which header names the client's address.
@@ -170,21 +171,38 @@ impl From<ProxyHeader> for HeaderFamily {
     }
 }
 
-pub(super) fn run(arguments: ServeArguments) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: ServeArguments,
+    origins: &Origins,
+    environment: &Environment,
+) -> anyhow::Result<u8> {
     logging::init(arguments.log_format, arguments.log_level);
+    if let Some(file) = &arguments.config {
+        tracing::info!(file = %file.display(), "settings were read; 'tidegate settings' shows what counts");
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = arguments.threads.and_then(|threads| usize::try_from(threads).ok()) {
         runtime.worker_threads(threads);
     }
-    let settings = settings(arguments)?;
+    let settings = settings(arguments, origins, environment)?;
     let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
     runtime.block_on(serve(settings))?;
     Ok(SUCCESS)
 }
 
-fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
+/// The settings that the arguments mean.
+///
+/// # Errors
+/// They contradict one another, or an address of a store cannot be one.
+pub(super) fn settings(
+    arguments: ServeArguments,
+    origins: &Origins,
+    environment: &Environment,
+) -> anyhow::Result<ServeSettings> {
     let identity = identity(&arguments)?;
-    let store = arguments.store.settings()?;
+    let store = arguments.store.settings(origins)?;
+    let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
+    let catalog = arguments.catalog.settings(origins, quotas)?;
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
     }
@@ -214,6 +232,7 @@ fn settings(arguments: ServeArguments) -> anyhow::Result<ServeSettings> {
         legacy_fields: if arguments.legacy_fields { LegacyFields::Send } else { LegacyFields::Omit },
         limits,
         drain_delay: Duration::from(arguments.drain_delay),
+        catalog,
     })
 }
 

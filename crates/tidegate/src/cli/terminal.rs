@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use crate::settings;
+
 /// Prints a text and a line end to standard output.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -39,5 +41,5 @@ pub(crate) fn colours_on_stderr() -> bool {
 }
 
 fn no_color() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    settings::is_set("NO_COLOR")
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_wire::identity::IdentityPolicy;
@@ -12,6 +13,7 @@ use crate::cli::{rule_file, terminal};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::store::StoreSettings;
+use crate::settings::Secret;
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -36,6 +38,63 @@ pub struct ServeSettings {
     pub limits: ConnectionLimits,
     /// How long `/ready` says no after SIGTERM before the listener closes.
     pub drain_delay: Duration,
+    /// Where rules that live, subjects and keys are kept, and how they are followed.
+    pub catalog: CatalogSettings,
+}
+
+/// What the server is told about the catalog: rules that live, subjects, keys and usage.
+#[derive(Clone, Debug)]
+pub struct CatalogSettings {
+    /// The database.
+    pub database: CatalogPlace,
+    /// Where the admin API listens; nowhere if absent.
+    pub admin: Option<SocketAddr>,
+    /// An operator's token for automation.
+    pub admin_token: Option<Secret>,
+    /// Whether `/v1/*` needs an API key.
+    pub api_keys: ApiKeys,
+    /// How often the database is asked for changes.
+    pub poll_interval: Duration,
+    /// Where the last good rules are kept for a start without the database; nowhere if absent.
+    pub last_good: Option<PathBuf>,
+    /// The most subjects whose tier is remembered.
+    pub subject_cache_entries: usize,
+    /// A subject is looked up again after this time, even if no change was heard of.
+    pub subject_max_age: Duration,
+    /// How long usage is kept by the minute.
+    pub usage_keep_minutes: Duration,
+    /// How long usage is kept by the hour.
+    pub usage_keep_hours: Duration,
+    /// How often usage is written.
+    pub usage_flush: Duration,
+    /// The most rows of usage that wait to be written.
+    pub usage_buffer_rows: usize,
+    /// Memory for recent requests that a change is tried on, in MiB; 0 for none.
+    pub record_mib: u64,
+    /// The algorithm of rules that name none.
+    pub algorithm: Algorithm,
+    /// The variables `<RULE>_RATE_LIMIT_WINDOW_SECONDS` and `<RULE>_RATE_LIMIT_MAX_REQUESTS` with their values, by name.
+    pub quota_variables: Vec<(String, String)>,
+}
+
+/// Where the catalog is.
+#[derive(Clone, Debug)]
+pub enum CatalogPlace {
+    /// There is none: rules are those of the rule file.
+    None,
+    /// In this SQLite file.
+    Sqlite(PathBuf),
+    /// In PostgreSQL, at this address.
+    Postgres(Secret),
+}
+
+/// Whether a request must say whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiKeys {
+    /// A request without a key is answered, too.
+    Optional,
+    /// A request without a key is refused.
+    Required,
 }
 
 /// The rule file has errors; each line is ready for a person.
