@@ -12,5 +12,6 @@
 //!
 //! Nothing here decides a request. Clocks are arguments; the database's clock is never asked.
 
+pub mod keys;
 pub mod model;
 pub mod subjects;
