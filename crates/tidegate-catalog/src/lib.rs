@@ -14,4 +14,5 @@
 
 pub mod keys;
 pub mod model;
+pub mod source;
 pub mod subjects;
