@@ -12,4 +12,8 @@
 //!
 //! Nothing here decides a request. Clocks are arguments; the database's clock is never asked.
 
+pub mod keys;
+pub mod last_good;
 pub mod model;
+pub mod source;
+pub mod subjects;

@@ -1,0 +1,227 @@
+//! Questions to the source that are on their way: one a subject, so many at a time, none while the source is down.
+//!
+//! A flight lands in the cache only while it is registered. A change takes its subject's flight off the register under
+//! the lock under which flights land, so an answer from before a change is never kept after it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::kept::{AsHash, Fingerprint, Kept};
+use super::{MAX_FLIGHT, Shared, SourceError, SubjectOptions, SubjectSource, after, count, micros};
+use crate::model::SubjectKey;
+
+/// How a flight ended.
+#[derive(Clone, Debug)]
+pub(super) enum Landed {
+    Known(Kept),
+    Failed,
+}
+
+/// `None` until it lands.
+pub(super) type Landing = watch::Receiver<Option<Landed>>;
+
+/// What a miss comes to.
+pub(super) enum Boarded<S: SubjectSource> {
+    /// It landed just now.
+    Kept(Kept),
+    /// The source is down, or too many ask.
+    Refused,
+    /// Another asks already. With the successes so far, see [`Flights::has_failed`].
+    Joined(Landing, u64),
+    /// The caller is to start this flight.
+    TookOff(Ticket<S>, Landing),
+}
+
+/// All flights of a cache.
+#[derive(Debug)]
+pub(super) struct Flights {
+    registered: HashMap<Fingerprint, (u64, Landing), AsHash>,
+    /// Those in the air, registered or not.
+    in_air: usize,
+    next_id: u64,
+    changes: u64,
+    successes: u64,
+    health: Health,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Health {
+    Up,
+    /// One may try when the clock is so far from `since_us`, on either side: clocks are set back, too.
+    Down {
+        since_us: i64,
+        wait: Duration,
+    },
+}
+
+/// The right and the duty to land. Dropped without landing, the flight has failed.
+pub(super) struct Ticket<S: SubjectSource> {
+    shared: Arc<Shared<S>>,
+    fingerprint: Fingerprint,
+    id: u64,
+    successes: u64,
+    now_us: i64,
+    begun: Instant,
+    arrival: Option<watch::Sender<Option<Landed>>>,
+}
+
+/// Finds the flight for a subject, or starts one.
+pub(super) fn board<S: SubjectSource>(
+    shared: &Arc<Shared<S>>,
+    fingerprint: Fingerprint,
+    now_us: i64,
+) -> Boarded<S> {
+    let mut flights = shared.flights.lock();
+    if let Some(kept) = shared.fresh(fingerprint, now_us) {
+        return Boarded::Kept(kept);
+    }
+    if !flights.may_ask(now_us) {
+        return Boarded::Refused;
+    }
+    if flights.health != Health::Up {
+        let wait = shared.options.deadline.saturating_add(shared.options.retry_after);
+        flights.health = Health::Down { since_us: now_us, wait };
+    }
+    if let Some((_, landing)) = flights.registered.get(&fingerprint) {
+        return Boarded::Joined(landing.clone(), flights.successes);
+    }
+    if flights.in_air >= shared.options.max_flights {
+        return Boarded::Refused;
+    }
+    let (arrival, landing) = watch::channel(None);
+    let id = flights.next_id;
+    flights.next_id += 1;
+    flights.in_air += 1;
+    flights.registered.insert(fingerprint, (id, landing.clone()));
+    count(&shared.counters.flights);
+    let ticket = Ticket {
+        shared: Arc::clone(shared),
+        fingerprint,
+        id,
+        successes: flights.successes,
+        now_us,
+        begun: Instant::now(),
+        arrival: Some(arrival),
+    };
+    Boarded::TookOff(ticket, landing)
+}
+
+/// Asks the source, and lands.
+pub(super) async fn fly<S: SubjectSource>(mut ticket: Ticket<S>, key: SubjectKey) {
+    let shared = Arc::clone(&ticket.shared);
+    let answer = tokio::time::timeout(MAX_FLIGHT, shared.source.subject(&key)).await;
+    let answer = answer.unwrap_or_else(|late| Err(SourceError(late.into())));
+    match answer {
+        Ok(subject) => ticket.land(Landed::Known(Kept::new(subject, &shared.tiers, ticket.now_us))),
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "a lookup has failed");
+            ticket.land(Landed::Failed);
+        }
+    }
+}
+
+// === impl Ticket ===
+
+impl<S: SubjectSource> Ticket<S> {
+    pub(super) const fn successes(&self) -> u64 {
+        self.successes
+    }
+
+    fn land(&mut self, landed: Landed) {
+        let Some(arrival) = self.arrival.take() else { return };
+        let shared = &*self.shared;
+        let mut flights = shared.flights.lock();
+        flights.in_air = flights.in_air.saturating_sub(1);
+        let registered = flights.registered.get(&self.fingerprint).is_some_and(|(id, _)| *id == self.id);
+        if registered {
+            flights.registered.remove(&self.fingerprint);
+        }
+        match &landed {
+            Landed::Known(kept) => {
+                flights.has_answered();
+                if registered {
+                    shared.keep(self.fingerprint, kept.clone());
+                }
+            }
+            Landed::Failed => {
+                let now_us = after(self.now_us, self.begun.elapsed());
+                flights.has_failed(self.successes, now_us, &shared.options);
+            }
+        }
+        drop(flights);
+        arrival.send_replace(Some(landed));
+    }
+}
+
+impl<S: SubjectSource> Drop for Ticket<S> {
+    fn drop(&mut self) {
+        self.land(Landed::Failed);
+    }
+}
+
+// === impl Flights ===
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self {
+            registered: HashMap::with_hasher(AsHash),
+            in_air: 0,
+            next_id: 0,
+            changes: 0,
+            successes: 0,
+            health: Health::Up,
+        }
+    }
+}
+
+impl Flights {
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub(super) const fn count_change(&mut self) {
+        self.changes += 1;
+    }
+
+    /// What is on its way for a subject is not to be kept.
+    pub(super) fn forget(&mut self, fingerprint: Fingerprint) {
+        self.registered.remove(&fingerprint);
+    }
+
+    pub(super) fn forget_all(&mut self) {
+        self.registered.clear();
+    }
+
+    fn may_ask(&self, now_us: i64) -> bool {
+        match self.health {
+            Health::Up => true,
+            Health::Down { since_us, wait } => now_us.abs_diff(since_us) >= micros(wait),
+        }
+    }
+
+    fn has_answered(&mut self) {
+        self.successes += 1;
+        if self.health != Health::Up {
+            self.health = Health::Up;
+            tracing::info!("subjects can be looked up again");
+        }
+    }
+
+    /// The source has not answered to one who began when it had answered `successes` times. If it has answered another
+    /// since, it is not down.
+    pub(super) fn has_failed(&mut self, successes: u64, now_us: i64, options: &SubjectOptions) {
+        if successes != self.successes {
+            return;
+        }
+        if self.health == Health::Up {
+            tracing::warn!(
+                "subjects cannot be looked up; the last known tiers, or the default ones, are used"
+            );
+        }
+        self.health = Health::Down { since_us: now_us, wait: options.retry_after };
+    }
+}
