@@ -13,3 +13,4 @@
 //! Nothing here decides a request. Clocks are arguments; the database's clock is never asked.
 
 pub mod model;
+pub mod repository;
