@@ -1,8 +1,6 @@
 //! What is asked of the engine.
 
-use std::sync::Arc;
-
-use tidegate_core::rule::{CompiledDomain, CompiledRule};
+use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleTier};
 
 /// The entry that names the subject's tier.
 pub const TIER_ENTRY: &str = "tier";
@@ -29,8 +27,8 @@ pub struct Request<'a> {
 pub struct SubjectQuotas<'a> {
     /// The subject's tier; the domain's default tier where absent. The request's entry [`TIER_ENTRY`] comes before it.
     pub tier: Option<&'a str>,
-    /// For single rules, by name, another tier of the rule; comes before every other word on it.
-    pub by_rule: &'a [(Arc<str>, Arc<str>)],
+    /// For single rules another tier; comes before every other word on it.
+    pub by_rule: &'a [RuleTier],
 }
 
 impl<'a> SubjectQuotas<'a> {
@@ -39,8 +37,8 @@ impl<'a> SubjectQuotas<'a> {
     where
         'a: 't,
     {
-        let own = self.by_rule.iter().find(|(name, _)| **name == *rule.name());
-        own.map_or(tier, |(_, tier)| Some(&**tier))
+        let own = self.by_rule.iter().find(|own| *own.rule == *rule.name());
+        own.map_or(tier, |own| Some(&*own.tier))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Giving up a place in a queue when the one who waits goes away.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use tidegate_core::rule::RuleTier;
 use tidegate_store::BucketStore;
 
 use crate::clock::Clock;
@@ -45,7 +45,7 @@ impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
         let cost = request.cost;
         let idempotency_key = request.idempotency_key.map(str::to_owned);
         let tier = request.quotas.tier.map(str::to_owned);
-        let by_rule: Vec<(Arc<str>, Arc<str>)> = request.quotas.by_rule.to_vec();
+        let by_rule: Vec<RuleTier> = request.quotas.by_rule.to_vec();
         let permit = decision.permit().map_or(0, |permit| permit.id);
         let give_back = async move {
             let entries: Vec<(&str, &str)> =

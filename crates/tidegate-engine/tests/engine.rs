@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::{RuleSet, RuleTier};
 use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, SubjectQuotas};
@@ -364,7 +364,7 @@ async fn a_subject_has_its_tier_and_single_rules_their_own() {
         ..rule(name, Algorithm::SlidingWindow, 10)
     };
     let (engine, _) = engine(vec![tiered("a"), tiered("b")]);
-    let by_rule = [("b".into(), "=70//".into())];
+    let by_rule = [RuleTier { rule: "b".into(), tier: "=70//".into() }];
     let quotas = SubjectQuotas { tier: Some("pro"), by_rule: &by_rule };
     let limits = async |request: &Request<'_>| -> Vec<(u64, Option<String>)> {
         let decision = engine.decide(request).await.unwrap();

@@ -1,6 +1,7 @@
 //! Real servers for tests: each on a free port of this machine, each ended by its process id.
 //!
 //! - [`RedisServer`], [`RedisCluster`], [`Sentinels`]: Redis alone, sharded, and with failover.
+//! - [`Postgres`]: a database server that can be killed and paused.
 //! - [`Nginx`] in front of servers, [`Tidegate`] as a process.
 //! - [`FaultProxy`]: loses replies, delays, refuses and swallows, as told while the test runs.
 //! - [`excess`]: how far a history of admissions went beyond its bound.
@@ -9,7 +10,8 @@
 //! not pass. In a `#[tokio::test]` that shares one thread with the code under test, call it between awaits; servers
 //! and proxies run outside that thread. Whatever was started ends when its value is dropped.
 //!
-//! `TEST_REDIS_BIN` and `TEST_NGINX_BIN` name other binaries, for example `valkey-server`.
+//! `TEST_REDIS_BIN` and `TEST_NGINX_BIN` name other binaries, for example `valkey-server`; `TEST_POSTGRES_BIN` names the
+//! folder of PostgreSQL's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,6 +24,7 @@ mod fault_proxy;
 mod http;
 mod nginx;
 mod port;
+mod postgres;
 mod process;
 mod redis;
 mod temp_dir;
@@ -31,6 +34,7 @@ mod wait;
 pub use fault_proxy::{FaultProxy, Faults, Link};
 pub use nginx::{Nginx, NginxOptions};
 pub use port::PortLease;
+pub use postgres::Postgres;
 pub use process::ServerProcess;
 pub use redis::{
     ClusterOptions, RedisCluster, RedisOptions, RedisServer, Reply, RespClient, SentinelOptions, Sentinels,

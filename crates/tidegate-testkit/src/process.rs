@@ -124,6 +124,16 @@ pub(crate) fn kill_descendant(pid: u32) {
     let _ = signal_process(pid, Signal::KILL);
 }
 
+/// Stops a process that is not a child of this one, if it is still there.
+pub(crate) fn stop_process(pid: u32) {
+    let _ = signal_process(pid, Signal::STOP);
+}
+
+/// Lets a process that is not a child of this one go on, if it is still there.
+pub(crate) fn continue_process(pid: u32) {
+    let _ = signal_process(pid, Signal::CONT);
+}
+
 fn signal_process(pid: u32, signal: Signal) -> rustix::io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(pid, signal)

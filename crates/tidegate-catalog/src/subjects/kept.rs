@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use quick_cache::Weighter;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use tidegate_core::rule::RuleTier;
+
 use crate::model::{Ban, Override, Subject};
 
 /// The most tiers whose names are kept once for all subjects; those beyond are kept with each.
@@ -24,15 +26,6 @@ pub struct Known<'a> {
     tier: Option<&'a str>,
     more: Option<Arc<More>>,
     now_us: i64,
-}
-
-/// The tier that stands for an override's quota in one rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleTier {
-    /// The rule.
-    pub rule: Box<str>,
-    /// The name of the compiled tier, [`OverrideQuota`](crate::model::OverrideQuota)'s.
-    pub tier: Box<str>,
 }
 
 /// An entry.

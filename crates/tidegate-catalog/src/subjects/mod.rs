@@ -31,7 +31,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use crate::model::{MAX_SUBJECT_BYTES, Subject, SubjectKey};
 use flight::{Boarded, Flights, Landed, fly};
 use kept::{AsHash, Fingerprint, Hasher, Kept, Tiers, Weight};
-pub use kept::{Known, MAX_TIERS, RuleTier};
+pub use kept::{Known, MAX_TIERS};
 
 /// The most entries of a cache.
 pub const MAX_ENTRIES: usize = 100_000_000;

@@ -7,8 +7,10 @@ mod lineage;
 pub mod model;
 pub mod pattern;
 mod set;
+mod tier;
 
 pub use compiled::{CompiledRule, Metered};
 pub use index::Matches;
 pub use lineage::{MAX_LINEAGE, Revision};
 pub use set::{CompiledDomain, RuleSet, RuleSetError};
+pub use tier::RuleTier;

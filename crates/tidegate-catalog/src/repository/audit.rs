@@ -1,0 +1,92 @@
+//! Who changed what, and how it was before.
+
+use sqlx::AnyConnection;
+
+use super::dialect::{int, maybe_text, text};
+use super::error::Result;
+use super::{CALL, Repository};
+use crate::model::{Actor, MAX_PAGE};
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Grows with time.
+    pub id: i64,
+    /// When.
+    pub at_us: i64,
+    /// Who: the name of a key, or `server`.
+    pub actor: String,
+    /// Whose thing it is; absent for what belongs to no tenant.
+    pub tenant: Option<String>,
+    /// `rule.put`, `key.revoke` and so on.
+    pub action: String,
+    /// Which thing.
+    pub target: String,
+    /// How it was, as JSON; absent where it was not there.
+    pub before: Option<String>,
+    /// How it is now, as JSON; absent where it is gone.
+    pub after: Option<String>,
+    /// The request's correlation id.
+    pub correlation: Option<String>,
+}
+
+/// An entry to be.
+pub(super) struct Record<'a> {
+    pub(super) tenant: Option<&'a str>,
+    pub(super) action: &'static str,
+    pub(super) target: String,
+    pub(super) before: Option<String>,
+    pub(super) after: Option<String>,
+}
+
+impl Repository {
+    /// The newest entries first; those of one tenant or all, those with a lower id than `before` or all.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`](super::CatalogError).
+    pub async fn audit(
+        &self,
+        tenant: Option<&str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>> {
+        self.bounded(CALL, async {
+            let sql = "SELECT id, at_us, actor, tenant, action, target, before_json, after_json, correlation FROM audit \
+                       WHERE ($1 IS NULL OR tenant = $1) AND id < $2 ORDER BY id DESC LIMIT $3";
+            let query = sqlx::query(sql).bind(tenant).bind(before.unwrap_or(i64::MAX));
+            let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let entry = |row| {
+                Ok(AuditEntry {
+                    id: int(row, 0)?,
+                    at_us: int(row, 1)?,
+                    actor: text(row, 2)?,
+                    tenant: maybe_text(row, 3)?,
+                    action: text(row, 4)?,
+                    target: text(row, 5)?,
+                    before: maybe_text(row, 6)?,
+                    after: maybe_text(row, 7)?,
+                    correlation: maybe_text(row, 8)?,
+                })
+            };
+            rows.iter().map(entry).collect()
+        })
+        .await
+    }
+}
+
+/// Part of every change's transaction.
+pub(super) async fn record(
+    conn: &mut AnyConnection,
+    actor: &Actor,
+    now_us: i64,
+    record: Record<'_>,
+) -> Result<()> {
+    let sql = "INSERT INTO audit (at_us, actor, tenant, action, target, before_json, after_json, correlation) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let query = sqlx::query(sql).bind(now_us).bind(&actor.name).bind(record.tenant).bind(record.action);
+    let query = query.bind(record.target).bind(record.before).bind(record.after);
+    query.bind(&actor.correlation).execute(conn).await?;
+    Ok(())
+}

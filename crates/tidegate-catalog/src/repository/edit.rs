@@ -1,0 +1,383 @@
+//! Changes of domains and rules: all of a call or none, under one version.
+
+use std::collections::BTreeSet;
+
+use sqlx::AnyConnection;
+
+use super::audit::{Record, record};
+use super::dialect::{Kind, bump, count, int, maybe_int, text};
+use super::error::{CatalogError, Result};
+use super::{CALL, LONG_CALL, Repository, subjects};
+use crate::model::{Actor, Expect};
+
+/// One change of a tenant's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleEdit {
+    /// A domain's settings; the domain is made where it is absent.
+    PutDomain {
+        /// The domain.
+        domain: String,
+        /// Its settings, as JSON.
+        document: String,
+        /// Of the domain's settings.
+        expect: Expect,
+    },
+    /// A domain with its rules, and its subjects' tiers, overrides and bans.
+    DeleteDomain {
+        /// The domain.
+        domain: String,
+        /// Of the domain's settings.
+        expect: Expect,
+    },
+    /// A rule: a new one is the last of its domain, another keeps its place.
+    PutRule {
+        /// The domain, which is there.
+        domain: String,
+        /// The rule.
+        rule: String,
+        /// The rule, as JSON.
+        document: String,
+        /// Of the rule.
+        expect: Expect,
+    },
+    /// A rule goes.
+    DeleteRule {
+        /// The domain.
+        domain: String,
+        /// The rule.
+        rule: String,
+        /// Of the rule.
+        expect: Expect,
+    },
+    /// A rule under another name, in the same place.
+    RenameRule {
+        /// The domain.
+        domain: String,
+        /// The rule.
+        rule: String,
+        /// Its new name, which is free.
+        to: String,
+        /// The rule, as JSON.
+        document: String,
+        /// Of the rule under its old name.
+        expect: Expect,
+    },
+}
+
+/// A domain as it was when a change was checked against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainGuard {
+    /// The domain.
+    pub domain: String,
+    /// Its content version; `None` where it was not there.
+    pub content_version: Option<i64>,
+}
+
+/// A change under way.
+struct Editor<'a> {
+    conn: &'a mut AnyConnection,
+    actor: &'a Actor,
+    now_us: i64,
+    tenant: &'a str,
+    version: i64,
+    touched: BTreeSet<&'a str>,
+}
+
+/// A row of a domain or a rule.
+struct Found {
+    document: String,
+    version: i64,
+    position: i64,
+}
+
+impl Repository {
+    /// Makes all these changes, or none; returns their version.
+    ///
+    /// # Errors
+    ///
+    /// - `NotFound`: the tenant, the domain of a rule, or what is to be deleted or renamed is not there.
+    /// - `Conflict`: an edit's expectation does not hold.
+    /// - `Stale`: a guard does not hold.
+    /// - `Ceiling`: the tenant would have too many rules.
+    pub async fn edit_rules(
+        &self,
+        actor: &Actor,
+        now_us: i64,
+        tenant: &str,
+        edits: &[RuleEdit],
+        guards: &[DomainGuard],
+    ) -> Result<i64> {
+        let many =
+            edits.len() > 100 || edits.iter().any(|edit| matches!(edit, RuleEdit::DeleteDomain { .. }));
+        self.bounded(if many { LONG_CALL } else { CALL }, async {
+            let mut write = self.write().await?;
+            let version = self.edit(write.conn(), actor, now_us, tenant, edits, guards).await?;
+            write.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    /// Makes these changes once in the life of the database, whoever asks first; whether it was this call.
+    ///
+    /// # Errors
+    ///
+    /// As [`edit_rules`](Self::edit_rules).
+    pub async fn seed(
+        &self,
+        actor: &Actor,
+        now_us: i64,
+        tenant: &str,
+        edits: &[RuleEdit],
+        name: &str,
+    ) -> Result<bool> {
+        self.bounded(LONG_CALL, async {
+            let mut write = self.write().await?;
+            let sql = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+            let query = sqlx::query(sql).bind(format!("seed:{name}")).bind(now_us.to_string());
+            if query.execute(write.conn()).await?.rows_affected() == 0 {
+                return Ok(false);
+            }
+            self.edit(write.conn(), actor, now_us, tenant, edits, &[]).await?;
+            write.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn edit(
+        &self,
+        conn: &mut AnyConnection,
+        actor: &Actor,
+        now_us: i64,
+        tenant: &str,
+        edits: &[RuleEdit],
+        guards: &[DomainGuard],
+    ) -> Result<i64> {
+        // From here on no other change of rules is under way.
+        let version = bump(conn, Kind::Rules).await?;
+        let ceiling = sqlx::query("SELECT max_rules FROM tenants WHERE name = $1").bind(tenant);
+        let ceiling = ceiling.fetch_optional(&mut *conn).await?.ok_or(CatalogError::NotFound)?;
+        let most = int(&ceiling, 0)?;
+        let mut editor =
+            Editor { conn: &mut *conn, actor, now_us, tenant, version, touched: BTreeSet::new() };
+        editor.check(guards).await?;
+        let before = editor.rules().await?;
+        for edit in edits {
+            editor.apply(edit).await?;
+        }
+        let after = editor.rules().await?;
+        // Who has more than a ceiling that was lowered may still change and delete.
+        if after > before && after > most {
+            return Err(CatalogError::Ceiling { what: "rules of a tenant", most: count(most) });
+        }
+        editor.finish().await?;
+        for edit in edits {
+            if let RuleEdit::DeleteDomain { domain, .. } = edit {
+                subjects::forget(self.dialect, conn, tenant, Some(domain)).await?;
+            }
+        }
+        Ok(version)
+    }
+}
+
+impl<'a> Editor<'a> {
+    async fn check(&mut self, guards: &[DomainGuard]) -> Result<()> {
+        for guard in guards {
+            let query = sqlx::query("SELECT content_version FROM domains WHERE tenant = $1 AND name = $2");
+            let row = query.bind(self.tenant).bind(&guard.domain).fetch_optional(&mut *self.conn).await?;
+            if row.map(|row| int(&row, 0)).transpose()? != guard.content_version {
+                return Err(CatalogError::Stale);
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, edit: &'a RuleEdit) -> Result<()> {
+        match edit {
+            RuleEdit::PutDomain { domain, document, expect } => {
+                self.put_domain(domain, document, *expect).await
+            }
+            RuleEdit::DeleteDomain { domain, expect } => self.delete_domain(domain, *expect).await,
+            RuleEdit::PutRule { domain, rule, document, expect } => {
+                self.put_rule(domain, rule, document, *expect).await
+            }
+            RuleEdit::DeleteRule { domain, rule, expect } => self.delete_rule(domain, rule, *expect).await,
+            RuleEdit::RenameRule { domain, rule, to, document, expect } => {
+                self.rename_rule(domain, rule, to, document, *expect).await
+            }
+        }
+    }
+
+    async fn put_domain(&mut self, domain: &'a str, document: &str, expect: Expect) -> Result<()> {
+        let found = self.domain(domain).await?;
+        meet(expect, found.as_ref())?;
+        let sql = "INSERT INTO domains (tenant, name, document, version, content_version) VALUES ($1, $2, $3, $4, $4) \
+                   ON CONFLICT (tenant, name) DO UPDATE SET document = excluded.document, version = excluded.version";
+        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(document).bind(self.version);
+        query.execute(&mut *self.conn).await?;
+        self.keep(domain, "", "put", Some(document), 0).await?;
+        self.record("domain.put", domain.to_owned(), found, Some(document)).await
+    }
+
+    async fn delete_domain(&mut self, domain: &'a str, expect: Expect) -> Result<()> {
+        let found = self.domain(domain).await?;
+        meet(expect, found.as_ref())?;
+        let found = found.ok_or(CatalogError::NotFound)?;
+        let rules = sqlx::query("SELECT name FROM rules WHERE tenant = $1 AND domain = $2 ORDER BY position");
+        for row in rules.bind(self.tenant).bind(domain).fetch_all(&mut *self.conn).await? {
+            self.keep(domain, &text(&row, 0)?, "delete", None, 0).await?;
+        }
+        for sql in [
+            "DELETE FROM rules WHERE tenant = $1 AND domain = $2",
+            "DELETE FROM domains WHERE tenant = $1 AND name = $2",
+        ] {
+            sqlx::query(sql).bind(self.tenant).bind(domain).execute(&mut *self.conn).await?;
+        }
+        self.keep(domain, "", "delete", None, 0).await?;
+        self.record("domain.delete", domain.to_owned(), Some(found), None).await
+    }
+
+    async fn put_rule(&mut self, domain: &'a str, rule: &str, document: &str, expect: Expect) -> Result<()> {
+        let found = self.rule(domain, rule).await?;
+        meet(expect, found.as_ref())?;
+        if found.is_none() && self.domain(domain).await?.is_none() {
+            return Err(CatalogError::NotFound);
+        }
+        let position = match &found {
+            Some(found) => found.position,
+            None => self.end(domain).await?,
+        };
+        let sql = "INSERT INTO rules (tenant, domain, name, position, document, version) VALUES ($1, $2, $3, $4, $5, $6) \
+                   ON CONFLICT (tenant, domain, name) DO UPDATE SET document = excluded.document, \
+                   version = excluded.version";
+        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule).bind(position);
+        query.bind(document).bind(self.version).execute(&mut *self.conn).await?;
+        self.keep(domain, rule, "put", Some(document), position).await?;
+        self.record("rule.put", format!("{domain}/{rule}"), found, Some(document)).await
+    }
+
+    async fn delete_rule(&mut self, domain: &'a str, rule: &str, expect: Expect) -> Result<()> {
+        let found = self.rule(domain, rule).await?;
+        meet(expect, found.as_ref())?;
+        let found = found.ok_or(CatalogError::NotFound)?;
+        self.remove(domain, rule).await?;
+        self.keep(domain, rule, "delete", None, found.position).await?;
+        self.record("rule.delete", format!("{domain}/{rule}"), Some(found), None).await
+    }
+
+    async fn rename_rule(
+        &mut self,
+        domain: &'a str,
+        rule: &str,
+        to: &str,
+        document: &str,
+        expect: Expect,
+    ) -> Result<()> {
+        let found = self.rule(domain, rule).await?;
+        meet(expect, found.as_ref())?;
+        let found = found.ok_or(CatalogError::NotFound)?;
+        meet(Expect::Absent, self.rule(domain, to).await?.as_ref())?;
+        let sql = "UPDATE rules SET name = $4, document = $5, version = $6 \
+                   WHERE tenant = $1 AND domain = $2 AND name = $3";
+        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule).bind(to);
+        query.bind(document).bind(self.version).execute(&mut *self.conn).await?;
+        self.keep(domain, rule, "rename", None, found.position).await?;
+        self.keep(domain, to, "rename", Some(document), found.position).await?;
+        self.record("rule.rename", format!("{domain}/{rule} to {to}"), Some(found), Some(document)).await
+    }
+
+    async fn domain(&mut self, domain: &str) -> Result<Option<Found>> {
+        let query = sqlx::query("SELECT document, version, 0 FROM domains WHERE tenant = $1 AND name = $2");
+        let row = query.bind(self.tenant).bind(domain).fetch_optional(&mut *self.conn).await?;
+        row.map(|row| Found::of(&row)).transpose()
+    }
+
+    async fn rule(&mut self, domain: &str, rule: &str) -> Result<Option<Found>> {
+        let sql =
+            "SELECT document, version, position FROM rules WHERE tenant = $1 AND domain = $2 AND name = $3";
+        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule);
+        query.fetch_optional(&mut *self.conn).await?.map(|row| Found::of(&row)).transpose()
+    }
+
+    async fn remove(&mut self, domain: &str, rule: &str) -> Result<()> {
+        let query = sqlx::query("DELETE FROM rules WHERE tenant = $1 AND domain = $2 AND name = $3");
+        query.bind(self.tenant).bind(domain).bind(rule).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    /// The place after the last rule.
+    async fn end(&mut self, domain: &str) -> Result<i64> {
+        let query = sqlx::query("SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2");
+        let row = query.bind(self.tenant).bind(domain).fetch_one(&mut *self.conn).await?;
+        Ok(maybe_int(&row, 0)?.map_or(1, |last| last.saturating_add(1)))
+    }
+
+    /// How many rules the tenant has.
+    async fn rules(&mut self) -> Result<i64> {
+        let query = sqlx::query("SELECT COUNT(*) FROM rules WHERE tenant = $1");
+        int(&query.bind(self.tenant).fetch_one(&mut *self.conn).await?, 0)
+    }
+
+    /// A line of history; the rule '' is the domain's settings.
+    async fn keep(
+        &mut self,
+        domain: &'a str,
+        rule: &str,
+        action: &'static str,
+        document: Option<&str>,
+        position: i64,
+    ) -> Result<()> {
+        self.touched.insert(domain);
+        let sql = "INSERT INTO rule_history (version, tenant, domain, rule, position, document, action, actor, at_us) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let query =
+            sqlx::query(sql).bind(self.version).bind(self.tenant).bind(domain).bind(rule).bind(position);
+        let query = query.bind(document).bind(action).bind(&self.actor.name).bind(self.now_us);
+        query.execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        action: &'static str,
+        target: String,
+        before: Option<Found>,
+        after: Option<&str>,
+    ) -> Result<()> {
+        let before = before.map(|found| found.document);
+        let entry =
+            Record { tenant: Some(self.tenant), action, target, before, after: after.map(str::to_owned) };
+        record(self.conn, self.actor, self.now_us, entry).await
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        for domain in &self.touched {
+            let query =
+                sqlx::query("UPDATE domains SET content_version = $3 WHERE tenant = $1 AND name = $2");
+            query.bind(self.tenant).bind(*domain).bind(self.version).execute(&mut *self.conn).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Found {
+    fn of(row: &sqlx::any::AnyRow) -> Result<Self> {
+        Ok(Self { document: text(row, 0)?, version: int(row, 1)?, position: int(row, 2)? })
+    }
+}
+
+fn meet(expect: Expect, found: Option<&Found>) -> Result<()> {
+    expect_version(expect, found.map(|found| found.version))
+}
+
+/// Whether what a change expects is so.
+pub(super) fn expect_version(expect: Expect, current: Option<i64>) -> Result<()> {
+    let met = match expect {
+        Expect::Any => true,
+        Expect::Absent => current.is_none(),
+        Expect::Present => current.is_some(),
+        Expect::Version(version) => current == Some(version),
+    };
+    if met { Ok(()) } else { Err(CatalogError::Conflict { current }) }
+}

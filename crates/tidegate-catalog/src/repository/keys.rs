@@ -1,0 +1,240 @@
+//! API keys; their secrets are known by their hashes only.
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::audit::{Record, record};
+use super::dialect::{Kind, bump, bytes, fixed, int, maybe_bytes, maybe_int, maybe_text, text};
+use super::error::{CatalogError, Result};
+use super::{CALL, Repository};
+use crate::model::{Actor, ApiKey, MAX_PAGE, PreviousSecret, Scope};
+
+/// The most keys that a node knows.
+const MAX_LIVE_KEYS: i64 = 100_000;
+/// What a key is read from.
+const COLUMNS: &str = "prefix, tenant, name, scopes, hash, previous_hash, previous_until_us, created_us, expires_us, \
+                       last_used_us, revoked_us";
+
+impl Repository {
+    /// Makes a key. Returns the keys version.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the tenant is not there, `Conflict` where the prefix is taken, `Ceiling` where the tenant has as many
+    /// keys as it may have.
+    pub async fn create_key(&self, actor: &Actor, now_us: i64, key: &ApiKey) -> Result<i64> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            let conn = write.conn();
+            let version = bump(conn, Kind::Keys).await?;
+            if let Some(tenant) = &key.tenant {
+                check_ceiling(conn, tenant).await?;
+            }
+            let sql = "INSERT INTO api_keys (prefix, tenant, name, scopes, hash, created_us, expires_us) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
+            let query =
+                sqlx::query(sql).bind(&key.prefix).bind(&key.tenant).bind(&key.name).bind(scopes.join(","));
+            let query = query.bind(key.hash.to_vec()).bind(key.created_us).bind(key.expires_us);
+            query.execute(&mut *conn).await?;
+            log(conn, actor, now_us, "key.create", None, Some(key)).await?;
+            write.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    /// Keys in the order of their prefixes: of one tenant or all, those after `after` or all; revoked ones too.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn keys(&self, tenant: Option<&str>, after: Option<&str>, limit: u32) -> Result<Vec<ApiKey>> {
+        self.bounded(CALL, async {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM api_keys WHERE ($1 IS NULL OR tenant = $1) AND prefix > $2 \
+                 ORDER BY prefix LIMIT $3"
+            );
+            let query = sqlx::query(fixed(sql)).bind(tenant).bind(after.unwrap_or_default());
+            let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            query.fetch_all(&mut *self.connection().await?).await?.iter().map(key).collect()
+        })
+        .await
+    }
+
+    /// A key.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn key(&self, prefix: &str) -> Result<Option<ApiKey>> {
+        self.bounded(CALL, async { find(&mut *self.connection().await?, prefix).await }).await
+    }
+
+    /// Every key that is not revoked, to verify with; the newest 100,000. Those that are over may be among them.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn all_keys(&self) -> Result<Vec<ApiKey>> {
+        self.bounded(CALL, async {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM api_keys WHERE revoked_us IS NULL ORDER BY created_us DESC, prefix LIMIT $1"
+            );
+            let query = sqlx::query(fixed(sql)).bind(MAX_LIVE_KEYS);
+            query.fetch_all(&mut *self.connection().await?).await?.iter().map(key).collect()
+        })
+        .await
+    }
+
+    /// Gives a key another secret. Returns the keys version.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it is not there or revoked.
+    pub async fn rotate_key(
+        &self,
+        actor: &Actor,
+        now_us: i64,
+        prefix: &str,
+        hash: [u8; 32],
+        previous: PreviousSecret,
+    ) -> Result<i64> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            let conn = write.conn();
+            let version = bump(conn, Kind::Keys).await?;
+            let before = live(conn, prefix).await?;
+            let sql =
+                "UPDATE api_keys SET hash = $2, previous_hash = $3, previous_until_us = $4 WHERE prefix = $1";
+            let query = sqlx::query(sql).bind(prefix).bind(hash.to_vec()).bind(previous.hash.to_vec());
+            query.bind(previous.until_us).execute(&mut *conn).await?;
+            let after = ApiKey { hash, previous: Some(previous), ..before.clone() };
+            log(conn, actor, now_us, "key.rotate", Some(&before), Some(&after)).await?;
+            write.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    /// Ends a key for good. Returns the keys version.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it is not there or revoked already.
+    pub async fn revoke_key(&self, actor: &Actor, now_us: i64, prefix: &str) -> Result<i64> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            let conn = write.conn();
+            let version = bump(conn, Kind::Keys).await?;
+            let before = live(conn, prefix).await?;
+            let query = sqlx::query("UPDATE api_keys SET revoked_us = $2 WHERE prefix = $1");
+            query.bind(prefix).bind(now_us).execute(&mut *conn).await?;
+            let after = ApiKey { revoked_us: Some(now_us), ..before.clone() };
+            log(conn, actor, now_us, "key.revoke", Some(&before), Some(&after)).await?;
+            write.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    /// Notes when keys, named by prefix, were last used; the version stays, and nobody's change is logged.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn touch_keys(&self, used: &[(String, i64)]) -> Result<()> {
+        if used.is_empty() {
+            return Ok(());
+        }
+        self.bounded(CALL, async {
+            let given = self.dialect.given(1);
+            let sql = format!(
+                "UPDATE api_keys SET last_used_us = CAST(given.b AS BIGINT) FROM {given} WHERE prefix = given.a \
+                 AND (last_used_us IS NULL OR last_used_us < CAST(given.b AS BIGINT))"
+            );
+            let used: Vec<_> = used.iter().map(|(prefix, at_us)| [prefix.clone(), at_us.to_string()]).collect();
+            let mut write = self.write().await?;
+            let query = sqlx::query(fixed(sql)).bind(serde_json::json!(used).to_string());
+            query.execute(write.conn()).await?;
+            write.commit().await
+        })
+        .await
+    }
+}
+
+/// Whether the tenant may have one more.
+async fn check_ceiling(conn: &mut AnyConnection, tenant: &str) -> Result<()> {
+    let sql = "SELECT max_keys, (SELECT COUNT(*) FROM api_keys WHERE tenant = $1 AND revoked_us IS NULL) \
+               FROM tenants WHERE name = $1";
+    let row = sqlx::query(sql).bind(tenant).fetch_optional(conn).await?.ok_or(CatalogError::NotFound)?;
+    let most = int(&row, 0)?;
+    if int(&row, 1)? < most {
+        return Ok(());
+    }
+    Err(CatalogError::Ceiling { what: "API keys of a tenant", most: super::dialect::count(most) })
+}
+
+async fn find(conn: &mut AnyConnection, prefix: &str) -> Result<Option<ApiKey>> {
+    let sql = format!("SELECT {COLUMNS} FROM api_keys WHERE prefix = $1");
+    let row = sqlx::query(fixed(sql)).bind(prefix).fetch_optional(conn).await?;
+    row.map(|row| key(&row)).transpose()
+}
+
+async fn live(conn: &mut AnyConnection, prefix: &str) -> Result<ApiKey> {
+    find(conn, prefix).await?.filter(|key| key.revoked_us.is_none()).ok_or(CatalogError::NotFound)
+}
+
+/// From [`COLUMNS`].
+fn key(row: &AnyRow) -> Result<ApiKey> {
+    let prefix = text(row, 0)?;
+    let damaged = |what: &str| CatalogError::Corrupt(format!("the API key {prefix} has {what}"));
+    let hash = |bytes: Vec<u8>| bytes.try_into().map_err(|_| damaged("a hash that is none"));
+    let scopes = text(row, 3)?;
+    let scopes =
+        scopes.split(',').map(|name| Scope::of_name(name).ok_or_else(|| damaged("a scope that is none")));
+    let previous = match (maybe_bytes(row, 5)?, maybe_int(row, 6)?) {
+        (Some(bytes), Some(until_us)) => Some(PreviousSecret { hash: hash(bytes)?, until_us }),
+        _ => None,
+    };
+    Ok(ApiKey {
+        scopes: scopes.collect::<Result<_>>()?,
+        hash: hash(bytes(row, 4)?)?,
+        previous,
+        tenant: maybe_text(row, 1)?,
+        name: text(row, 2)?,
+        created_us: int(row, 7)?,
+        expires_us: maybe_int(row, 8)?,
+        last_used_us: maybe_int(row, 9)?,
+        revoked_us: maybe_int(row, 10)?,
+        prefix,
+    })
+}
+
+/// The log never has hashes.
+async fn log(
+    conn: &mut AnyConnection,
+    actor: &Actor,
+    now_us: i64,
+    action: &'static str,
+    before: Option<&ApiKey>,
+    after: Option<&ApiKey>,
+) -> Result<()> {
+    let shown = |key: &ApiKey| {
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
+        serde_json::json!({
+            "name": key.name, "scopes": scopes, "expires_us": key.expires_us, "revoked_us": key.revoked_us,
+            "previous_until_us": key.previous.map(|previous| previous.until_us),
+        })
+        .to_string()
+    };
+    let Some(key) = after.or(before) else { return Ok(()) };
+    let entry = Record {
+        tenant: key.tenant.as_deref(),
+        action,
+        target: key.prefix.clone(),
+        before: before.map(shown),
+        after: after.map(shown),
+    };
+    record(conn, actor, now_us, entry).await
+}

@@ -1,0 +1,249 @@
+//! The catalog's database: SQLite for one machine, PostgreSQL for a fleet, one interface.
+//!
+//! - Nothing is asked of the network before the first call, no call lasts longer than its bound, and a call after an
+//!   outage works as if there had been none.
+//! - Every change is one transaction with its entry in the audit log. It takes the next version while it holds the row of
+//!   `versions`, so changes become visible in the order of their versions.
+//! - Names are compared and ordered as bytes, by both databases.
+//! - Operators may write tiers, overrides and bans with SQL of their own: triggers count the version and log the change.
+
+mod audit;
+mod bans;
+mod changes;
+mod dialect;
+mod edit;
+mod error;
+mod history;
+mod keys;
+mod migrate;
+mod overrides;
+mod rules;
+mod settings;
+mod subjects;
+mod tenants;
+mod usage;
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use audit::AuditEntry;
+pub use bans::MAX_BANS;
+pub use changes::{Changed, Listener, SubjectChanges};
+pub use dialect::Dialect;
+pub use edit::{DomainGuard, RuleEdit};
+pub use error::{CatalogError, Result};
+pub use history::HistoryEntry;
+pub use migrate::Migrated;
+pub use overrides::{MAX_DISTINCT_QUOTAS, MAX_OVERRIDES};
+pub use rules::{DomainSummary, RulesDelta};
+pub use settings::DatabaseSettings;
+pub use usage::{Added, Dimension, Retention, UsageQuery};
+
+use dialect::{Kind, int, text};
+use settings::Place;
+
+use crate::model::Versions;
+
+/// The longest a call lasts; those that move many rows say otherwise.
+const CALL: Duration = Duration::from_secs(5);
+/// The longest a call of many rows lasts.
+const LONG_CALL: Duration = Duration::from_secs(60);
+/// How long to wait for a connection.
+const ACQUIRE: Duration = Duration::from_secs(2);
+/// Connections of one node.
+const CONNECTIONS: u32 = 4;
+
+/// The catalog's database.
+#[derive(Clone)]
+pub struct Repository {
+    pool: AnyPool,
+    dialect: Dialect,
+    settings: Arc<DatabaseSettings>,
+    /// With SQLite one writes at a time: those of this process wait here, in turn, and leave connections to readers.
+    writer: Arc<Semaphore>,
+}
+
+/// A transaction that changes something; rolled back where it is not committed.
+struct Write {
+    tx: Transaction<'static, Any>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Repository {
+    /// The catalog in this database. A file that is missing is made, readable for its owner only; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// Misconfigured where the file cannot be made.
+    pub fn open(settings: &DatabaseSettings) -> Result<Self> {
+        install_default_drivers();
+        let (dialect, url) = match settings.place() {
+            Place::Sqlite(path) => {
+                make_file(path)?;
+                (Dialect::Sqlite, format!("sqlite:{}?mode=rw", escaped(path)?))
+            }
+            Place::Postgres(url) => (Dialect::Postgres, url.clone()),
+        };
+        let options: AnyConnectOptions = url.parse()?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .after_connect(move |conn, _| {
+                Box::pin(async move { conn.execute(sqlx::raw_sql(dialect.greeting())).await.map(|_| ()) })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, dialect, settings: Arc::new(settings.clone()), writer: Arc::new(Semaphore::new(1)) })
+    }
+
+    /// The kind of database.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Whether it is a server that several nodes share, and that tells them of changes.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.dialect == Dialect::Postgres
+    }
+
+    /// Which database.
+    #[must_use]
+    pub fn settings(&self) -> &DatabaseSettings {
+        &self.settings
+    }
+
+    /// How far everything has come.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn versions(&self) -> Result<Versions> {
+        self.bounded(CALL, async { versions(&mut *self.connection().await?).await }).await
+    }
+
+    /// What was kept under a name by [`set_meta`](Self::set_meta).
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn meta(&self, name: &str) -> Result<Option<String>> {
+        self.bounded(CALL, async {
+            let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(name);
+            let row = query.fetch_optional(&mut *self.connection().await?).await?;
+            row.map(|row| text(&row, 0)).transpose()
+        })
+        .await
+    }
+
+    /// Keeps a text of the program under a name.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn set_meta(&self, name: &str, value: &str) -> Result<()> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            set_meta(write.conn(), name, value).await?;
+            write.commit().await
+        })
+        .await
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(ACQUIRE, self.pool.close()).await;
+    }
+
+    async fn bounded<T>(&self, within: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let late = |_| CatalogError::Unavailable(format!("no answer within {} seconds", within.as_secs()));
+        tokio::time::timeout(within, work).await.map_err(late)?
+    }
+
+    async fn connection(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    async fn write(&self) -> Result<Write> {
+        let turn = match self.dialect {
+            Dialect::Sqlite => Arc::clone(&self.writer).acquire_owned().await.ok(),
+            Dialect::Postgres => None,
+        };
+        Ok(Write { tx: self.pool.begin_with(self.dialect.begin_write()).await?, _turn: turn })
+    }
+
+    /// Everything read through it is of one moment.
+    async fn snapshot(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.pool.begin_with(self.dialect.begin_read()).await?)
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({})", self.settings)
+    }
+}
+
+impl Write {
+    fn conn(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+
+    async fn commit(self) -> Result<()> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+async fn versions(conn: &mut AnyConnection) -> Result<Versions> {
+    let mut versions = Versions::default();
+    for row in sqlx::query("SELECT kind, version FROM versions").fetch_all(conn).await? {
+        let version = int(&row, 1)?;
+        match text(&row, 0)?.as_str() {
+            kind if kind == Kind::Rules.name() => versions.rules = version,
+            kind if kind == Kind::Subjects.name() => versions.subjects = version,
+            kind if kind == Kind::Keys.name() => versions.keys = version,
+            // Of a newer version.
+            _ => {}
+        }
+    }
+    Ok(versions)
+}
+
+async fn set_meta(conn: &mut AnyConnection, name: &str, value: &str) -> Result<()> {
+    let upsert = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    sqlx::query(upsert).bind(name).bind(value).execute(conn).await?;
+    Ok(())
+}
+
+/// A file that only its owner reads: it holds who is who, and hashes of keys.
+fn make_file(path: &Path) -> Result<()> {
+    let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    made.map(|_| ()).map_err(|error| {
+        let advice = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                format!("; make the folder {} first", folder.display())
+            }
+            _ => String::new(),
+        };
+        CatalogError::Misconfigured(format!("{}: {error}{advice}", path.display()))
+    })
+}
+
+/// A path for a URL.
+fn escaped(path: &Path) -> Result<String> {
+    let path = path.to_str();
+    let path =
+        path.ok_or_else(|| CatalogError::Misconfigured("the path of a database is UTF-8".to_owned()))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
+    let escape = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    Ok(path.bytes().map(escape).collect())
+}

@@ -1,0 +1,216 @@
+//! Subjects' tiers, and all that is known of one subject.
+
+use std::collections::BTreeMap;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+
+use super::audit::{Record, record};
+use super::dialect::{Dialect, Kind, fixed, int, text};
+use super::error::{CatalogError, Result};
+use super::{CALL, LONG_CALL, Repository, bans, overrides, versions};
+use crate::model::{Actor, MAX_PAGE, Subject, SubjectKey};
+
+/// The most subjects of one page of [`Repository::all_subjects`].
+const MAX_PRELOAD_PAGE: u32 = 10_000;
+/// Subjects written by one statement.
+const CHUNK: usize = 10_000;
+/// More subjects than these in one change are logged as if all had changed; PostgreSQL's triggers know the number, too.
+const BULK: usize = 1_000;
+/// How many subjects of a change the audit log names.
+const NAMED: usize = 10;
+
+impl Repository {
+    /// What is known of a subject; bans and overrides that are over are left out.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn subject(&self, key: &SubjectKey, now_us: i64) -> Result<Subject> {
+        // PostgreSQL keeps no such text and would call it an error.
+        if key.subject.contains('\0') {
+            return Ok(Subject::default());
+        }
+        self.bounded(CALL, async {
+            // One round trip: each row says by its first column what it is.
+            let sql = "SELECT 0 AS kind, tier AS a, '' AS b, CAST(NULL AS BIGINT) AS until_us, \
+                       CAST(NULL AS BIGINT) AS x, CAST(NULL AS BIGINT) AS y, CAST(NULL AS BIGINT) AS z \
+                       FROM subjects WHERE tenant = $1 AND domain = $2 AND subject = $3 \
+                       UNION ALL SELECT 1, reason, by_name, until_us, since_us, NULL, NULL \
+                       FROM bans WHERE tenant = $1 AND domain = $2 AND subject = $3 \
+                       AND (until_us IS NULL OR until_us > $4) \
+                       UNION ALL SELECT 2, rule, reason, until_us, limit_units, window_us, burst \
+                       FROM overrides WHERE tenant = $1 AND domain = $2 AND subject = $3 \
+                       AND (until_us IS NULL OR until_us > $4) ORDER BY 1, 2";
+            let query = sqlx::query(sql).bind(&key.tenant).bind(&key.domain).bind(&key.subject).bind(now_us);
+            let mut subject = Subject::default();
+            for row in query.fetch_all(&mut *self.connection().await?).await? {
+                match int(&row, 0)? {
+                    0 => subject.tier = Some(text(&row, 1)?),
+                    1 => subject.ban = Some(bans::ban(&row, 1)?),
+                    _ => subject.overrides.push(overrides::of_row(&row, 1)?),
+                }
+            }
+            Ok(subject)
+        })
+        .await
+    }
+
+    /// Gives subjects their tiers; those with `None` lose theirs. Of a subject named twice, the last counts.
+    /// Returns the subjects version.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where the domain is not there.
+    pub async fn put_subjects(
+        &self,
+        actor: &Actor,
+        now_us: i64,
+        tenant: &str,
+        domain: &str,
+        tiers: &[(String, Option<String>)],
+    ) -> Result<i64> {
+        // In order, so that neighbours in the index are written together.
+        let tiers: BTreeMap<&str, Option<&str>> =
+            tiers.iter().map(|(subject, tier)| (subject.as_str(), tier.as_deref())).collect();
+        let given: Vec<[&str; 2]> =
+            tiers.iter().filter_map(|(subject, tier)| Some([subject, (*tier)?])).collect();
+        let gone: Vec<[&str; 1]> =
+            tiers.iter().filter(|(_, tier)| tier.is_none()).map(|(subject, _)| [*subject]).collect();
+        self.bounded(if tiers.len() > BULK { LONG_CALL } else { CALL }, async {
+            let mut write = self.write().await?;
+            let conn = write.conn();
+            self.dialect.lock(conn, Kind::Subjects).await?;
+            require_domain(conn, tenant, domain).await?;
+            if tiers.len() > BULK {
+                self.dialect.begin_bulk(conn).await?;
+            }
+            for chunk in given.chunks(CHUNK) {
+                self.give(conn, tenant, domain, chunk).await?;
+            }
+            for chunk in gone.chunks(CHUNK) {
+                let rows = self.dialect.given(3);
+                let sql = format!(
+                    "DELETE FROM subjects WHERE tenant = $1 AND domain = $2 AND subject IN (SELECT a FROM {rows})"
+                );
+                let query = sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(chunk).to_string());
+                query.execute(&mut *conn).await?;
+            }
+            if tiers.len() > BULK {
+                self.dialect.end_bulk(conn).await?;
+            }
+            let first: BTreeMap<_, _> = tiers.iter().take(NAMED).collect();
+            let after = serde_json::json!({ "subjects": tiers.len(), "first": first }).to_string();
+            let entry = Record {
+                tenant: Some(tenant),
+                action: "subjects.put",
+                target: domain.to_owned(),
+                before: None,
+                after: Some(after),
+            };
+            record(conn, actor, now_us, entry).await?;
+            let version = versions(conn).await?.subjects;
+            write.commit().await?;
+            Ok(version)
+        })
+        .await
+    }
+
+    async fn give(
+        &self,
+        conn: &mut AnyConnection,
+        tenant: &str,
+        domain: &str,
+        chunk: &[[&str; 2]],
+    ) -> Result<()> {
+        let rows = self.dialect.given(3);
+        // A tier that stays is not written: nobody need hear of it. `WHERE true` tells SQLite that ON belongs to the insert.
+        let sql = format!(
+            "INSERT INTO subjects (tenant, domain, subject, tier) SELECT $1, $2, a, b FROM {rows} WHERE true \
+             ON CONFLICT (tenant, domain, subject) DO UPDATE SET tier = excluded.tier \
+             WHERE subjects.tier <> excluded.tier"
+        );
+        let query =
+            sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(chunk).to_string());
+        query.execute(conn).await?;
+        Ok(())
+    }
+
+    /// Subjects of a domain with their tiers, in the order of their names; those after `after` or all, those of one tier or all.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn subjects(
+        &self,
+        tenant: &str,
+        domain: &str,
+        after: Option<&str>,
+        tier: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<(String, String)>> {
+        self.bounded(CALL, async {
+            let sql = "SELECT subject, tier FROM subjects WHERE tenant = $1 AND domain = $2 AND subject > $3 \
+                       AND ($4 IS NULL OR tier = $4) ORDER BY subject LIMIT $5";
+            let query = sqlx::query(sql).bind(tenant).bind(domain).bind(after.unwrap_or_default()).bind(tier);
+            let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
+        })
+        .await
+    }
+
+    /// Subjects of all tenants with their tiers, at most 10,000 a page, those after `after` or all.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn all_subjects(
+        &self,
+        after: Option<&SubjectKey>,
+        limit: u32,
+    ) -> Result<Vec<(SubjectKey, String)>> {
+        self.bounded(CALL, async {
+            let sql = "SELECT tenant, domain, subject, tier FROM subjects WHERE (tenant, domain, subject) > ($1, $2, $3) \
+                       ORDER BY tenant, domain, subject LIMIT $4";
+            let (tenant, domain, subject) =
+                after.map_or(("", "", ""), |key| (&key.tenant, &key.domain, &key.subject));
+            let query = sqlx::query(sql).bind(tenant).bind(domain).bind(subject);
+            let query = query.bind(i64::from(limit.min(MAX_PRELOAD_PAGE)));
+            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let one = |row: &AnyRow| {
+                let key = SubjectKey { tenant: text(row, 0)?, domain: text(row, 1)?, subject: text(row, 2)? };
+                Ok((key, text(row, 3)?))
+            };
+            rows.iter().map(one).collect()
+        })
+        .await
+    }
+}
+
+/// `NotFound` where the domain is not there.
+pub(super) async fn require_domain(conn: &mut AnyConnection, tenant: &str, domain: &str) -> Result<()> {
+    let query =
+        sqlx::query("SELECT 1 FROM domains WHERE tenant = $1 AND name = $2").bind(tenant).bind(domain);
+    query.fetch_optional(conn).await?.map(|_| ()).ok_or(CatalogError::NotFound)
+}
+
+/// Removes tiers, overrides and bans of a domain, or of all of a tenant's.
+pub(super) async fn forget(
+    dialect: Dialect,
+    conn: &mut AnyConnection,
+    tenant: &str,
+    domain: Option<&str>,
+) -> Result<()> {
+    // Whoever gives subjects something now is waited for; whoever comes later finds the domain gone.
+    dialect.lock(conn, Kind::Subjects).await?;
+    dialect.begin_bulk(conn).await?;
+    for sql in [
+        "DELETE FROM subjects WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
+        "DELETE FROM overrides WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
+        "DELETE FROM bans WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
+    ] {
+        sqlx::query(sql).bind(tenant).bind(domain).execute(&mut *conn).await?;
+    }
+    dialect.end_bulk(conn).await
+}

@@ -1,0 +1,89 @@
+//! API keys.
+
+use tidegate_catalog::model::{ApiKey, Ceilings, PreviousSecret, Scope};
+use tidegate_catalog::repository::CatalogError;
+
+use crate::database::*;
+
+crate::on_both!(
+    a_key_is_kept_as_it_was_made,
+    a_key_is_rotated_touched_and_revoked,
+    a_tenant_has_at_most_so_many_keys_as_its_ceiling,
+    keys_are_listed_by_tenant_in_pages,
+);
+
+pub fn api_key(prefix: &str, tenant: Option<&str>) -> ApiKey {
+    ApiKey {
+        prefix: prefix.to_owned(),
+        tenant: tenant.map(str::to_owned),
+        name: "ci".to_owned(),
+        scopes: vec![Scope::Check, Scope::AdminRead],
+        hash: [7; 32],
+        previous: None,
+        created_us: NOW,
+        expires_us: Some(NOW + SECOND),
+        last_used_us: None,
+        revoked_us: None,
+    }
+}
+
+async fn a_key_is_kept_as_it_was_made(database: Database) {
+    let repository = database.open();
+    let key = api_key("k1", Some("default"));
+    let before = repository.versions().await.unwrap();
+    let version = repository.create_key(&actor(), NOW, &key).await.unwrap();
+    assert_eq!(version, before.keys + 1);
+    assert_eq!(repository.key("k1").await.unwrap(), Some(key.clone()));
+    assert_eq!(repository.all_keys().await.unwrap(), [key.clone()]);
+    let again = repository.create_key(&actor(), NOW, &key).await;
+    assert!(matches!(again, Err(CatalogError::Conflict { .. })), "{again:?}");
+    let log = repository.audit(None, None, 10).await.unwrap();
+    assert_eq!((log.len(), log[0].target.as_str()), (1, "k1"));
+}
+
+async fn a_key_is_rotated_touched_and_revoked(database: Database) {
+    let repository = database.open();
+    let key = api_key("k1", None);
+    repository.create_key(&actor(), NOW, &key).await.unwrap();
+    let previous = PreviousSecret { hash: [7; 32], until_us: NOW + 5 };
+    let version = repository.rotate_key(&actor(), NOW, "k1", [8; 32], previous).await.unwrap();
+    for at_us in [NOW + 3, NOW + 2] {
+        repository.touch_keys(&[("k1".to_owned(), at_us), ("none".to_owned(), NOW)]).await.unwrap();
+    }
+    let rotated = ApiKey { hash: [8; 32], previous: Some(previous), last_used_us: Some(NOW + 3), ..key };
+    assert_eq!(repository.key("k1").await.unwrap(), Some(rotated.clone()));
+    assert_eq!(repository.versions().await.unwrap().keys, version);
+    repository.revoke_key(&actor(), NOW + 4, "k1").await.unwrap();
+    let revoked = ApiKey { revoked_us: Some(NOW + 4), ..rotated };
+    assert_eq!(repository.keys(None, None, 10).await.unwrap(), [revoked]);
+    assert_eq!(repository.all_keys().await.unwrap(), []);
+    assert!(matches!(repository.revoke_key(&actor(), NOW, "k1").await, Err(CatalogError::NotFound)));
+    let told = repository.rotate_key(&actor(), NOW, "k1", [9; 32], previous).await;
+    assert!(matches!(told, Err(CatalogError::NotFound)));
+}
+
+async fn a_tenant_has_at_most_so_many_keys_as_its_ceiling(database: Database) {
+    let repository = database.open();
+    let ceilings = Ceilings { max_keys: 1, ..Ceilings::default() };
+    repository.create_tenant(&actor(), NOW, "acme", &ceilings).await.unwrap();
+    repository.create_key(&actor(), NOW, &api_key("k1", Some("acme"))).await.unwrap();
+    let told = repository.create_key(&actor(), NOW, &api_key("k2", Some("acme"))).await;
+    assert!(matches!(told, Err(CatalogError::Ceiling { most: 1, .. })), "{told:?}");
+    repository.revoke_key(&actor(), NOW, "k1").await.unwrap();
+    repository.create_key(&actor(), NOW, &api_key("k2", Some("acme"))).await.unwrap();
+    let told = repository.create_key(&actor(), NOW, &api_key("k3", Some("nobody"))).await;
+    assert!(matches!(told, Err(CatalogError::NotFound)), "{told:?}");
+}
+
+async fn keys_are_listed_by_tenant_in_pages(database: Database) {
+    let repository = database.open();
+    for (prefix, tenant) in [("c", Some("default")), ("a", None), ("b", Some("default"))] {
+        repository.create_key(&actor(), NOW, &api_key(prefix, tenant)).await.unwrap();
+    }
+    let prefixes = async |tenant, after, limit| -> Vec<String> {
+        repository.keys(tenant, after, limit).await.unwrap().into_iter().map(|key| key.prefix).collect()
+    };
+    assert_eq!(prefixes(None, None, 2).await, ["a", "b"]);
+    assert_eq!(prefixes(None, Some("b"), 2).await, ["c"]);
+    assert_eq!(prefixes(Some("default"), None, 10).await, ["b", "c"]);
+}
