@@ -10,6 +10,7 @@ use super::dialect::{Dialect, Kind, fixed, int, text};
 use super::error::{CatalogError, Result};
 use super::{CALL, LONG_CALL, Repository, bans, overrides, versions};
 use crate::model::{Actor, MAX_PAGE, Subject, SubjectKey};
+use crate::subjects::{SourceError, SubjectSource};
 
 /// The most subjects of one page of [`Repository::all_subjects`].
 const MAX_PRELOAD_PAGE: u32 = 10_000;
@@ -19,6 +20,13 @@ const CHUNK: usize = 10_000;
 const BULK: usize = 1_000;
 /// How many subjects of a change the audit log names.
 const NAMED: usize = 10;
+
+/// What is over is left out by the cache, which knows the time.
+impl SubjectSource for Repository {
+    async fn subject(&self, key: &SubjectKey) -> Result<Subject, SourceError> {
+        Repository::subject(self, key, i64::MIN).await.map_err(|error| SourceError(Box::new(error)))
+    }
+}
 
 impl Repository {
     /// What is known of a subject; bans and overrides that are over are left out.
