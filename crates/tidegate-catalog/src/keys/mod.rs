@@ -6,7 +6,7 @@
 //!
 //! [`KeyRing`] verifies against a snapshot of all keys that is swapped whole, so a request never waits. Every text is
 //! hashed and compared in constant time, whatever its prefix, and why a key is refused is said to its holder only.
-//! About half a microsecond a key (`cargo test --release -p tidegate-catalog -- --nocapture verifying`).
+//! That takes about 0.2 µs where the processor knows SHA-256 (`verifying_is_quick`).
 
 mod ring;
 #[cfg(test)]

@@ -115,13 +115,7 @@ pub(super) async fn fly<S: SubjectSource>(mut ticket: Ticket<S>, key: SubjectKey
     let shared = Arc::clone(&ticket.shared);
     let answer = tokio::time::timeout(MAX_FLIGHT, shared.source.subject(&key)).await;
     let answer = answer.unwrap_or_else(|late| Err(SourceError(late.into())));
-    match answer {
-        Ok(subject) => ticket.land(Landed::Known(Kept::new(subject, &shared.tiers, ticket.now_us))),
-        Err(error) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "a lookup has failed");
-            ticket.land(Landed::Failed);
-        }
-    }
+    ticket.land(answer.map(|subject| Kept::new(subject, &shared.tiers, ticket.now_us)));
 }
 
 // === impl Ticket ===
@@ -131,7 +125,7 @@ impl<S: SubjectSource> Ticket<S> {
         self.successes
     }
 
-    fn land(&mut self, landed: Landed) {
+    fn land(&mut self, answer: Result<Kept, SourceError>) {
         let Some(arrival) = self.arrival.take() else { return };
         let shared = &*self.shared;
         let mut flights = shared.flights.lock();
@@ -140,18 +134,20 @@ impl<S: SubjectSource> Ticket<S> {
         if registered {
             flights.registered.remove(&self.fingerprint);
         }
-        match &landed {
-            Landed::Known(kept) => {
+        let landed = match answer {
+            Ok(kept) => {
                 flights.has_answered();
                 if registered {
                     shared.keep(self.fingerprint, kept.clone());
                 }
+                Landed::Known(kept)
             }
-            Landed::Failed => {
+            Err(error) => {
                 let now_us = after(self.now_us, self.begun.elapsed());
-                flights.has_failed(self.successes, now_us, &shared.options);
+                flights.has_failed(&error, self.successes, now_us, &shared.options);
+                Landed::Failed
             }
-        }
+        };
         drop(flights);
         arrival.send_replace(Some(landed));
     }
@@ -159,7 +155,9 @@ impl<S: SubjectSource> Ticket<S> {
 
 impl<S: SubjectSource> Drop for Ticket<S> {
     fn drop(&mut self) {
-        self.land(Landed::Failed);
+        if self.arrival.is_some() {
+            self.land(Err(SourceError("the lookup was given up".into())));
+        }
     }
 }
 
@@ -213,14 +211,19 @@ impl Flights {
 
     /// The source has not answered to one who began when it had answered `successes` times. If it has answered another
     /// since, it is not down.
-    pub(super) fn has_failed(&mut self, successes: u64, now_us: i64, options: &SubjectOptions) {
+    pub(super) fn has_failed(
+        &mut self,
+        error: &SourceError,
+        successes: u64,
+        now_us: i64,
+        options: &SubjectOptions,
+    ) {
         if successes != self.successes {
             return;
         }
         if self.health == Health::Up {
-            tracing::warn!(
-                "subjects cannot be looked up; the last known tiers, or the default ones, are used"
-            );
+            let cause = &*error.0 as &dyn std::error::Error;
+            tracing::warn!(cause, "subjects cannot be looked up; last known tiers or default ones are used");
         }
         self.health = Health::Down { since_us: now_us, wait: options.retry_after };
     }
