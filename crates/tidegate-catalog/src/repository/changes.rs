@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::postgres::PgListener;
 
-use super::dialect::{Kind, int, maybe_text};
+use super::dialect::{Kind, int, maybe_int, maybe_text};
 use super::error::{CatalogError, Result};
 use super::settings::Place;
 use super::{CALL, LONG_CALL, Repository, set_meta, versions};
@@ -109,7 +109,7 @@ impl Repository {
             for row in &rows {
                 match (maybe_text(row, 0)?, maybe_text(row, 1)?, maybe_text(row, 2)?) {
                     (Some(tenant), Some(domain), Some(subject)) => {
-                        keys.push(SubjectKey { tenant, domain, subject })
+                        keys.push(SubjectKey { tenant, domain, subject });
                     }
                     _ => return Ok(everything),
                 }
@@ -136,9 +136,7 @@ impl Repository {
             let oldest = "SELECT MAX(id), MAX(version) FROM subject_changes \
                           WHERE id <= (SELECT MAX(id) FROM subject_changes) - $1";
             let row = sqlx::query(oldest).bind(KEPT_CHANGES).fetch_one(write.conn()).await?;
-            if let (Some(id), Some(version)) =
-                (super::dialect::maybe_int(&row, 0)?, super::dialect::maybe_int(&row, 1)?)
-            {
+            if let (Some(id), Some(version)) = (maybe_int(&row, 0)?, maybe_int(&row, 1)?) {
                 set_meta(write.conn(), FLOOR, &version.to_string()).await?;
                 let delete = sqlx::query("DELETE FROM subject_changes WHERE id <= $1").bind(id);
                 delete.execute(write.conn()).await?;

@@ -50,16 +50,15 @@ impl Dialect {
         }
     }
 
-    /// What a new connection is told: no statement, lock or forgotten transaction lasts for ever.
-    pub(super) const fn greeting(self) -> &'static str {
+    /// What a new connection is told: no statement, lock or forgotten transaction lasts for ever. SQLite's connections wait for
+    /// locks for five seconds and heed foreign keys as they are.
+    pub(super) const fn greeting(self) -> Option<&'static str> {
         match self {
-            Dialect::Sqlite => {
-                "PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL;"
-            }
-            Dialect::Postgres => {
+            Dialect::Sqlite => None,
+            Dialect::Postgres => Some(
                 "SET application_name = 'tidegate'; SET statement_timeout = '60s'; SET lock_timeout = '4s'; \
-                 SET idle_in_transaction_session_timeout = '10s';"
-            }
+                 SET idle_in_transaction_session_timeout = '10s';",
+            ),
         }
     }
 

@@ -80,6 +80,7 @@ impl From<sqlx::Error> for CatalogError {
             sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) | sqlx::Error::Encode(_) => {
                 CatalogError::Misconfigured(error.to_string())
             }
+            sqlx::Error::PoolTimedOut => CatalogError::Unavailable("no connection in time".to_owned()),
             _ => CatalogError::Unavailable(error.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::audit::{Record, record};
-use super::dialect::{Kind, bump, bytes, fixed, int, maybe_bytes, maybe_int, maybe_text, text};
+use super::dialect::{Kind, bump, bytes, count, fixed, int, maybe_bytes, maybe_int, maybe_text, text};
 use super::error::{CatalogError, Result};
 use super::{CALL, Repository};
 use crate::model::{Actor, ApiKey, MAX_PAGE, PreviousSecret, Scope};
@@ -172,7 +172,7 @@ async fn check_ceiling(conn: &mut AnyConnection, tenant: &str) -> Result<()> {
     if int(&row, 1)? < most {
         return Ok(());
     }
-    Err(CatalogError::Ceiling { what: "API keys of a tenant", most: super::dialect::count(most) })
+    Err(CatalogError::Ceiling { what: "API keys of a tenant", most: count(most) })
 }
 
 async fn find(conn: &mut AnyConnection, prefix: &str) -> Result<Option<ApiKey>> {

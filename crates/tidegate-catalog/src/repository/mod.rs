@@ -98,7 +98,12 @@ impl Repository {
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
             .after_connect(move |conn, _| {
-                Box::pin(async move { conn.execute(sqlx::raw_sql(dialect.greeting())).await.map(|_| ()) })
+                Box::pin(async move {
+                    if let Some(greeting) = dialect.greeting() {
+                        conn.execute(sqlx::raw_sql(greeting)).await?;
+                    }
+                    Ok(())
+                })
             })
             .connect_lazy_with(options);
         Ok(Self { pool, dialect, settings: Arc::new(settings.clone()), writer: Arc::new(Semaphore::new(1)) })

@@ -7,13 +7,13 @@ use tidegate_catalog::repository::{DatabaseSettings, Repository, Result, RuleEdi
 use tidegate_testkit::{Postgres, TempDir};
 
 /// The time of tests: some day in 2026.
-pub const NOW: i64 = 1_800_000_000_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000_000_000;
 /// One second of it.
-pub const SECOND: i64 = 1_000_000;
+pub(crate) const SECOND: i64 = 1_000_000;
 
 /// A database of its own.
-pub struct Database {
-    pub settings: DatabaseSettings,
+pub(crate) struct Database {
+    pub(crate) settings: DatabaseSettings,
     place: Place,
 }
 
@@ -27,20 +27,20 @@ static SERVER: Mutex<(Weak<Postgres>, u32)> = Mutex::new((Weak::new(), 0));
 
 impl Database {
     /// A new file with its tables.
-    pub async fn sqlite() -> Self {
+    pub(crate) async fn sqlite() -> Self {
         let database = Self::empty_sqlite();
         database.open().migrate().await.unwrap();
         database
     }
 
     /// A new database of a server, with its tables.
-    pub async fn postgres() -> Self {
+    pub(crate) async fn postgres() -> Self {
         let database = Self::empty_postgres();
         database.open().migrate().await.unwrap();
         database
     }
 
-    pub fn empty_sqlite() -> Self {
+    pub(crate) fn empty_sqlite() -> Self {
         let dir = TempDir::new("catalog");
         // A name that a URL would take for something else.
         let path = dir.join("a b%20?#.db");
@@ -48,7 +48,7 @@ impl Database {
         Self { settings, place: Place::File { path: path.display().to_string(), _dir: dir } }
     }
 
-    pub fn empty_postgres() -> Self {
+    pub(crate) fn empty_postgres() -> Self {
         let (server, name) = {
             let mut shared = SERVER.lock().unwrap();
             let server = shared.0.upgrade().unwrap_or_else(|| Arc::new(Postgres::start()));
@@ -61,12 +61,12 @@ impl Database {
     }
 
     /// As another node would open it.
-    pub fn open(&self) -> Repository {
+    pub(crate) fn open(&self) -> Repository {
         Repository::open(&self.settings).unwrap()
     }
 
     /// As an operator would write it. Gives the first column of the rows.
-    pub async fn sql(&self, statement: &'static str) -> Vec<String> {
+    pub(crate) async fn sql(&self, statement: &'static str) -> Vec<String> {
         match &self.place {
             Place::File { path, .. } => {
                 use sqlx::{ConnectOptions, Row};
@@ -74,10 +74,7 @@ impl Database {
                 let mut connection = options.connect().await.unwrap();
                 let rows = sqlx::query(statement).fetch_all(&mut connection).await.unwrap();
                 rows.iter()
-                    .map(|row| match row.try_get_unchecked::<Option<String>, _>(0).unwrap() {
-                        Some(text) => text,
-                        None => String::new(),
-                    })
+                    .map(|row| row.try_get_unchecked::<Option<String>, _>(0).unwrap().unwrap_or_default())
                     .collect()
             }
             Place::Server { server, name } => {
@@ -87,23 +84,23 @@ impl Database {
     }
 }
 
-pub fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     Actor { name: "admin (k1)".to_owned(), correlation: Some("c-1".to_owned()) }
 }
 
-pub fn key(subject: &str) -> SubjectKey {
+pub(crate) fn key(subject: &str) -> SubjectKey {
     SubjectKey { tenant: "default".to_owned(), domain: "pay".to_owned(), subject: subject.to_owned() }
 }
 
-pub fn put_domain(domain: &str) -> RuleEdit {
+pub(crate) fn put_domain(domain: &str) -> RuleEdit {
     RuleEdit::PutDomain { domain: domain.to_owned(), document: r#"{"a":1}"#.to_owned(), expect: Expect::Any }
 }
 
-pub fn put_rule(domain: &str, rule: &str, document: &str) -> RuleEdit {
+pub(crate) fn put_rule(domain: &str, rule: &str, document: &str) -> RuleEdit {
     put_rule_if(domain, rule, document, Expect::Any)
 }
 
-pub fn put_rule_if(domain: &str, rule: &str, document: &str, expect: Expect) -> RuleEdit {
+pub(crate) fn put_rule_if(domain: &str, rule: &str, document: &str, expect: Expect) -> RuleEdit {
     RuleEdit::PutRule {
         domain: domain.to_owned(),
         rule: rule.to_owned(),
@@ -112,24 +109,24 @@ pub fn put_rule_if(domain: &str, rule: &str, document: &str, expect: Expect) -> 
     }
 }
 
-pub fn delete_rule(domain: &str, rule: &str) -> RuleEdit {
+pub(crate) fn delete_rule(domain: &str, rule: &str) -> RuleEdit {
     RuleEdit::DeleteRule { domain: domain.to_owned(), rule: rule.to_owned(), expect: Expect::Any }
 }
 
 /// Edits of the default tenant.
-pub async fn edit(repository: &Repository, edits: &[RuleEdit]) -> Result<i64> {
+pub(crate) async fn edit(repository: &Repository, edits: &[RuleEdit]) -> Result<i64> {
     repository.edit_rules(&actor(), NOW, "default", edits, &[]).await
 }
 
 /// The domain `pay` with rules of these names, each with the document `{}`.
-pub async fn with_rules(repository: &Repository, rules: &[&str]) -> i64 {
+pub(crate) async fn with_rules(repository: &Repository, rules: &[&str]) -> i64 {
     let mut edits = vec![put_domain("pay")];
     edits.extend(rules.iter().map(|rule| put_rule("pay", rule, "{}")));
     edit(repository, &edits).await.unwrap()
 }
 
 /// The names of the rules of `pay`, in their order.
-pub async fn rules_of(repository: &Repository) -> Vec<String> {
+pub(crate) async fn rules_of(repository: &Repository) -> Vec<String> {
     let domain = repository.domain("default", "pay").await.unwrap().unwrap();
     domain.rules.into_iter().map(|rule| rule.name).collect()
 }

@@ -12,7 +12,7 @@ crate::on_both!(
     keys_are_listed_by_tenant_in_pages,
 );
 
-pub fn api_key(prefix: &str, tenant: Option<&str>) -> ApiKey {
+pub(crate) fn api_key(prefix: &str, tenant: Option<&str>) -> ApiKey {
     ApiKey {
         prefix: prefix.to_owned(),
         tenant: tenant.map(str::to_owned),
@@ -34,7 +34,7 @@ async fn a_key_is_kept_as_it_was_made(database: Database) {
     let version = repository.create_key(&actor(), NOW, &key).await.unwrap();
     assert_eq!(version, before.keys + 1);
     assert_eq!(repository.key("k1").await.unwrap(), Some(key.clone()));
-    assert_eq!(repository.all_keys().await.unwrap(), [key.clone()]);
+    assert_eq!(repository.all_keys().await.unwrap(), std::slice::from_ref(&key));
     let again = repository.create_key(&actor(), NOW, &key).await;
     assert!(matches!(again, Err(CatalogError::Conflict { .. })), "{again:?}");
     let log = repository.audit(None, None, 10).await.unwrap();

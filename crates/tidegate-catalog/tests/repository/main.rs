@@ -1,5 +1,7 @@
 //! One suite for the catalog's database, run on SQLite and on PostgreSQL; and what only a server can suffer.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod concurrency;
 mod database;
 mod keys;

@@ -14,7 +14,7 @@ fn open(url: &str) -> Repository {
     Repository::open(&DatabaseSettings::parse(url).unwrap()).unwrap()
 }
 
-fn is_unavailable<T>(result: Result<T, CatalogError>) -> bool {
+fn is_unavailable<T>(result: &Result<T, CatalogError>) -> bool {
     matches!(result, Err(CatalogError::Unavailable(_)))
 }
 
@@ -24,15 +24,15 @@ async fn a_server_that_is_down_is_unavailable_until_it_is_back() {
     let repository = open(&server.database("outage"));
     server.kill();
     let watch = Stopwatch::start();
-    assert!(is_unavailable(repository.migrate().await));
-    assert!(is_unavailable(repository.listen().await));
+    assert!(is_unavailable(&repository.migrate().await));
+    assert!(is_unavailable(&repository.listen().await));
     assert!(watch.elapsed() < 2 * BOUND, "{:?}", watch.elapsed());
     server.restart();
     repository.migrate().await.unwrap();
     let version = with_rules(&repository, &["a"]).await;
     // Connections that were open when it went down are found out.
     server.kill();
-    assert!(is_unavailable(repository.versions().await));
+    assert!(is_unavailable(&repository.versions().await));
     server.restart();
     assert_eq!(repository.versions().await.unwrap().rules, version);
     assert_eq!(rules_of(&repository).await, ["a"]);
@@ -53,12 +53,12 @@ async fn a_paused_server_is_unavailable_in_time() {
         repository.edit_rules(&actor, NOW, "default", &[], &[]),
     );
     assert!(watch.elapsed() < BOUND, "{:?}", watch.elapsed());
-    assert!(is_unavailable(reads) && is_unavailable(reads_subject) && is_unavailable(writes));
+    assert!(is_unavailable(&reads) && is_unavailable(&reads_subject) && is_unavailable(&writes));
     server.resume();
     // It works again by itself, at the latest when the calls that were given up are over.
     let mut answers = repository.versions().await;
     let watch = Stopwatch::start();
-    while is_unavailable(answers) {
+    while is_unavailable(&answers) {
         assert!(watch.elapsed() < 2 * BOUND);
         answers = repository.versions().await;
     }
@@ -73,7 +73,7 @@ async fn a_listener_hears_that_its_server_is_gone() {
     let mut listener = repository.listen().await.unwrap().unwrap();
     server.kill();
     let lost = tokio::time::timeout(BOUND, listener.changed()).await.expect("it notices");
-    assert!(is_unavailable(lost));
+    assert!(is_unavailable(&lost));
     server.restart();
     let mut listener = repository.listen().await.unwrap().unwrap();
     with_rules(&repository, &["a"]).await;
