@@ -39,9 +39,9 @@ pub trait InForce: Send + Sync + 'static {
     fn now_us(&self) -> i64;
 }
 
-/// What a follower is made of.
+/// What following a database takes.
 #[derive(Debug)]
-pub struct FollowerParts {
+pub struct DatabaseParts {
     /// The database.
     pub repository: Repository,
     /// API keys, replaced when they change.
@@ -52,8 +52,6 @@ pub struct FollowerParts {
     pub last_good: Option<LastGood>,
     /// How often the database is asked.
     pub poll: Duration,
-    /// The algorithm of rules that name none.
-    pub defaults: Defaults,
     /// What a new database begins with, under the name of the default tenant.
     pub seed: Option<crate::seed::Seed>,
 }
@@ -61,7 +59,9 @@ pub struct FollowerParts {
 /// Follows the catalog for one node.
 #[derive(Debug)]
 pub struct Follower {
-    parts: FollowerParts,
+    /// `None` where there is a rule file only.
+    database: Option<DatabaseParts>,
+    defaults: Defaults,
     composer: Composer,
     state: StateCell,
     nudge: Arc<Notify>,
@@ -93,11 +93,12 @@ pub struct First {
 impl Follower {
     /// A follower that has seen nothing yet. `composer` knows the rule file's domains.
     #[must_use]
-    pub fn new(parts: FollowerParts, composer: Composer) -> Self {
+    pub fn new(database: Option<DatabaseParts>, defaults: Defaults, composer: Composer) -> Self {
         let (state, nudge) = (StateCell::default(), Arc::default());
         note_file(&state, &composer);
         Self {
-            parts,
+            database,
+            defaults,
             composer,
             state,
             nudge,
@@ -126,6 +127,9 @@ impl Follower {
     /// # Errors
     /// The database cannot be used as it is set up, or what it holds cannot be put in force and there are no last good rules.
     pub async fn first(&mut self, now_us: i64) -> Result<First, CatalogError> {
+        if self.database.is_none() {
+            return self.compose_first(Origin::File).map_err(|error| CatalogError::Corrupt(error.to_string()));
+        }
         let mut pause = MIN_PAUSE;
         loop {
             let error = match self.load_all(now_us).await {
@@ -173,7 +177,8 @@ impl Follower {
     }
 
     fn restore(&mut self) -> Result<Option<i64>, LastGoodError> {
-        let Some(saved) = self.parts.last_good.as_ref().map(LastGood::load).transpose()?.flatten() else {
+        let Some(database) = &self.database else { return Ok(None) };
+        let Some(saved) = database.last_good.as_ref().map(LastGood::load).transpose()?.flatten() else {
             return Ok(None);
         };
         let domains =
@@ -189,7 +194,9 @@ impl Follower {
             tracing::error!(%error, "the last good rules cannot be read");
             return Ok(None);
         }
-        self.parts.keys.replace(saved.keys.clone());
+        if let Some(database) = &self.database {
+            database.keys.replace(saved.keys.clone());
+        }
         self.kept_keys = saved.keys;
         Ok(Some(saved.saved_us))
     }
@@ -211,11 +218,12 @@ impl Follower {
     /// Everything there is to know, for the start.
     async fn load_all(&mut self, now_us: i64) -> Result<(), ReloadError> {
         self.prepare(now_us).await?;
-        let versions = self.parts.repository.versions().await?;
-        let keys = self.parts.repository.all_keys().await?;
-        let delta = self.parts.repository.rules(now_us, &self.composer.known()).await?;
+        let Some(database) = &self.database else { return Ok(()) };
+        let versions = database.repository.versions().await?;
+        let keys = database.repository.all_keys().await?;
+        let delta = database.repository.rules(now_us, &self.composer.known()).await?;
         self.composer.apply(delta)?;
-        self.parts.keys.replace(keys.clone());
+        database.keys.replace(keys.clone());
         self.kept_keys = keys;
         self.state.change(|state| {
             state.database = Database::Up;
@@ -227,15 +235,13 @@ impl Follower {
 
     /// Brings a database up to this program, and puts in what a new one begins with; once.
     async fn prepare(&mut self, now_us: i64) -> Result<(), CatalogError> {
-        if self.is_migrated {
-            return Ok(());
-        }
-        let migrated = self.parts.repository.migrate().await?;
+        let Some(database) = self.database.as_ref().filter(|_| !self.is_migrated) else { return Ok(()) };
+        let migrated = database.repository.migrate().await?;
         if migrated.from != migrated.to {
             tracing::info!(from = migrated.from, to = migrated.to, "the database was brought up to this version");
         }
-        if let Some(seed) = &self.parts.seed
-            && seed.plant(&self.parts.repository, now_us).await?
+        if let Some(seed) = &database.seed
+            && seed.plant(&database.repository, now_us).await?
         {
             tracing::info!("the database is new: it begins with the example rules");
         }
@@ -246,7 +252,7 @@ impl Follower {
     /// Follows until dropped. `file` is the rule file, if there is one; `reread` asks to read it again.
     pub async fn run<E: InForce>(mut self, engine: Arc<E>, mut file: Option<RuleFile>, reread: Arc<Notify>) {
         let mut listener: Option<Listener> = None;
-        let mut pause = self.parts.poll;
+        let mut pause = self.database.as_ref().map_or(MAX_RETRY, |database| database.poll);
         loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -268,25 +274,30 @@ impl Follower {
         listener: &mut Option<Listener>,
         pause: Duration,
     ) -> Duration {
-        match self.catch_up(engine).await {
+        let caught_up = self.catch_up(engine).await;
+        let Some(database) = &self.database else { return pause };
+        match caught_up {
             Ok(()) => {
-                self.note_success();
                 if listener.is_none() {
-                    *listener = self.parts.repository.listen().await.ok().flatten();
+                    *listener = database.repository.listen().await.ok().flatten();
                 }
-                self.parts.poll
+                let poll = database.poll;
+                self.note_success();
+                poll
             }
             Err(error) => {
                 *listener = None;
+                let longest = MAX_RETRY.max(database.poll);
                 self.note_failure(&error, engine.now_us());
-                (pause * 2).min(MAX_RETRY.max(self.parts.poll))
+                (pause * 2).min(longest)
             }
         }
     }
 
     async fn catch_up<E: InForce>(&mut self, engine: &Arc<E>) -> Result<(), CatalogError> {
         self.prepare(engine.now_us()).await?;
-        let versions = self.parts.repository.versions().await?;
+        let Some(database) = &self.database else { return Ok(()) };
+        let versions = database.repository.versions().await?;
         self.state.change(|state| state.seen = versions);
         let state = self.state.get();
         // Rules first: a subject's new override needs its quota.
@@ -297,21 +308,28 @@ impl Follower {
             self.follow_subjects(state.applied.subjects).await?;
         }
         if versions.keys != state.applied.keys {
-            let keys = self.parts.repository.all_keys().await?;
-            self.parts.keys.replace(keys.clone());
-            self.kept_keys = keys;
+            self.follow_keys().await?;
             self.unsaved_since.get_or_insert_with(Instant::now);
             self.state.change(|state| state.applied.keys = versions.keys);
         }
         Ok(())
     }
 
+    async fn follow_keys(&mut self) -> Result<(), CatalogError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let keys = database.repository.all_keys().await?;
+        database.keys.replace(keys.clone());
+        self.kept_keys = keys;
+        Ok(())
+    }
+
     async fn follow_subjects(&mut self, since: i64) -> Result<(), CatalogError> {
+        let Some(database) = &self.database else { return Ok(()) };
         let SubjectChanges { version, what } =
-            self.parts.repository.subject_changes(since, MAX_SUBJECT_CHANGES).await?;
+            database.repository.subject_changes(since, MAX_SUBJECT_CHANGES).await?;
         match what {
-            Changed::These(keys) => self.parts.subjects.changed(&keys),
-            Changed::Everything => self.parts.subjects.changed_all(),
+            Changed::These(keys) => database.subjects.changed(&keys),
+            Changed::Everything => database.subjects.changed_all(),
         }
         self.state.change(|state| state.applied.subjects = version);
         Ok(())
@@ -323,7 +341,8 @@ impl Follower {
         if self.failed == Some(seen) {
             return Ok(());
         }
-        let delta = self.parts.repository.rules(engine.now_us(), &self.composer.known()).await?;
+        let Some(database) = &self.database else { return Ok(()) };
+        let delta = database.repository.rules(engine.now_us(), &self.composer.known()).await?;
         let version = delta.version;
         let applied = match self.composer.apply(delta) {
             Ok(()) => self.put_in_force(engine).await,
@@ -393,7 +412,7 @@ impl Follower {
     }
 
     async fn take_file<E: InForce>(&mut self, text: String, engine: &Arc<E>) -> Result<(), String> {
-        let defaults = self.parts.defaults;
+        let defaults = self.defaults;
         let parsing = tokio::task::spawn_blocking(move || parse_rules_with(&text, "the rule file", &defaults));
         let parsed = parsing.await.map_err(|_| "reading it was interrupted".to_owned())?;
         let parsed = parsed.map_err(|errors: RuleFileErrors| errors.to_string())?;
@@ -444,7 +463,7 @@ impl Follower {
     }
 
     async fn save(&mut self, now_us: i64) {
-        let Some(last_good) = self.parts.last_good.clone() else { return };
+        let Some(last_good) = self.database.as_ref().and_then(|database| database.last_good.clone()) else { return };
         self.unsaved_since = None;
         let (domains, tenants, overrides) = self.composer.kept();
         let keys = self.kept_keys.clone();

@@ -1,5 +1,7 @@
 //! `tidegate serve`: wires store, engine and doors together and runs until told to stop.
 
+mod admin_listener;
+mod catalog;
 mod failure;
 mod housekeeping;
 mod settings;
@@ -14,13 +16,16 @@ use anyhow::Context;
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-pub use settings::{ApiKeys, CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
+pub use settings::{CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
+use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
+use admin_listener::AdminListener;
+use catalog::Opened;
 use housekeeping::Housekeeping;
 use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
@@ -32,19 +37,28 @@ const OTHER_FILES: u64 = 64;
 /// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
 ///
 /// # Errors
-/// The rules cannot be read, the store is set up in a way that cannot work, the state cannot be restored or saved, or the
-/// address cannot be bound.
+/// The rules cannot be read, the store or the catalog is set up in a way that cannot work, the state cannot be restored or
+/// saved, or an address cannot be bound.
 pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
-    let (signals, reload) = (Signals::new(), Reload::new());
-    let rules = settings.load_rules()?;
+    let (mut signals, reload) = (Signals::new(), Reload::new());
+    let mut opened = catalog::open(&settings)?;
+    let clock = SystemClock::new();
+    let first = tokio::select! {
+        first = opened.first(&clock) => first?,
+        stop = signals.stop() => {
+            tracing::info!(signal = stop.name(), "stopping: there were no rules yet");
+            return Ok(());
+        }
+    };
+    let rules = first.rules.at_version(first.version);
     warn_of_long_waits(&rules, &settings);
     match settings.store.clone() {
-        StoreSettings::Memory => serve_alone(settings, signals, reload, rules).await,
+        StoreSettings::Memory => serve_alone(settings, signals, reload, rules, opened).await,
         StoreSettings::Redis(remote) => {
             let engine = store::fleet_engine(&settings, &remote, rules).await?;
             let tasks = FleetTasks::start(&engine);
             let place = format!("{} (shared)", remote.redis);
-            let served = serve_engine(&settings, signals, reload, &engine, &place, |_| ()).await;
+            let served = serve_engine(&settings, signals, reload, &engine, opened, &place, |_| ()).await;
             tasks.stop().await;
             served
         }
@@ -57,6 +71,7 @@ async fn serve_alone(
     signals: Signals,
     reload: Reload,
     rules: RuleSet,
+    opened: Opened,
 ) -> anyhow::Result<()> {
     let state_file = settings.state_file.clone().map(StateFile::new);
     let store = state_file::open_store(state_file.as_ref(), settings.store_max_bytes)?;
@@ -67,7 +82,7 @@ async fn serve_alone(
     }
     let beside = |connections| Housekeeping::start(engine.clone(), state_file.clone(), connections);
     let place = "in this process";
-    let housekeeping = serve_engine(&settings, signals, reload, &engine, place, beside).await?;
+    let housekeeping = serve_engine(&settings, signals, reload, &engine, opened, place, beside).await?;
     housekeeping.stop().await;
     if let Some(state_file) = &state_file {
         state_file.save(engine.store(), engine.now())?;
@@ -81,6 +96,7 @@ async fn serve_engine<S: BucketStore, T>(
     signals: Signals,
     reload: Reload,
     engine: &Engine<S>,
+    opened: Opened,
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
@@ -94,11 +110,20 @@ async fn serve_engine<S: BucketStore, T>(
         legacy_fields: settings.legacy_fields,
         body_timeout: settings.limits.body_timeout(),
     };
-    let door = HttpDoor::new(engine.clone(), options, readiness.clone());
+    let gate = match opened.catalog() {
+        Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
+        None => Gate::from(engine.clone()),
+    };
+    let door = HttpDoor::new(gate, options, readiness.clone());
+    let admin = AdminListener::open(settings, engine, &opened)?;
+    let first_key = opened.first_key(&SystemClock::new()).await?;
     let running = beside(server.stats());
-    let reloading = tokio::spawn(reload_rules(reload, engine.clone(), settings.clone()));
+    let reread = Arc::new(Notify::new());
+    let reloading = tokio::spawn(pass_on(reload, Arc::clone(&reread)));
+    let catalog = opened.start(engine, reread);
     readiness.set(true);
-    settings.announce(address, &engine.rules(), place);
+    settings.announce(address, &engine.rules(), place, admin.as_ref(), first_key.as_ref());
+    let admin = admin.map(AdminListener::start);
 
     let (told, at_once) = oneshot::channel();
     let shutdown = shutdown(signals, readiness, settings.drain_delay, told);
@@ -107,6 +132,10 @@ async fn serve_engine<S: BucketStore, T>(
         Ok(()) = at_once => tracing::warn!("told to stop a second time: open requests are cut off"),
     }
     reloading.abort();
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    catalog.stop().await;
     Ok(running)
 }
 
@@ -132,21 +161,11 @@ async fn shutdown(
     });
 }
 
-/// Reads the rule file again at every SIGHUP; bad rules leave the last good ones in force.
-async fn reload_rules<S: BucketStore>(mut reload: Reload, engine: Engine<S>, settings: ServeSettings) {
+/// Asks for the rule file to be read again at every SIGHUP.
+async fn pass_on(mut reload: Reload, reread: Arc<Notify>) {
     loop {
         reload.wanted().await;
-        let (engine, settings) = (engine.clone(), settings.clone());
-        // Compiling a large file takes a while, which no request should have to share.
-        let reloaded = blocking(move || settings.load_rules().map(|rules| engine.replace_rules(rules))).await;
-        match reloaded {
-            Some(Ok(version)) => tracing::info!(version, "new rules are in force"),
-            Some(Err(error)) => {
-                error.lines().for_each(|line| tracing::error!("{line}"));
-                tracing::error!("the rules were not changed: the file has errors");
-            }
-            None => tracing::error!("the rules were not changed: reading them was interrupted"),
-        }
+        reread.notify_one();
     }
 }
 

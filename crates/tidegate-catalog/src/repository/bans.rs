@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use super::audit::{Record, record};
 use super::dialect::{Kind, int, maybe_int, text};
 use super::error::{CatalogError, Result};
-use super::subjects::require_domain;
+use super::subjects::require_tenant;
 use super::{CALL, Repository, versions};
 use crate::model::{Actor, Ban, MAX_PAGE, SubjectKey};
 
@@ -24,7 +24,7 @@ impl Repository {
             let mut write = self.write().await?;
             let conn = write.conn();
             self.dialect.lock(conn, Kind::Subjects).await?;
-            require_domain(conn, &key.tenant, &key.domain).await?;
+            require_tenant(conn, &key.tenant).await?;
             let before = find(conn, key).await?;
             if before.is_none() {
                 let query = sqlx::query("SELECT COUNT(*) FROM bans WHERE tenant = $1").bind(&key.tenant);

@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use super::audit::{Record, record};
 use super::dialect::{Kind, count, int, maybe_int, stored, text};
 use super::error::{CatalogError, Result};
-use super::subjects::require_domain;
+use super::subjects::require_tenant;
 use super::{CALL, Repository, versions};
 use crate::model::{Actor, MAX_PAGE, Override, OverrideQuota, SubjectKey};
 
@@ -34,7 +34,7 @@ impl Repository {
             let conn = write.conn();
             self.dialect.lock(conn, Kind::Rules).await?;
             self.dialect.lock(conn, Kind::Subjects).await?;
-            require_domain(conn, &key.tenant, &key.domain).await?;
+            require_tenant(conn, &key.tenant).await?;
             let before = find(conn, key, &given.rule).await?;
             let sql = "INSERT INTO overrides \
                        (tenant, domain, subject, rule, limit_units, window_us, burst, until_us, reason) \

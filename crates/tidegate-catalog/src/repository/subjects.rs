@@ -89,7 +89,7 @@ impl Repository {
             let mut write = self.write().await?;
             let conn = write.conn();
             self.dialect.lock(conn, Kind::Subjects).await?;
-            require_domain(conn, tenant, domain).await?;
+            require_tenant(conn, tenant).await?;
             if tiers.len() > BULK {
                 self.dialect.begin_bulk(conn).await?;
             }
@@ -168,7 +168,7 @@ impl Repository {
         .await
     }
 
-    /// Subjects of all tenants with their tiers, at most 10,000 a page, those after `after` or all.
+    /// Subjects of all tenants of whom nothing but a tier is known, at most 10,000 a page, those after `after` or all.
     ///
     /// # Errors
     ///
@@ -179,8 +179,11 @@ impl Repository {
         limit: u32,
     ) -> Result<Vec<(SubjectKey, String)>> {
         self.bounded(CALL, async {
-            let sql = "SELECT tenant, domain, subject, tier FROM subjects WHERE (tenant, domain, subject) > ($1, $2, $3) \
-                       ORDER BY tenant, domain, subject LIMIT $4";
+            let sql = "SELECT s.tenant, s.domain, s.subject, s.tier FROM subjects s \
+                       WHERE (s.tenant, s.domain, s.subject) > ($1, $2, $3) \
+                       AND NOT EXISTS (SELECT 1 FROM bans b WHERE b.tenant = s.tenant AND b.domain = s.domain AND b.subject = s.subject) \
+                       AND NOT EXISTS (SELECT 1 FROM overrides o WHERE o.tenant = s.tenant AND o.domain = s.domain AND o.subject = s.subject) \
+                       ORDER BY s.tenant, s.domain, s.subject LIMIT $4";
             let (tenant, domain, subject) =
                 after.map_or(("", "", ""), |key| (&key.tenant, &key.domain, &key.subject));
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(subject);
@@ -196,10 +199,9 @@ impl Repository {
     }
 }
 
-/// `NotFound` where the domain is not there.
-pub(super) async fn require_domain(conn: &mut AnyConnection, tenant: &str, domain: &str) -> Result<()> {
-    let query =
-        sqlx::query("SELECT 1 FROM domains WHERE tenant = $1 AND name = $2").bind(tenant).bind(domain);
+/// `NotFound` where the tenant is not there. Its domain may be a rule file's, which the database does not know.
+pub(super) async fn require_tenant(conn: &mut AnyConnection, tenant: &str) -> Result<()> {
+    let query = sqlx::query("SELECT 1 FROM tenants WHERE name = $1").bind(tenant);
     query.fetch_optional(conn).await?.map(|_| ()).ok_or(CatalogError::NotFound)
 }
 

@@ -48,6 +48,7 @@ use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 pub use buckets::Buckets;
+pub use trial::effect_json;
 pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
 
 use crate::gate::Catalog;

@@ -83,7 +83,7 @@ async fn report(admin: &Admin, call: &Call, planned: &Planned, tried: Tried) -> 
         };
         results.push(json!({
             "domain": changed.domain,
-            "effect": effect(&compared(admin, changed, requests).await?),
+            "effect": effect_json(&compared(admin, changed, requests).await?),
         }));
     }
     Ok(Answer::json(&json!({
@@ -136,7 +136,9 @@ fn requests_of_log(
     requests.map_err(|error| of_log(error.to_string()))
 }
 
-fn effect(made: &Comparison) -> Value {
+/// A comparison, for answers.
+#[must_use]
+pub fn effect_json(made: &Comparison) -> Value {
     let micros = |us: u64| time(i64::try_from(us).unwrap_or(i64::MAX));
     let by_rule: Vec<Value> = made
         .by_rule

@@ -10,7 +10,8 @@ use tidegate_config::parse_duration;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::time::Micros;
 
-use crate::serve::{ApiKeys, CatalogPlace, CatalogSettings};
+use crate::gate::ApiKeys;
+use crate::serve::{CatalogPlace, CatalogSettings};
 use crate::settings::{Origins, Secret, listen_address};
 
 /// The database that a fresh installation makes: a file where the server was started.

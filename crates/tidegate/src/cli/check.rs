@@ -5,23 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tidegate_engine::{Engine, Request, random_seed};
 use tidegate_store::{MemoryOptions, MemoryStore};
 use tidegate_wire::check::{MAX_COST, parse_check};
 use tidegate_wire::identity::Ipv6Prefix;
-use tokio::net::TcpStream;
 
+use super::http_client::{Address, send};
 use super::{NEGATIVE, SUCCESS, rule_file, terminal};
 use crate::http::decision_json;
 
-/// The longest answer that is read from a server, in bytes.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
-/// The longest a server may take to answer.
-const SERVER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// The most decisions of one call.
 const MAX_TIMES: u64 = 1_000_000;
 
@@ -33,6 +26,10 @@ pub(super) struct CheckArguments {
     /// Ask this running server instead of deciding here from rest
     #[arg(long, short, value_name = "URL", conflicts_with = "rules")]
     server: Option<String>,
+
+    /// API key, where the server wants one
+    #[arg(long, env = "TIDEGATE_API_KEY", value_name = "KEY", hide_env_values = true, requires = "server")]
+    key: Option<String>,
 
     /// Rule file to decide by; without one, the shipped example rules
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
@@ -131,35 +128,14 @@ async fn decide_here(arguments: &CheckArguments, body: &str) -> anyhow::Result<V
 }
 
 async fn ask_server(arguments: &CheckArguments, server: &str, body: &str) -> anyhow::Result<Vec<u8>> {
+    let address = Address::parse(server).context("--server")?;
     let mut answer = Vec::new();
     for _ in 0..arguments.times {
-        answer = tokio::time::timeout(SERVER_TIMEOUT, post(server, body.to_owned()))
-            .await
-            .with_context(|| format!("{server} did not answer within {} s", SERVER_TIMEOUT.as_secs()))??;
+        let mut request = http::Request::post("/").header(http::header::CONTENT_TYPE, "application/json");
+        if let Some(key) = &arguments.key {
+            request = request.header(http::header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        answer = send(&address, "/v1/check", request, body.as_bytes().to_vec()).await?.body;
     }
     Ok(answer)
-}
-
-async fn post(server: &str, body: String) -> anyhow::Result<Vec<u8>> {
-    let uri: http::Uri = format!("{}/v1/check", server.trim_end_matches('/'))
-        .parse()
-        .ok()
-        .filter(|uri: &http::Uri| uri.scheme_str() == Some("http"))
-        .context("--server must be an http:// URL, for example http://127.0.0.1:8080")?;
-    let authority = uri.authority().context("--server names no host")?.clone();
-    let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
-    let socket =
-        TcpStream::connect(address).await.with_context(|| format!("{authority} cannot be reached"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    let connection = tokio::spawn(connection);
-    let request = http::Request::post(uri.path())
-        .header(http::header::HOST, authority.as_str())
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let response = sender.send_request(request).await?;
-    let bytes = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-    let bytes =
-        bytes.map_err(|error| anyhow::anyhow!(error)).context("the answer cannot be read")?.to_bytes();
-    connection.abort();
-    Ok(bytes.to_vec())
 }

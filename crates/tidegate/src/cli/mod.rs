@@ -4,7 +4,9 @@ mod catalog_arguments;
 mod check;
 mod check_config;
 mod explain;
+mod http_client;
 mod logging;
+mod operator;
 mod replay_command;
 pub(crate) mod rule_file;
 mod serve_command;
@@ -64,6 +66,16 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Run rules against access logs and report what they would have done
     Replay(replay_command::ReplayArguments),
+    /// List, change, compare and roll back the rules of a running server
+    Rules(operator::RulesArguments),
+    /// Tiers, bans and overrides of subjects on a running server
+    Subjects(operator::SubjectsArguments),
+    /// Make, rotate and revoke API keys on a running server
+    Keys(operator::KeysArguments),
+    /// Tenants of a running server, and what they may have
+    Tenants(operator::TenantsArguments),
+    /// Show what was allowed and denied, and the busiest keys
+    Usage(operator::UsageArguments),
     /// Print the JSON Schema of rule files, for editors
     Schema,
     /// Print a completion script for a shell
@@ -107,6 +119,11 @@ pub fn run() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Replay(arguments)) => replay_command::run(&arguments),
+        Some(Command::Rules(arguments)) => operator::rules(&arguments),
+        Some(Command::Subjects(arguments)) => operator::subjects(&arguments),
+        Some(Command::Keys(arguments)) => operator::keys(&arguments),
+        Some(Command::Tenants(arguments)) => operator::tenants(&arguments),
+        Some(Command::Usage(arguments)) => operator::usage(&arguments),
         Some(Command::Schema) => terminal::print(&tidegate_config::json_schema()).map(|()| SUCCESS),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -20,7 +20,7 @@ use tidegate_catalog::model::Scope;
 use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
 use tidegate_store::BucketStore;
 
-pub use catalog::{Catalog, CatalogParts};
+pub use catalog::{Catalog, CatalogParts, state_json};
 pub use look::{Look, Lookup};
 
 /// Whether a request must say whose it is.

@@ -2,20 +2,29 @@
 
 mod body;
 mod fields;
+mod metrics;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
+use tidegate_catalog::model::Ban;
 use tidegate_core::decision::Verdict;
 use tidegate_core::rule::model::FailurePolicy;
-use tidegate_engine::{BreakerStatus, Decision};
+use tidegate_core::time::Micros;
+use tidegate_engine::{BreakerStatus, Clock, Decision};
+use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::LegacyFields;
 use crate::door::{DoorResponse, JSON, PROBLEM_JSON, problem, respond};
+use crate::gate::{Gate, Look, state_json};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const OPENMETRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+/// The field that says that a subject's tier could not be looked up.
+const TIER_LOOKUP: HeaderName = HeaderName::from_static("tidegate-tier-lookup");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What stands at `/`.
@@ -38,16 +47,51 @@ fn status_of(decision: &Decision) -> StatusCode {
     }
 }
 
-pub(super) fn decision(decision: &Decision, legacy: LegacyFields) -> DoorResponse {
+pub(super) fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields) -> DoorResponse {
     let status = status_of(decision);
     let content_type = if status == StatusCode::OK { JSON } else { PROBLEM_JSON };
-    let mut response = respond(status, content_type, body::decision(decision, status));
+    let mut response = respond(status, content_type, body::decision(decision, seen(look), status));
     fields::write(response.headers_mut(), decision, legacy);
+    if let Some(trouble) = look.lookup().trouble() {
+        response.headers_mut().insert(TIER_LOOKUP, HeaderValue::from_static(trouble));
+    }
     response
 }
 
+fn seen<'a>(look: &'a Look<'_>) -> body::SubjectSeen<'a> {
+    body::SubjectSeen { tier: look.tier(), trouble: look.lookup().trouble() }
+}
+
 pub(super) fn decision_body(decision: &Decision) -> Vec<u8> {
-    body::decision(decision, status_of(decision))
+    body::decision(decision, body::SubjectSeen::default(), status_of(decision))
+}
+
+/// A request beyond what the caller's tenant may ask in a second.
+pub(super) fn over_ceiling(decision: &Decision) -> DoorResponse {
+    let retry_after_ms = decision.retry_after().map_or(1_000, Micros::as_millis_ceil);
+    problem(&Problem {
+        detail: "the tenant asks more often than its ceiling allows; try again shortly".into(),
+        ..Problem::quota_exceeded(retry_after_ms, vec!["tenant-requests".to_owned()])
+    })
+}
+
+/// A request of a banned subject.
+pub(super) fn banned<S: BucketStore, C: Clock>(ban: &Ban, gate: &Gate<S, C>) -> DoorResponse {
+    gate.note_ban(ban);
+    let retry_after_ms = left_of(ban, gate);
+    let mut body = Vec::new();
+    body::write_ban(&mut body, ban, retry_after_ms);
+    let mut response = respond(StatusCode::FORBIDDEN, PROBLEM_JSON, body);
+    if let Some(retry_after_ms) = retry_after_ms {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
+    }
+    response
+}
+
+/// Milliseconds until a ban ends.
+fn left_of<S: BucketStore, C: Clock>(ban: &Ban, gate: &Gate<S, C>) -> Option<u64> {
+    let until = u64::try_from(ban.until_us?).ok()?;
+    Some(until.saturating_sub(gate.engine().now().as_micros()).div_ceil(1_000))
 }
 
 pub(super) fn refund(decision: &Decision, legacy: LegacyFields) -> DoorResponse {
@@ -95,9 +139,14 @@ pub(super) fn health() -> DoorResponse {
     respond(StatusCode::OK, JSON, body::health())
 }
 
-pub(super) fn ready(ready: bool, rules_version: u64) -> DoorResponse {
+pub(super) fn ready<S: BucketStore, C: Clock>(ready: bool, gate: &Gate<S, C>) -> DoorResponse {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    respond(status, JSON, body::ready(ready, rules_version))
+    let catalog = gate.catalog().map(|catalog| state_json(&catalog.state().get()).to_string());
+    respond(status, JSON, body::ready(ready, gate.engine().rules().version(), catalog.as_deref()))
+}
+
+pub(super) fn metrics<S: BucketStore, C: Clock>(gate: &Gate<S, C>) -> DoorResponse {
+    respond(StatusCode::OK, OPENMETRICS, metrics::page(gate).into_bytes())
 }
 
 pub(super) fn breaker(status: &BreakerStatus) -> DoorResponse {
@@ -119,7 +168,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn push(&mut self, decision: &Decision) {
+    pub(super) fn push(&mut self, decision: &Decision, look: &Look<'_>) {
         self.separate();
         if let Some(degraded) = decision.degraded() {
             self.degraded = Some(match (self.degraded, degraded.policy) {
@@ -128,7 +177,14 @@ impl Answers {
                 (Some(policy), _) => policy,
             });
         }
-        body::write_decision(&mut self.body, decision, status_of(decision));
+        body::write_decision(&mut self.body, decision, seen(look), status_of(decision));
+    }
+
+    pub(super) fn push_ban<S: BucketStore, C: Clock>(&mut self, ban: Option<&Ban>, gate: &Gate<S, C>) {
+        let Some(ban) = ban else { return };
+        gate.note_ban(ban);
+        self.separate();
+        body::write_ban(&mut self.body, ban, left_of(ban, gate));
     }
 
     pub(super) fn push_problem(&mut self, problem: &Problem) {

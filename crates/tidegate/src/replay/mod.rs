@@ -39,7 +39,7 @@ pub use format::{FieldMap, LogFormat, MAX_FIELD_MAPPINGS};
 pub use input::{LogInput, MAX_LINE_BYTES};
 pub use json::write_json;
 pub use keys::{MAX_KEYS, MAX_KEYS_TEXT_BYTES};
-pub use normalized::{Normalized, trial_requests};
+pub use normalized::{Normalized, trial_requests, trial_requests_with};
 pub use order::{HORIZON_US, MAX_HELD_LINES, ReorderBuffer};
 pub use progress::Progress;
 pub use record::{Field, LogRecord};

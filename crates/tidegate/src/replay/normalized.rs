@@ -4,6 +4,7 @@ use tidegate_wire::identity::{Ipv6Prefix, canonical_ip_key};
 use tidegate_wire::path::normalize_path;
 
 use super::error::ReplayError;
+use super::progress::Progress;
 use super::record::LogRecord;
 use super::stream::LogStream;
 use crate::trial::TrialRequest;
@@ -40,7 +41,23 @@ impl Normalized {
 
 /// The requests of a log, in the order of their times.
 pub fn trial_requests(stream: LogStream) -> impl Iterator<Item = Result<TrialRequest, ReplayError>> {
-    stream.map(|record| {
+    trial_requests_with(stream, Progress::hidden())
+}
+
+/// As [`trial_requests`], with a progress bar.
+pub fn trial_requests_with(
+    mut stream: LogStream,
+    mut progress: Progress,
+) -> impl Iterator<Item = Result<TrialRequest, ReplayError>> {
+    std::iter::from_fn(move || {
+        let record = stream.next();
+        match &record {
+            Some(_) => progress.update(&stream),
+            None => progress.finish(),
+        }
+        record
+    })
+    .map(|record| {
         let record = record?;
         let normalized = Normalized::of(&record);
         let entries = record.entries().map(|(name, value)| (name.to_owned(), normalized.value(name, value).to_owned()));

@@ -9,11 +9,15 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_wire::identity::IdentityPolicy;
 
-use crate::cli::{rule_file, terminal};
+use crate::cli::terminal;
+use crate::gate::ApiKeys;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
+use crate::serve::admin_listener::AdminListener;
+use crate::serve::catalog::FirstKey;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
+
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -88,21 +92,17 @@ pub enum CatalogPlace {
     Postgres(Secret),
 }
 
-/// Whether a request must say whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApiKeys {
-    /// A request without a key is answered, too.
-    Optional,
-    /// A request without a key is refused.
-    Required,
-}
-
 /// The rule file has errors; each line is ready for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct SettingsError(Vec<String>);
 
 impl SettingsError {
+    /// The findings in a rule file.
+    pub(super) fn of(errors: &tidegate_config::RuleFileErrors) -> Self {
+        Self(errors.errors.iter().map(ToString::to_string).collect())
+    }
+
     /// The errors, one by one.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
@@ -110,38 +110,60 @@ impl SettingsError {
 }
 
 impl ServeSettings {
-    /// Reads and compiles the rules, logging what looks unintended in them.
-    pub(super) fn load_rules(&self) -> Result<RuleSet, SettingsError> {
-        let loaded =
-            rule_file::load(self.rules.as_deref()).map_err(|problem| SettingsError(problem.lines()))?;
-        for warning in &loaded.warnings {
-            tracing::warn!("{warning}");
-        }
-        Ok(loaded.rules)
-    }
-
     /// Says where to find the server and what to try, to whoever looks at standard output.
-    pub(super) fn announce(&self, address: SocketAddr, rules: &RuleSet, store: &str) {
-        let source = match &self.rules {
-            Some(path) => path.display().to_string(),
-            None => "the shipped example rules".to_owned(),
-        };
+    pub(super) fn announce(
+        &self,
+        address: SocketAddr,
+        rules: &RuleSet,
+        store: &str,
+        admin: Option<&AdminListener>,
+        first_key: Option<&FirstKey>,
+    ) {
+        let source = self.rules_source();
         tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
         let version = env!("CARGO_PKG_VERSION");
         let (count, domains) = (rules.rule_count(), rules.domains().len());
-        let banner = format!(
+        let mut banner = format!(
             "Tidegate {version} is listening on http://{address}\n\
              Rules: {count} in {domains} domains, from {source}\n\
-             Store: {store}\n\
-             \n\
-             Try:\n  \
+             Store: {store}\n"
+        );
+        if let Some(admin) = admin {
+            banner.push_str(&format!("Admin: http://{}/admin/v1\n", admin.address));
+        }
+        if let Some(FirstKey(key)) = first_key {
+            banner.push_str(&format!(
+                "\nThis is a new database. Your operator's key, shown this once:\n  \
+                   export TIDEGATE_ADMIN_KEY={key}\n"
+            ));
+        }
+        banner.push_str(&format!(
+            "\nTry:\n  \
                curl -s {address}/v1/check -d '{{\"client_id\":\"api_client\",\"cost\":1}}'\n  \
                curl -si '{address}/api/data?user_id=alice'\n  \
-               curl -s {address}/stats/api_client\n\
-             \n\
-             More: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.\n"
-        );
+               curl -s {address}/stats/api_client\n"
+        ));
+        if admin.is_some() {
+            banner.push_str("  tidegate rules list\n");
+        }
+        banner.push_str(&format!(
+            "\nMore: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.\n"
+        ));
         // Where nobody reads standard output, the server serves all the same.
         let _ = terminal::print(&banner);
+    }
+
+    fn rules_source(&self) -> String {
+        let database = match &self.catalog.database {
+            CatalogPlace::None => None,
+            CatalogPlace::Sqlite(path) => Some(path.display().to_string()),
+            CatalogPlace::Postgres(_) => Some("PostgreSQL".to_owned()),
+        };
+        match (&self.rules, database) {
+            (Some(file), Some(database)) => format!("{} and {database}", file.display()),
+            (Some(file), None) => file.display().to_string(),
+            (None, Some(database)) => database,
+            (None, None) => "the shipped example rules".to_owned(),
+        }
     }
 }

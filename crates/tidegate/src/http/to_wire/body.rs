@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
+use tidegate_catalog::model::{Ban, split_qualified};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Answer, BreakerStatus, Decision, FailureCause, RuleVerdict};
@@ -11,14 +12,28 @@ use tidegate_wire::problem::ProblemType;
 /// Enough for the answer of one rule.
 const USUAL_BODY_BYTES: usize = 256;
 
-pub(super) fn decision(decision: &Decision, status: StatusCode) -> Vec<u8> {
+pub(super) fn decision(decision: &Decision, subject: SubjectSeen<'_>, status: StatusCode) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL_BODY_BYTES);
-    write_decision(&mut out, decision, status);
+    write_decision(&mut out, decision, subject, status);
     out
 }
 
+/// What the catalog knows of the request's subject, for the answer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct SubjectSeen<'a> {
+    /// Its tier there.
+    pub(super) tier: Option<&'a str>,
+    /// Of a lookup that did not go as it should.
+    pub(super) trouble: Option<&'static str>,
+}
+
 /// The contract's fields, and for a denial those of a problem in front of them.
-pub(super) fn write_decision(out: &mut Vec<u8>, decision: &Decision, status: StatusCode) {
+pub(super) fn write_decision(
+    out: &mut Vec<u8>,
+    decision: &Decision,
+    subject: SubjectSeen<'_>,
+    status: StatusCode,
+) {
     let mut object = Object::begin(out);
     if !decision.is_allowed() {
         problem_members(&mut object, decision, status);
@@ -42,6 +57,33 @@ pub(super) fn write_decision(out: &mut Vec<u8>, decision: &Decision, status: Sta
         object.boolean("repeated", true);
     }
     rule_members(&mut object, decision);
+    if let Some(tier) = subject.tier {
+        object.string("tier", tier);
+    }
+    if let Some(trouble) = subject.trouble {
+        object.string("tier_lookup", trouble);
+    }
+    object.integer("rules_version", decision.rules_version());
+    object.end();
+}
+
+/// A request of a banned subject: no rule was asked.
+pub(super) fn write_ban(out: &mut Vec<u8>, ban: &Ban, retry_after_ms: Option<u64>) {
+    let mut object = Object::begin(out);
+    let kind = ProblemType::Banned;
+    object.string("type", kind.uri());
+    object.string("title", kind.title());
+    object.integer("status", u64::from(kind.status().as_u16()));
+    object.string("detail", &ban.reason);
+    object.boolean("allowed", false);
+    object.boolean("banned", true);
+    match ban.until_us.and_then(|until| u64::try_from(until).ok()) {
+        Some(until) => object.seconds("banned_until", Timestamp::from_micros(until)),
+        None => object.null("banned_until"),
+    }
+    if let Some(retry_after_ms) = retry_after_ms {
+        object.integer("retry_after_ms", retry_after_ms);
+    }
     object.end();
 }
 
@@ -71,7 +113,7 @@ pub(super) fn stats(name: &'static str, key: &str, decision: &Decision) -> Vec<u
     let mut object = Object::begin(&mut out);
     object.string(name, key);
     if let Some(domain) = decision.domain() {
-        object.string("domain", domain);
+        object.string("domain", split_qualified(domain).1);
     }
     if let Some(binding) = decision.binding() {
         object.integer("used", binding.gauge.used);
@@ -88,11 +130,15 @@ pub(super) fn health() -> Vec<u8> {
     concat!(r#"{"status":"ok","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#).as_bytes().to_vec()
 }
 
-pub(super) fn ready(ready: bool, rules_version: u64) -> Vec<u8> {
+/// `catalog` is the object that says how far this node has followed its catalog.
+pub(super) fn ready(ready: bool, rules_version: u64, catalog: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut object = Object::begin(&mut out);
     object.boolean("ready", ready);
     object.integer("rules_version", rules_version);
+    if let Some(catalog) = catalog {
+        object.raw("catalog", catalog);
+    }
     object.end();
     out
 }
@@ -196,7 +242,7 @@ fn quota_members(object: &mut Object<'_>, quota: &Quota) {
 /// `domain`, `rule`, and all verdicts where more than the binding rule was asked.
 fn rule_members(object: &mut Object<'_>, decision: &Decision) {
     match decision.domain() {
-        Some(domain) => object.string("domain", domain),
+        Some(domain) => object.string("domain", split_qualified(domain).1),
         None => object.null("domain"),
     }
     let binding = decision.binding();
@@ -286,6 +332,12 @@ impl<'a> Object<'a> {
     fn string(&mut self, name: &str, value: &str) {
         self.name(name);
         write_string(self.out, value);
+    }
+
+    /// A value that is JSON already.
+    fn raw(&mut self, name: &str, json: &str) {
+        self.name(name);
+        self.out.extend_from_slice(json.as_bytes());
     }
 
     fn strings<'s>(&mut self, name: &str, values: impl Iterator<Item = &'s str>) {

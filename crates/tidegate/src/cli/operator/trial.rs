@@ -1,0 +1,112 @@
+//! `tidegate rules apply --log`: a rule file tried on access logs, against the rules that the server has.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tidegate_config::parse_rules;
+use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::model::{Domain, Rules};
+
+use super::client::Client;
+use super::rules::said_of_differences;
+use super::{AdminArguments, text};
+use crate::admin::effect_json;
+use crate::cli::check::block_on;
+use crate::replay::{LogStream, Progress, ReadOptions, trial_requests_with};
+use crate::trial::compare;
+
+/// Tries the domains of `text` on logs, one after the other.
+pub(super) fn on_logs(
+    admin: &AdminArguments,
+    client: &Client,
+    text: &str,
+    logs: &[PathBuf],
+    others: &str,
+) -> anyhow::Result<()> {
+    let export = String::from_utf8(client.get("/export")?.body).context("the export is not UTF-8")?;
+    let before = parse_rules(&export, "the server's rules")?.rules;
+    let after = parse_rules(text, "the rule file")?.rules;
+    let find = |rules: &Rules, name: &str| rules.domains.iter().find(|domain| domain.name == name).cloned();
+    let mut names: Vec<&str> = after.domains.iter().map(|domain| domain.name.as_str()).collect();
+    if others == "remove" {
+        names.extend(before.domains.iter().map(|domain| domain.name.as_str()));
+        names.sort_unstable();
+        names.dedup();
+    }
+    let mut results = Vec::new();
+    for name in names {
+        let (was, is) = (find(&before, name), find(&after, name));
+        if was == is {
+            continue;
+        }
+        let effect = effect_of(name, was, is, logs)?;
+        results.push(json!({ "domain": name, "effect": effect }));
+    }
+    let answer = json!({ "dry_run": true, "tried_on": "the logs", "results": results });
+    admin.print(&answer, said_of_trial)
+}
+
+fn effect_of(name: &str, was: Option<Domain>, is: Option<Domain>, logs: &[PathBuf]) -> anyhow::Result<Value> {
+    let mut options = ReadOptions::default();
+    for rule in [&was, &is].into_iter().flatten().flat_map(|domain| &domain.rules) {
+        rule.key.iter().for_each(|entry| options.fields.offer(entry));
+        rule.conditions.iter().for_each(|wanted| options.fields.offer(&wanted.entry));
+    }
+    let alone = |domain: Option<Domain>| RuleSet::compile(Rules { domains: domain.into_iter().collect() });
+    let (was, is) = (alone(was)?, alone(is)?);
+    let stream = LogStream::open(logs, &options)?;
+    let progress = Progress::on_stderr(stream.total_bytes());
+    let mut failed = None;
+    let requests = trial_requests_with(stream, progress).map_while(|request| request.map_err(|error| failed = Some(error)).ok());
+    let made = block_on(compare(was, is, name, requests))??;
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(effect_json(&made)),
+    }
+}
+
+/// What a change would have done.
+pub(super) fn said_of_trial(answer: &Value) -> String {
+    let mut said = if answer.get("changed").is_some() { said_of_differences(answer) } else { String::new() };
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        said.push_str(&format!("warning: {}\n", warning.as_str().unwrap_or_default()));
+    }
+    for result in answer["results"].as_array().into_iter().flatten() {
+        let effect = &result["effect"];
+        let number = |one: &Value| one.as_u64().unwrap_or(0);
+        said.push_str(&format!(
+            "\n{} on {}, {} requests{}:\n  allowed {} -> {}, denied {} -> {}\n  newly denied {}, newly allowed {}\n",
+            text(result, "domain"),
+            text(answer, "tried_on"),
+            number(&effect["requests"]),
+            span(effect),
+            number(&effect["before"]["allowed"]),
+            number(&effect["after"]["allowed"]),
+            number(&effect["before"]["denied"]),
+            number(&effect["after"]["denied"]),
+            number(&effect["newly_denied"]),
+            number(&effect["newly_allowed"]),
+        ));
+        for rule in effect["by_rule"].as_array().into_iter().flatten() {
+            said.push_str(&format!(
+                "  rule {}: denies {} -> {}\n",
+                text(rule, "rule"),
+                number(&rule["denied_before"]),
+                number(&rule["denied_after"])
+            ));
+        }
+        for key in effect["newly_denied_keys"].as_array().into_iter().flatten() {
+            said.push_str(&format!("  {} requests of {}\n", number(&key["requests"]), text(key, "key")));
+        }
+    }
+    said.push_str("nothing was changed\n");
+    said
+}
+
+fn span(effect: &Value) -> String {
+    match (effect["from"].as_str(), effect["to"].as_str()) {
+        (Some(from), Some(to)) => format!(" from {from} to {to}"),
+        _ => String::new(),
+    }
+}

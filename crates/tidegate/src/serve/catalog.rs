@@ -1,0 +1,297 @@
+//! The catalog beside the engine: opened before it, followed and written to while it serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidegate_catalog::compose::Composer;
+use tidegate_catalog::edit::Editor;
+use tidegate_catalog::follow::{DatabaseParts, First, Follower, InForce};
+use tidegate_catalog::keys::{KeyRing, NewKey, OperatorToken};
+use tidegate_catalog::last_good::LastGood;
+use tidegate_catalog::model::{Actor, ApiKey, Scope};
+use tidegate_catalog::recent::Recorder;
+use tidegate_catalog::repository::{CatalogError, DatabaseSettings, Repository, Retention};
+use tidegate_catalog::seed::Seed;
+use tidegate_catalog::source::{RuleFile, WatchOptions};
+use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
+use tidegate_catalog::usage::{TopKeys, UsageMeter, Writer, WriterOptions};
+use tidegate_config::{Defaults, EXAMPLE_RULES, parse_rules_with, quota_settings_from, read_text};
+use tidegate_core::rule::RuleSet;
+use tidegate_engine::{Clock, Engine, SystemClock, random_seed};
+use tidegate_store::BucketStore;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::settings::{CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
+use crate::gate::{Catalog, CatalogParts};
+
+/// How often a node tidies up: what is over is removed, old usage is rolled up, when keys were used is written.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the last usage may take to be written when stopping.
+const LAST_FLUSH: Duration = Duration::from_secs(2);
+/// Subjects that are read at a time to warm the cache.
+const PRELOAD_PAGE: u32 = 2_000;
+/// How often a page is read again because subjects changed while it was read.
+const PRELOAD_TRIES: u32 = 20;
+
+/// The catalog, before there is an engine.
+pub(super) struct Opened {
+    follower: Follower,
+    file: Option<RuleFile>,
+    database: Option<Database>,
+}
+
+/// What there is with a database only.
+struct Database {
+    repository: Repository,
+    catalog: Arc<Catalog>,
+    editor: Editor,
+    settings: CatalogSettings,
+}
+
+/// An operator's key that was made because there was none.
+pub(super) struct FirstKey(pub(super) String);
+
+/// Opens the database, if there is one, and reads the rule file, if there is one. Nothing is asked of the database yet.
+pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
+    let defaults = Defaults { algorithm: settings.catalog.algorithm };
+    let quota_settings = quota_settings_from(settings.catalog.quota_variables.iter().cloned())?;
+    let mut composer = Composer::new(defaults, quota_settings);
+    let (text, name) = match &settings.rules {
+        Some(path) => (read_text(path).map_err(|errors| SettingsError::of(&errors))?, path.display().to_string()),
+        None => (EXAMPLE_RULES.to_owned(), "the shipped example rules".to_owned()),
+    };
+    let parsed = parse_rules_with(&text, &name, &defaults).map_err(|errors| SettingsError::of(&errors))?;
+    parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let file = settings.rules.as_deref().map(|path| RuleFile::watch(path, &text, WatchOptions::default()));
+    let database = match &settings.catalog.database {
+        CatalogPlace::None => None,
+        CatalogPlace::Sqlite(path) => Some(DatabaseSettings::file(path)),
+        CatalogPlace::Postgres(url) => Some(DatabaseSettings::parse(url.expose())?),
+    };
+    let Some(database) = database else {
+        composer.set_file(parsed.rules);
+        return Ok(Opened { follower: Follower::new(None, defaults, composer), file, database: None });
+    };
+    let seed = if file.is_some() {
+        composer.set_file(parsed.rules);
+        None
+    } else {
+        Some(Seed::new(parsed.rules))
+    };
+    let repository = Repository::open(&database).context("--database-url")?;
+    let token = settings.catalog.admin_token.as_ref().map(|token| OperatorToken::new(token.expose()));
+    let keys = Arc::new(KeyRing::new(token.transpose().context("--admin-token")?));
+    let subjects = SubjectCache::new(repository.clone(), &subject_options(&settings.catalog));
+    let parts = DatabaseParts {
+        repository: repository.clone(),
+        keys: Arc::clone(&keys),
+        subjects: subjects.clone(),
+        last_good: settings.catalog.last_good.clone().map(LastGood::new),
+        poll: settings.catalog.poll_interval,
+        seed,
+    };
+    let follower = Follower::new(Some(parts), defaults, composer);
+    let usage = Arc::new(UsageMeter::new(settings.catalog.usage_buffer_rows));
+    let catalog = Arc::new(Catalog::new(CatalogParts {
+        keys,
+        subjects,
+        state: follower.state(),
+        nudge: follower.nudge(),
+        written: Arc::default(),
+        usage,
+        top: TopKeys::default(),
+        recent: Recorder::new(usize::try_from(settings.catalog.record_mib << 20).unwrap_or(usize::MAX)),
+    }));
+    let editor = Editor::new(repository.clone(), defaults, follower.state());
+    let database = Database { repository, catalog, editor, settings: settings.catalog.clone() };
+    Ok(Opened { follower, file, database: Some(database) })
+}
+
+fn subject_options(settings: &CatalogSettings) -> SubjectOptions {
+    SubjectOptions {
+        entries: settings.subject_cache_entries,
+        max_age: settings.subject_max_age,
+        ..SubjectOptions::new(random_seed())
+    }
+}
+
+impl Opened {
+    /// The rules to begin with; see [`Follower::first`].
+    pub(super) async fn first(&mut self, clock: &impl Clock) -> anyhow::Result<First> {
+        Ok(self.follower.first(now_us(clock)).await?)
+    }
+
+    /// What the doors need to know of it; `None` without a database.
+    pub(super) fn catalog(&self) -> Option<Arc<Catalog>> {
+        self.database.as_ref().map(|database| Arc::clone(&database.catalog))
+    }
+
+    /// What the admin API works with; `None` without a database.
+    pub(super) fn admin(&self) -> Option<(Repository, Editor, Arc<Catalog>)> {
+        let database = self.database.as_ref()?;
+        Some((database.repository.clone(), database.editor.clone(), Arc::clone(&database.catalog)))
+    }
+
+    /// Makes an operator's key where the embedded database has none and none is set: nobody could get in otherwise. There
+    /// is no default password.
+    pub(super) async fn first_key(&self, clock: &impl Clock) -> anyhow::Result<Option<FirstKey>> {
+        let Some(database) = &self.database else { return Ok(None) };
+        let needs_none = database.settings.admin.is_none()
+            || database.settings.admin_token.is_some()
+            || !matches!(database.settings.database, CatalogPlace::Sqlite(_));
+        if needs_none {
+            return Ok(None);
+        }
+        match make_first_key(&database.repository, now_us(clock)).await {
+            Ok(key) => Ok(key),
+            Err(error) if error.retryable() => Ok(None),
+            Err(error) => Err(error).context("the first operator's key cannot be made"),
+        }
+    }
+
+    /// Starts what runs beside the requests.
+    pub(super) fn start<S: BucketStore>(self, engine: &Engine<S>, reread: Arc<Notify>) -> CatalogTasks {
+        let Opened { follower, file, database } = self;
+        let in_force = Arc::new(EngineInForce(engine.clone()));
+        let mut tasks = vec![tokio::spawn(follower.run(in_force, file, reread))];
+        let mut writer = None;
+        if let Some(database) = database {
+            let options = WriterOptions {
+                node: format!("{:016x}", fastrand::u64(..)),
+                flush: database.settings.usage_flush,
+                buffer_rows: database.settings.usage_buffer_rows,
+            };
+            let (usage, stats) = (database.catalog.usage_meter(), database.catalog.writer_stats());
+            let sink = database.repository.clone();
+            let clock = SystemClock::new();
+            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+            let writing = Writer::new(sink, usage, stats, options)
+                .run(move || now_us(&clock), async move { drop(stopped.await) });
+            writer = Some((stop, tokio::spawn(writing)));
+            tasks.push(tokio::spawn(preload(database.repository.clone(), Arc::clone(&database.catalog))));
+            tasks.push(tokio::spawn(tidy(database)));
+        }
+        CatalogTasks { tasks, writer }
+    }
+}
+
+async fn make_first_key(repository: &Repository, now_us: i64) -> Result<Option<FirstKey>, CatalogError> {
+    let has_operator = repository.all_keys().await?.iter().any(|key| key.tenant.is_none());
+    let actor = Actor { name: "server".to_owned(), correlation: None };
+    if has_operator || !repository.seed(&actor, now_us, "default", &[], "first-operator-key").await? {
+        return Ok(None);
+    }
+    let new = NewKey::new(getrandom::fill).map_err(|error| CatalogError::Misconfigured(error.to_string()))?;
+    let key = ApiKey {
+        prefix: new.prefix.clone(),
+        tenant: None,
+        name: "first operator".to_owned(),
+        scopes: Scope::ALL.to_vec(),
+        hash: new.hash,
+        previous: None,
+        created_us: now_us,
+        expires_us: None,
+        last_used_us: None,
+        revoked_us: None,
+    };
+    repository.create_key(&actor, now_us, &key).await?;
+    Ok(Some(FirstKey(new.shown.reveal().to_owned())))
+}
+
+/// Warms the subject cache, so that the first requests after a start ask the database for few subjects.
+async fn preload(repository: Repository, catalog: Arc<Catalog>) {
+    let (cache, clock) = (catalog.subjects(), SystemClock::new());
+    let (mut after, mut tries) = (None, 0);
+    loop {
+        let mark = cache.mark();
+        let page = match repository.all_subjects(after.as_ref(), PRELOAD_PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::debug!(%error, "the subject cache was not warmed");
+                return;
+            }
+        };
+        let Some(last) = page.last().map(|(key, _)| key.clone()) else { return };
+        let subject = |tier| tidegate_catalog::model::Subject { tier: Some(tier), ..Default::default() };
+        let rows = page.into_iter().map(|(key, tier)| (key, subject(tier)));
+        match cache.preload(rows, mark, now_us(&clock)) {
+            tidegate_catalog::subjects::Preloaded::Outdated if tries < PRELOAD_TRIES => tries += 1,
+            _ => (after, tries) = (Some(last), 0),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Removes what is over, rolls usage up, and writes when keys were used.
+async fn tidy(database: Database) {
+    let clock = SystemClock::new();
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    let settings = &database.settings;
+    let retention =
+        Retention { minutes_s: seconds(settings.usage_keep_minutes), hours_s: seconds(settings.usage_keep_hours) };
+    let mut ticks = tokio::time::interval(TIDY_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let used: Vec<(String, i64)> = database
+            .catalog
+            .keys()
+            .take_used()
+            .into_iter()
+            .map(|(prefix, at_us)| (prefix.to_string(), at_us))
+            .collect();
+        let repository = &database.repository;
+        for result in [
+            repository.touch_keys(&used).await,
+            repository.roll_up(now_us(&clock), &retention).await,
+            repository.purge(now_us(&clock)).await,
+        ] {
+            if let Err(error) = result {
+                tracing::debug!(%error, "tidying up the database has to wait");
+            }
+        }
+    }
+}
+
+/// What runs beside the requests; ends with this.
+pub(super) struct CatalogTasks {
+    tasks: Vec<JoinHandle<()>>,
+    writer: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl CatalogTasks {
+    /// Writes the usage that waits, and ends the tasks.
+    pub(super) async fn stop(mut self) {
+        let Some((stop, writing)) = self.writer.take() else { return };
+        drop(stop);
+        if tokio::time::timeout(LAST_FLUSH, writing).await.is_err() {
+            tracing::warn!("the last usage could not be written");
+        }
+    }
+}
+
+impl Drop for CatalogTasks {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+struct EngineInForce<S>(Engine<S>);
+
+impl<S: BucketStore> InForce for EngineInForce<S> {
+    fn replace(&self, rules: RuleSet, version: u64) {
+        let version = self.0.replace_rules_as(rules, version);
+        tracing::info!(version, "new rules are in force");
+    }
+
+    fn now_us(&self) -> i64 {
+        i64::try_from(self.0.now().as_micros()).unwrap_or(i64::MAX)
+    }
+}
+
+fn now_us(clock: &impl Clock) -> i64 {
+    i64::try_from(clock.now().as_micros()).unwrap_or(i64::MAX)
+}
