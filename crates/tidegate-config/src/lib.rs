@@ -12,19 +12,27 @@
 mod duration;
 mod finding;
 mod path;
+mod quotas;
 mod report;
 mod rules;
 mod schema;
 mod suggest;
+mod write;
 mod yaml;
 
 pub use duration::{DurationError, parse_duration};
 pub use finding::{Finding, RuleFileError, RuleFileErrors, RuleFileWarning, Severity, Style};
+pub use quotas::{
+    LIMIT_SUFFIX, QuotaSetting, QuotaSettingProblem, QuotaVariableError, WINDOW_SUFFIX, apply_quota_settings,
+    quota_of_tier, quota_settings_from,
+};
 pub use rules::{
-    MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, MAX_VALUE_BYTES, Parsed,
-    load_rules, parse_rules, read_text,
+    Defaults, MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, MAX_VALUE_BYTES,
+    Parsed, ParsedDomain, ParsedRule, load_rules, parse_domain_with, parse_rule_with, parse_rules,
+    parse_rules_with, read_text,
 };
 pub use schema::json_schema;
+pub use write::{domain_settings_json, rule_json, rules_yaml};
 
 /// The most errors, and the most warnings, that one run reports; the rest is counted.
 pub const MAX_FINDINGS: usize = 100;

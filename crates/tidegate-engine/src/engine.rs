@@ -236,7 +236,8 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         Ok(held)
     }
 
-    /// Puts new rules in force, in one step, and carries over what buckets hold. Returns the new version.
+    /// Puts new rules in force, in one step, and carries over what buckets hold. Returns the new version: one more than
+    /// before, or the set's own where that is higher.
     pub fn replace_rules(&self, rules: RuleSet) -> u64 {
         let _replacing = self.shared.replacing.lock();
         let now = self.now();

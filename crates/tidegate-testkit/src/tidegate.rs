@@ -29,6 +29,15 @@ pub struct TidegateOptions {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     awaited_path: &'static str,
+    catalog: Option<Database>,
+}
+
+/// The catalog of a server: its database, and where its admin API listens.
+#[derive(Clone, Debug)]
+struct Database {
+    url: String,
+    admin_token: String,
+    last_good: PathBuf,
 }
 
 impl TidegateOptions {
@@ -39,7 +48,17 @@ impl TidegateOptions {
             arguments: Vec::new(),
             environment: Vec::new(),
             awaited_path: "/ready",
+            catalog: None,
         }
+    }
+
+    /// Gives the server a catalog in this database (`postgres://…` or a path), an operator's token, and a file for the last
+    /// good rules. Without this it has none, and writes nothing into the working directory.
+    #[must_use]
+    pub fn catalog(mut self, url: impl Into<String>, admin_token: &str, last_good: impl AsRef<Path>) -> Self {
+        let last_good = last_good.as_ref().to_owned();
+        self.catalog = Some(Database { url: url.into(), admin_token: admin_token.to_owned(), last_good });
+        self
     }
 
     /// Adds arguments; `--listen` is given already.
@@ -70,6 +89,7 @@ pub struct Tidegate {
     process: ServerProcess,
     options: TidegateOptions,
     lease: PortLease,
+    admin: PortLease,
     logs: Logs,
 }
 
@@ -90,10 +110,10 @@ impl Tidegate {
     /// Panics with its logs where it ends or is not ready within twenty seconds.
     pub fn with(options: &TidegateOptions) -> Self {
         for _ in 0..START_ATTEMPTS {
-            let lease = PortLease::new();
+            let (lease, admin) = (PortLease::new(), PortLease::new());
             let logs = Logs::default();
-            if let Some(process) = spawn(options, lease.address(), &logs) {
-                return Self { process, options: options.clone(), lease, logs };
+            if let Some(process) = spawn(options, lease.address(), admin.address(), &logs) {
+                return Self { process, options: options.clone(), lease, admin, logs };
             }
         }
         panic!("{START_ATTEMPTS} ports in a row were taken");
@@ -102,6 +122,11 @@ impl Tidegate {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.lease.address()
+    }
+
+    /// Where its admin API listens, if it has a catalog.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address()
     }
 
     /// Its process id.
@@ -139,7 +164,7 @@ impl Tidegate {
     pub fn restart(&mut self) {
         self.kill();
         self.process = wait_for("the port is free again", START_DEADLINE, || {
-            spawn(&self.options, self.lease.address(), &self.logs)
+            spawn(&self.options, self.lease.address(), self.admin.address(), &self.logs)
         });
     }
 
@@ -155,13 +180,31 @@ impl Tidegate {
 }
 
 /// Starts a process and waits until it is ready; `None` where somebody listens on its port.
-fn spawn(options: &TidegateOptions, address: SocketAddr, logs: &Logs) -> Option<ServerProcess> {
+fn spawn(
+    options: &TidegateOptions,
+    address: SocketAddr,
+    admin: SocketAddr,
+    logs: &Logs,
+) -> Option<ServerProcess> {
     let mut command = Command::new(&options.binary);
-    command.args(["--listen", &address.to_string()]).args(&options.arguments);
+    command.args(["--listen", &address.to_string()]);
+    match &options.catalog {
+        Some(catalog) => {
+            command.args(["--database-url", &catalog.url, "--admin-listen", &admin.to_string()]);
+            command.arg("--last-good-rules").arg(&catalog.last_good);
+        }
+        None => {
+            command.args(["--database-url", "none", "--admin-listen", "off"]);
+        }
+    }
+    command.args(&options.arguments);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX) {
             command.env_remove(name);
         }
+    }
+    if let Some(catalog) = &options.catalog {
+        command.env("TIDEGATE_ADMIN_TOKEN", &catalog.admin_token);
     }
     command.envs(options.environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -40,6 +40,7 @@ impl Placed<'_> {
 /// would often be about the same mistake.
 pub(super) fn domain(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
     unreachable_otherwise(fields, rules, report);
+    shared_buckets(fields, rules, report);
     if report.has_errors() {
         return;
     }
@@ -70,6 +71,30 @@ fn unreachable_otherwise(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: 
             message,
             remedy,
         );
+    }
+}
+
+/// Rules of which one was formerly called what the other is called, or was called: both would continue the same buckets.
+fn shared_buckets(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let path = fields.path.field("rules");
+    let mut seen: HashMap<&str, &Placed<'_>> = HashMap::new();
+    for placed in rules {
+        let Some(other) = seen.insert(placed.rule.identity(), placed) else { continue };
+        // Names that stand twice are reported anyway.
+        if other.rule.name == placed.rule.name {
+            continue;
+        }
+        let (field, renamed) = if placed.rule.formerly.is_some() { ("formerly", placed) } else { ("name", other) };
+        let message = format!(
+            "{} and {} (line {}) would share buckets: {} was formerly {}",
+            quote(&placed.rule.name),
+            quote(&other.rule.name),
+            other.line(),
+            quote(&renamed.rule.name),
+            quote(renamed.rule.identity())
+        );
+        let remedy = "give the new rule another name, or remove formerly if the old buckets are not needed";
+        report.error(placed.field(field).at, &path.index(placed.index).field(field), message, remedy);
     }
 }
 
@@ -121,6 +146,7 @@ fn fingerprint(rule: &Rule) -> u64 {
 fn same_but_name(a: &Rule, b: &Rule) -> bool {
     let Rule {
         name: _,
+        formerly: _,
         conditions,
         otherwise,
         key,

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path as FilePath;
 
-use tidegate_core::rule::model::{Domain, MAX_DOMAINS, MAX_RULES, Rules};
+use tidegate_core::quota::Algorithm;
+use tidegate_core::rule::model::{Domain, MAX_DOMAINS, MAX_RULES, Rule, Rules};
 use tidegate_core::time::Micros;
 
 use crate::finding::{RuleFileErrors, RuleFileWarning};
@@ -21,6 +22,7 @@ use crate::path::Path;
 use crate::report::{Report, Spot};
 use crate::suggest::quote;
 use crate::yaml::{self, Node, Value};
+use domain::ListOfRules;
 use fields::{Fields, Shape};
 
 /// The largest rule file, in bytes: 16 MiB.
@@ -65,20 +67,101 @@ pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 7] {
     ]
 }
 
+/// What holds where a rule says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Defaults {
+    /// The algorithm of a rule that names none.
+    pub algorithm: Algorithm,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { algorithm: rule::DEFAULT_ALGORITHM }
+    }
+}
+
 /// Reads the text of a rule file; `file` names it in findings.
 ///
 /// # Errors
 /// Everything that is wrong with the file, up to [`MAX_FINDINGS`](crate::MAX_FINDINGS) errors.
 pub fn parse_rules(text: &str, file: &str) -> Result<Parsed, RuleFileErrors> {
+    parse_rules_with(text, file, &Defaults::default())
+}
+
+/// As [`parse_rules`], with other defaults.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_rules_with(text: &str, file: &str, defaults: &Defaults) -> Result<Parsed, RuleFileErrors> {
+    let (domains, warnings) = parse(text, file, |root, report| read_file(root, defaults, report))?;
+    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings })
+}
+
+/// One domain that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedDomain {
+    /// The domain.
+    pub domain: Domain,
+    /// What looks unintended.
+    pub warnings: Vec<RuleFileWarning>,
+}
+
+/// One rule that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParsedRule {
+    /// The rule.
+    pub rule: Rule,
+    /// What looks unintended.
+    pub warnings: Vec<RuleFileWarning>,
+}
+
+/// Reads the text of one domain, YAML or JSON, as it stands in the list `domains` of a rule file; `rules` may be absent.
+/// Fields in findings are those of the domain.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_domain_with(text: &str, file: &str, defaults: &Defaults) -> Result<ParsedDomain, RuleFileErrors> {
+    let (domain, warnings) =
+        parse(text, file, |root, report| {
+            domain::read(root, Path::ROOT, ListOfRules::Optional, defaults, report)
+        })?;
+    whole(domain, file).map(|domain| ParsedDomain { domain, warnings })
+}
+
+/// Reads the text of one rule, YAML or JSON, as it stands in the list `rules` of a domain. Fields in findings are those of
+/// the rule.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_rule_with(text: &str, file: &str, defaults: &Defaults) -> Result<ParsedRule, RuleFileErrors> {
+    let (rule, warnings) = parse(text, file, |root, report| rule::read(root, Path::ROOT, defaults, report))?;
+    whole(rule, file).map(|rule| ParsedRule { rule, warnings })
+}
+
+/// Reads a text, and everything that is to be said of it.
+fn parse<T>(
+    text: &str,
+    file: &str,
+    read: impl FnOnce(&Node, &mut Report<'_>) -> Option<T>,
+) -> Result<(Option<T>, Vec<RuleFileWarning>), RuleFileErrors> {
     let mut report = Report::new(file);
-    let domains = if text.len() > MAX_FILE_BYTES {
+    let read = if text.len() > MAX_FILE_BYTES {
         too_large(&mut report);
         None
     } else {
-        yaml::read(text, &mut report).and_then(|root| read_file(&root, &mut report))
+        yaml::read(text, &mut report).and_then(|root| read(&root, &mut report))
     };
-    let warnings = report.finish()?;
-    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings })
+    Ok((read, report.finish()?))
+}
+
+/// What was read, or that there was nothing to read.
+fn whole<T>(read: Option<T>, file: &str) -> Result<T, RuleFileErrors> {
+    read.ok_or_else(|| {
+        let mut report = Report::new(file);
+        let spot = Spot { line: 1, column: 1 };
+        report.error(spot, &Path::ROOT, "there is nothing to read", "write a map of fields");
+        report.finish().err().unwrap_or(RuleFileErrors { errors: Vec::new(), omitted: 0 })
+    })
 }
 
 /// Reads a rule file from disk.
@@ -145,7 +228,7 @@ fn spot_of_byte(bytes: &[u8], offset: usize) -> Spot {
     Spot { line: small(line), column: small(column) }
 }
 
-fn read_file(root: &Node, report: &mut Report<'_>) -> Option<Vec<Domain>> {
+fn read_file(root: &Node, defaults: &Defaults, report: &mut Report<'_>) -> Option<Vec<Domain>> {
     let path = Path::ROOT;
     if matches!(root.value, Value::Null) {
         let remedy = "begin with 'version: 1' and 'domains:'";
@@ -154,7 +237,8 @@ fn read_file(root: &Node, report: &mut Report<'_>) -> Option<Vec<Domain>> {
     }
     let fields = Fields::read(root, path, &FILE, report)?;
     fields.required("version", "write version: 1", report, read_version);
-    fields.required("domains", "write domains: and a list of domains", report, read_domains)
+    let remedy = "write domains: and a list of domains";
+    fields.required("domains", remedy, report, |node, path, report| read_domains(node, path, defaults, report))
 }
 
 fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<()> {
@@ -166,7 +250,12 @@ fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option
     None
 }
 
-fn read_domains(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<Domain>> {
+fn read_domains(
+    node: &Node,
+    path: &Path<'_>,
+    defaults: &Defaults,
+    report: &mut Report<'_>,
+) -> Option<Vec<Domain>> {
     let items = fields::list(node, path, "write a list of domains, each with '- name:'", report)?;
     if items.is_empty() {
         report.warn(node.at, path, "there is no domain, so nothing is limited", "add a domain");
@@ -189,7 +278,7 @@ fn read_domains(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option
                 return None;
             }
         }
-        let domain = domain::read(item, path, report);
+        let domain = domain::read(item, path, ListOfRules::Needed, defaults, report);
         fields::unique_name(item, &path, "domain", &mut names, report);
         domains.extend(domain);
     }

@@ -5,6 +5,7 @@ use tidegate_core::rule::model::{
     Condition, EntryCondition, MAX_KEY_ENTRIES, MAX_TIERS, Mode, Queue, Reserve, Rule,
 };
 
+use super::Defaults;
 use super::fields::{self, Fields, Shape};
 use super::quota::Quotas;
 use super::scalar::{self, Name};
@@ -18,6 +19,7 @@ pub(super) const RULE: Shape = Shape {
     what: "a rule",
     fields: &[
         "name",
+        "formerly",
         "match",
         "otherwise",
         "key",
@@ -36,6 +38,9 @@ pub(super) const RULE: Shape = Shape {
     ],
     others: &[
         ("id", "name"),
+        ("was", "formerly"),
+        ("renamed_from", "formerly"),
+        ("previous_name", "formerly"),
         ("when", "match"),
         ("where", "match"),
         ("conditions", "match"),
@@ -96,18 +101,25 @@ const MODES: [(&str, Mode); 3] = [
 ];
 
 /// Reads one rule.
-pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<Rule> {
+pub(super) fn read(
+    node: &Node,
+    path: Path<'_>,
+    defaults: &Defaults,
+    report: &mut Report<'_>,
+) -> Option<Rule> {
     let fields = Fields::read(node, path, &RULE, report)?;
     let name = fields.required("name", "write name: and a name", report, |node, path, report| {
         scalar::name(node, path, Name::Rule, report)
     });
+    let formerly = fields
+        .optional("formerly", report, |node, path, report| scalar::name(node, path, Name::Rule, report));
     let conditions = fields.optional("match", report, condition::read).unwrap_or_default();
     let otherwise = fields.optional("otherwise", report, scalar::boolean).unwrap_or(false);
     let remedy = "write key: [client_ip] for one bucket per address, or key: [] for one bucket for all";
     let key = fields
         .required("key", remedy, report, |node, path, report| read_key(node, path, &conditions, report));
     let algorithm = match fields.get("algorithm") {
-        None => Some(DEFAULT_ALGORITHM),
+        None => Some(defaults.algorithm),
         Some(_) => fields.optional("algorithm", report, read_algorithm),
     };
     let quotas = Quotas::read(&fields, algorithm, report);
@@ -120,8 +132,10 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
     let queue =
         fields.optional("queue", report, |node, path, report| read_queue(node, path, algorithm, report));
     let consistency = lease::read(&fields, algorithm, quotas.quota, &tiers, report);
+    let name = name?;
     Some(Rule {
-        name: name?,
+        formerly: formerly.filter(|formerly| *formerly != name),
+        name,
         conditions,
         otherwise,
         key: key?,

@@ -57,6 +57,9 @@ pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report
             format!("the name {} cannot stand in a response header", quote(text)),
             "use letters, digits and . _ : / - only".to_owned(),
         )
+    } else if of == Name::Tier && text.starts_with('=') {
+        // Tiers that stand for overrides of single subjects begin so.
+        (format!("the name {} begins with '='", quote(text)), "begin with something else".to_owned())
     } else if text.trim() != text {
         (format!("the name {} begins or ends with a blank", quote(text)), "remove the blank".to_owned())
     } else if of == Name::Entry && !is_entry_name(text) {

@@ -106,6 +106,9 @@ struct Rule {
     /// Unique in its domain; the policy name in response headers.
     #[schemars(with = "RuleName")]
     name: String,
+    /// What the rule was called when its buckets were first written. A rule that is renamed and says so keeps what was used.
+    #[schemars(with = "Option<RuleName>")]
+    formerly: Option<String>,
     /// What a request must look like: entries and what is asked of their values. Without it, every request matches.
     #[schemars(rename = "match", extend("maxProperties" = MAX_CONDITIONS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
     conditions: Option<std::collections::BTreeMap<String, Condition>>,

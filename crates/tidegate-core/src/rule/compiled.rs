@@ -37,7 +37,7 @@ pub struct Metered {
 
 impl CompiledRule {
     pub(super) fn new(domain: &str, model: Rule, default_failure: Option<FailurePolicy>) -> Self {
-        let uid = fnv1a(domain.bytes().chain([0]).chain(model.name.bytes()));
+        let uid = fnv1a(domain.bytes().chain([0]).chain(model.identity().bytes()));
         let quotas = || core::iter::once(model.quota).chain(model.tiers.iter().map(|(_, quota)| *quota));
         let plain = |quota| Meter::new(model.algorithm, quota, model.queue);
         let ceiling = quotas().map(|quota| plain(quota).own_ceiling()).fold(0, u64::max);
@@ -251,8 +251,8 @@ impl CompiledRule {
         self.lineage.rests_at()
     }
 
-    /// The number that the keys of its buckets begin with: from the names of its domain and itself, so equal on every
-    /// node and after every restart.
+    /// The number that the keys of its buckets begin with: from the name of its domain and what it was first called, so
+    /// equal on every node and after every restart.
     #[must_use]
     pub const fn uid(&self) -> u64 {
         self.uid

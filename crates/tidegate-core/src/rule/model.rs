@@ -24,6 +24,8 @@ pub const MAX_CONDITIONS: usize = 16;
 pub const MAX_RULES_TOGETHER: usize = 64;
 /// The most tiers of one rule.
 pub const MAX_TIERS: usize = 64;
+/// The most quotas of one compiled rule besides its own: its tiers, and what single subjects have instead.
+pub const MAX_QUOTAS: usize = 128;
 
 /// A whole set of rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Domain {
 pub struct Rule {
     /// Unique in its domain; the policy name in headers.
     pub name: String,
+    /// What it was called when its buckets were first written: a rule that is renamed continues them. `None` is its name.
+    pub formerly: Option<String>,
     /// What a request must look like. No condition matches every request.
     pub conditions: Vec<EntryCondition>,
     /// Applies only where no other enforced rule of the domain matched.
@@ -158,6 +162,7 @@ impl Rule {
     pub fn new(name: impl Into<String>, algorithm: Algorithm, quota: Quota) -> Self {
         Self {
             name: name.into(),
+            formerly: None,
             conditions: Vec::new(),
             otherwise: false,
             key: Vec::new(),
@@ -170,6 +175,12 @@ impl Rule {
             queue: None,
             consistency: Consistency::Exact,
         }
+    }
+
+    /// The name that its buckets go by.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        self.formerly.as_deref().unwrap_or(&self.name)
     }
 
     /// The same rule with one bucket per value of these entries.

@@ -6,7 +6,7 @@ use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
     Condition, Domain, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_RULES, MAX_RULES_TOGETHER,
-    MAX_TIERS, Mode, Rules,
+    MAX_QUOTAS, Mode, Rules,
 };
 use crate::hash::FnvMap;
 use crate::time::Timestamp;
@@ -23,6 +23,8 @@ pub enum RuleSetError {
     DuplicateDomain(String),
     /// Two rules of one name in a domain.
     DuplicateRule(String, String),
+    /// Two rules of a domain that would continue the same buckets: the first is called, or was called, like the second was.
+    SharedBuckets(String, String, String),
     /// More than [`MAX_RULES_TOGETHER`] rules of a domain that the same thing selects.
     TooManyTogether(String),
     /// A rule with more key entries, conditions or tiers than it may have, or an empty list of patterns.
@@ -41,6 +43,10 @@ impl fmt::Display for RuleSetError {
             RuleSetError::DuplicateRule(domain, rule) => {
                 write!(f, "the rule '{rule}' of '{domain}' stands twice")
             }
+            RuleSetError::SharedBuckets(domain, rule, other) => write!(
+                f,
+                "the rules '{rule}' and '{other}' of '{domain}' would share buckets: one was formerly called like the other; give the new one another name"
+            ),
             RuleSetError::Malformed(domain, rule) => {
                 write!(
                     f,
@@ -101,11 +107,11 @@ impl RuleSet {
         Ok(set)
     }
 
-    /// This set as the successor of `old` at `at`: its version is one higher, and buckets written under `old` are
-    /// carried over instead of starting afresh.
+    /// This set as the successor of `old` at `at`: its version is one higher, or its own where that is higher still, and
+    /// buckets written under `old` are carried over instead of starting afresh.
     #[must_use]
     pub fn succeeding(mut self, old: &RuleSet, at: Timestamp) -> Self {
-        self.version = old.version + 1;
+        self.version = self.version.max(old.version.saturating_add(1));
         let mut gone = old.removed.clone();
         for rule in old.domains.iter().flat_map(|domain| &domain.rules) {
             let forget_at = rule.at_rest_after(at).max(rule.lineage_rests_at());
@@ -118,6 +124,13 @@ impl RuleSet {
         }
         gone.retain(|_, removed| removed.forget_at > at);
         self.removed = gone.into_iter().take(MAX_REMOVED_RULES).collect();
+        self
+    }
+
+    /// The same set as a given version: how a set that is the first of a process continues the count of others.
+    #[must_use]
+    pub const fn at_version(mut self, version: u64) -> Self {
+        self.version = version;
         self
     }
 
@@ -155,7 +168,12 @@ impl RuleSet {
 impl CompiledDomain {
     fn new(domain: Domain) -> Result<Self, RuleSetError> {
         let mut names: FnvMap<&str, ()> = FnvMap::default();
+        let mut identities: FnvMap<&str, &str> = FnvMap::default();
         for rule in &domain.rules {
+            if let Some(other) = identities.insert(rule.identity(), &rule.name).filter(|name| *name != rule.name) {
+                let (rule, other) = (rule.name.clone(), other.to_owned());
+                return Err(RuleSetError::SharedBuckets(domain.name.clone(), rule, other));
+            }
             if names.insert(&rule.name, ()).is_some() {
                 return Err(RuleSetError::DuplicateRule(domain.name.clone(), rule.name.clone()));
             }
@@ -163,7 +181,7 @@ impl CompiledDomain {
                 |condition: &Condition| matches!(condition, Condition::OneOf(list) if list.is_empty());
             if rule.key.len() > MAX_KEY_ENTRIES
                 || rule.conditions.len() > MAX_CONDITIONS
-                || rule.tiers.len() > MAX_TIERS
+                || rule.tiers.len() > MAX_QUOTAS
                 || rule.conditions.iter().any(|condition| empty_list(&condition.condition))
             {
                 return Err(RuleSetError::Malformed(domain.name.clone(), rule.name.clone()));

@@ -10,7 +10,7 @@ use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::Repository;
 use tidegate_catalog::state::{Database, State, StateCell};
 use tidegate_catalog::subjects::SubjectCache;
-use tidegate_catalog::usage::{TopKey, TopKeys, UsageMeter, WriterStats};
+use tidegate_catalog::usage::{TopKey, TopKeys, UsageMeter, WriterStats, Written};
 use tokio::sync::Notify;
 
 use super::Lookup;
@@ -76,6 +76,18 @@ impl Catalog {
     #[must_use]
     pub fn usage_meter(&self) -> Arc<UsageMeter> {
         Arc::clone(&self.parts.usage)
+    }
+
+    /// Usage, written.
+    #[must_use]
+    pub fn writer_stats(&self) -> Arc<WriterStats> {
+        Arc::clone(&self.parts.written)
+    }
+
+    /// How writing usage goes.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.parts.written.get()
     }
 
     pub(super) const fn top_keys(&self) -> &TopKeys {

@@ -283,7 +283,7 @@ struct EngineInForce<S>(Engine<S>);
 
 impl<S: BucketStore> InForce for EngineInForce<S> {
     fn replace(&self, rules: RuleSet, version: u64) {
-        let version = self.0.replace_rules_as(rules, version);
+        let version = self.0.replace_rules(rules.at_version(version));
         tracing::info!(version, "new rules are in force");
     }
 

@@ -1,0 +1,217 @@
+//! The way back: the model as documents in the form of the rule file.
+//!
+//! Equal models give equal documents, in the order of the documentation, without what is said by leaving it out; only the
+//! algorithm is always there, so that a document means the same whatever the defaults.
+
+use serde_json::{Map, Value, json};
+use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::rule::model::{Condition, Consistency, Domain, Mode, Rule, Rules};
+use tidegate_core::rule::pattern::Pattern;
+
+/// A rule as a JSON document.
+#[must_use]
+pub fn rule_json(rule: &Rule) -> Value {
+    let mut fields = Map::new();
+    let mut put = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    put("name", json!(rule.name));
+    if let Some(formerly) = &rule.formerly {
+        put("formerly", json!(formerly));
+    }
+    if !rule.conditions.is_empty() {
+        let conditions = rule.conditions.iter().map(|c| (c.entry.clone(), condition(&c.condition)));
+        put("match", Value::Object(conditions.collect()));
+    }
+    if rule.otherwise {
+        put("otherwise", json!(true));
+    }
+    put("key", json!(rule.key));
+    put("algorithm", json!(rule.algorithm.name()));
+    put("limit", json!(rule.quota.limit()));
+    put(time_field(rule.algorithm), json!(rule.quota.window().to_string()));
+    if let Some(burst) = burst(rule.algorithm, &rule.quota) {
+        put("burst", json!(burst));
+    }
+    if !rule.tiers.is_empty() {
+        let tiers = rule.tiers.iter().map(|(name, quota)| (name.clone(), tier(rule, quota)));
+        put("tiers", Value::Object(tiers.collect()));
+    }
+    if !rule.reserve.is_empty() {
+        let shares = rule.reserve.iter().map(|one| (one.priority.clone(), json!(format!("{}%", one.percent))));
+        put("reserve", Value::Object(shares.collect()));
+    }
+    if rule.mode != Mode::Enforce {
+        put("mode", json!(rule.mode.name()));
+    }
+    if let Some(policy) = rule.on_store_failure {
+        put("on_store_failure", json!(policy.name()));
+    }
+    if let Some(queue) = rule.queue {
+        put("queue", json!({ "max_wait": queue.max_wait.to_string(), "max_depth": queue.max_depth }));
+    }
+    if let Consistency::Leased(lease) = rule.consistency {
+        put("consistency", json!("leased"));
+        let mut fields = Map::new();
+        if let Some(units) = lease.named_units() {
+            fields.insert("units".to_owned(), json!(units));
+        }
+        fields.insert("hold".to_owned(), json!(lease.hold().to_string()));
+        put("lease", Value::Object(fields));
+    }
+    Value::Object(fields)
+}
+
+/// Everything of a domain but its rules, as a JSON document.
+#[must_use]
+pub fn domain_settings_json(domain: &Domain) -> Value {
+    let mut fields = Map::new();
+    fields.insert("name".to_owned(), json!(domain.name));
+    if let Some(subject) = &domain.subject {
+        fields.insert("subject".to_owned(), json!(subject));
+    }
+    if let Some(tier) = &domain.default_tier {
+        fields.insert("default_tier".to_owned(), json!(tier));
+    }
+    if let Some(policy) = domain.on_store_failure {
+        fields.insert("on_store_failure".to_owned(), json!(policy.name()));
+    }
+    Value::Object(fields)
+}
+
+const fn time_field(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Concurrency => "permit_ttl",
+        _ => "window",
+    }
+}
+
+/// The burst where it is not what it is without being said.
+fn burst(algorithm: Algorithm, quota: &Quota) -> Option<u64> {
+    let unsaid = Quota::new(algorithm, quota.limit(), quota.window(), None).map(|quota| quota.burst());
+    (unsaid != Ok(quota.burst())).then(|| quota.burst())
+}
+
+/// What a tier says differently from its rule; all of it where that is nothing, since an empty tier would be an error.
+fn tier(rule: &Rule, quota: &Quota) -> Value {
+    let mut fields = Map::new();
+    let inherited = burst(rule.algorithm, &rule.quota);
+    if quota.limit() != rule.quota.limit() || quota == &rule.quota {
+        fields.insert("limit".to_owned(), json!(quota.limit()));
+    }
+    if quota.window() != rule.quota.window() {
+        fields.insert(time_field(rule.algorithm).to_owned(), json!(quota.window().to_string()));
+    }
+    let without = Quota::new(rule.algorithm, quota.limit(), quota.window(), inherited);
+    if without.map(|quota| quota.burst()) != Ok(quota.burst()) {
+        fields.insert("burst".to_owned(), json!(quota.burst()));
+    }
+    if fields.is_empty() {
+        fields.insert("limit".to_owned(), json!(quota.limit()));
+    }
+    Value::Object(fields)
+}
+
+fn condition(condition: &Condition) -> Value {
+    match condition {
+        Condition::Present => json!("*"),
+        Condition::Absent => json!({ "absent": true }),
+        Condition::OneOf(patterns) => match patterns.as_slice() {
+            [one] => pattern(one),
+            many => Value::Array(many.iter().map(pattern).collect()),
+        },
+    }
+}
+
+/// The short form, unless a star or a brace of the text would be taken for something else.
+fn pattern(pattern: &Pattern) -> Value {
+    let is_taken_otherwise = |text: &str| text.contains('*') || (text.starts_with('/') && text.contains('{'));
+    match pattern {
+        Pattern::Exact(text) if is_taken_otherwise(text) => json!({ "exact": text }),
+        Pattern::Exact(text) => json!(text),
+        Pattern::Prefix(text) if is_taken_otherwise(text) => json!({ "prefix": text }),
+        Pattern::Prefix(text) => json!(format!("{text}*")),
+        Pattern::Template(template) => json!(template.text()),
+    }
+}
+
+/// Rules as a whole rule file, in YAML.
+#[must_use]
+pub fn rules_yaml(rules: &Rules) -> String {
+    let mut out = String::from("version: 1\n");
+    if rules.domains.is_empty() {
+        out.push_str("domains: []\n");
+        return out;
+    }
+    out.push_str("domains:\n");
+    for domain in &rules.domains {
+        block(&mut out, &domain_settings_json(domain), 2);
+        if domain.rules.is_empty() {
+            out.push_str("    rules: []\n");
+            continue;
+        }
+        out.push_str("    rules:\n");
+        for rule in &domain.rules {
+            block(&mut out, &rule_json(rule), 6);
+            out.push('\n');
+        }
+        out.pop();
+    }
+    out
+}
+
+/// A map as an item of a list: a field a line, values inline.
+fn block(out: &mut String, value: &Value, indent: usize) {
+    for (index, (name, value)) in value.as_object().into_iter().flatten().enumerate() {
+        out.extend(std::iter::repeat_n(' ', indent));
+        out.push_str(if index == 0 { "- " } else { "  " });
+        out.push_str(name);
+        out.push_str(": ");
+        inline(out, value);
+        out.push('\n');
+    }
+}
+
+fn inline(out: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => scalar(out, text),
+        Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                inline(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(fields) => {
+            out.push_str("{ ");
+            for (index, (name, value)) in fields.iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                scalar(out, name);
+                out.push_str(": ");
+                inline(out, value);
+            }
+            out.push_str(" }");
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// A text plain where nothing could be taken for something else, else in double quotes, as JSON has them.
+fn scalar(out: &mut String, text: &str) {
+    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&&*text.to_ascii_lowercase());
+    let is_duration = text.starts_with(|c: char| c.is_ascii_digit())
+        && text.ends_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_digit() || b"smhdu".contains(&b));
+    if is_plain || is_duration {
+        out.push_str(text);
+    } else {
+        out.push_str(&Value::from(text).to_string());
+    }
+}
