@@ -90,8 +90,10 @@ impl From<sqlx::Error> for CatalogError {
 fn of_postgres(code: &str, text: String) -> CatalogError {
     match (code.get(..2).unwrap_or_default(), code) {
         (_, "42P01" | "42703") => not_migrated(&text),
+        // A server that follows another one; it may be the first one soon.
+        (_, "25006") => CatalogError::Unavailable(text),
         (_, "23505") => CatalogError::Conflict { current: None },
-        ("22" | "23" | "28" | "3D" | "3F" | "42" | "25", _) => CatalogError::Misconfigured(text),
+        ("22" | "23" | "25" | "28" | "3D" | "3F" | "42" | "54", _) => CatalogError::Misconfigured(text),
         ("XX", _) => CatalogError::Corrupt(text),
         _ => CatalogError::Unavailable(text),
     }

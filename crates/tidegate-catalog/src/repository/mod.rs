@@ -26,7 +26,7 @@ mod usage;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub use migrate::Migrated;
 pub use overrides::{MAX_DISTINCT_QUOTAS, MAX_OVERRIDES};
 pub use rules::{DomainSummary, RulesDelta};
 pub use settings::DatabaseSettings;
+pub use subjects::MAX_SUBJECTS;
 pub use usage::{Added, Dimension, Retention, UsageQuery};
 
 use dialect::{Kind, int, text};
@@ -88,8 +89,8 @@ impl Repository {
         install_default_drivers();
         let (dialect, url) = match settings.place() {
             Place::Sqlite(path) => {
-                make_file(path)?;
-                (Dialect::Sqlite, format!("sqlite:{}?mode=rw", escaped(path)?))
+                let path = make_file(path)?;
+                (Dialect::Sqlite, format!("sqlite:{}?mode=rw", escaped(&path)?))
             }
             Place::Postgres(url) => (Dialect::Postgres, url.clone()),
         };
@@ -229,10 +230,10 @@ async fn set_meta(conn: &mut AnyConnection, name: &str, value: &str) -> Result<(
     Ok(())
 }
 
-/// A file that only its owner reads: it holds who is who, and hashes of keys.
-fn make_file(path: &Path) -> Result<()> {
+/// A file that only its owner reads: it holds who is who, and hashes of keys. Gives its whole path.
+fn make_file(path: &Path) -> Result<PathBuf> {
     let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map(|_| ()).map_err(|error| {
+    made.and_then(|_| path.canonicalize()).map_err(|error| {
         let advice = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
                 format!("; make the folder {} first", folder.display())

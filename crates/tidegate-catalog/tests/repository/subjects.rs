@@ -89,6 +89,7 @@ async fn tiers_are_given_changed_and_taken_away(database: Database) {
     assert_eq!(repository.subjects("default", "pay", None, Some("free"), 10).await.unwrap(), []);
     let log = repository.audit(None, None, 1).await.unwrap();
     assert_eq!((log[0].action.as_str(), log[0].target.as_str()), ("subjects.put", "pay"));
+    assert_eq!(log[0].before.as_deref(), Some(r#"{"first":{"a":"gold","b":"free"},"subjects":2}"#));
     assert_eq!(log[0].after.as_deref(), Some(r#"{"first":{"a":null,"b":"gold"},"subjects":2}"#));
 }
 
