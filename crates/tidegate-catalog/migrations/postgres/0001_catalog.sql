@@ -52,8 +52,6 @@ CREATE TABLE rules (
     FOREIGN KEY (tenant, domain) REFERENCES domains (tenant, name)
 );
 
-CREATE INDEX rules_by_position ON rules (tenant, domain, position);
-
 -- Every state that a rule, or a domain's settings (rule ''), ever had.
 CREATE TABLE rule_history (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
