@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use audit::AuditEntry;
@@ -104,6 +104,13 @@ impl Repository {
                         conn.execute(sqlx::raw_sql(greeting)).await?;
                     }
                     Ok(())
+                })
+            })
+            // A call that was given up leaves its connection to the pool, which would wait for it as long as TCP does.
+            .after_release(|conn, _| {
+                Box::pin(async move {
+                    let alive = tokio::time::timeout(ACQUIRE, conn.ping()).await;
+                    alive.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
                 })
             })
             .connect_lazy_with(options);
