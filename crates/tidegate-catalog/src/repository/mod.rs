@@ -30,10 +30,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 pub use audit::AuditEntry;
 pub use bans::MAX_BANS;
@@ -60,6 +62,8 @@ const CALL: Duration = Duration::from_secs(5);
 const LONG_CALL: Duration = Duration::from_secs(60);
 /// How long to wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
+/// How long a connection that nobody used is taken for a good one, and the longest it may take to prove it afterwards.
+const FRESH: Duration = Duration::from_secs(1);
 /// Connections of one node.
 const CONNECTIONS: u32 = 4;
 
@@ -71,7 +75,12 @@ pub struct Repository {
     settings: Arc<DatabaseSettings>,
     /// With SQLite one writes at a time: those of this process wait here, in turn, and leave connections to readers.
     writer: Arc<Semaphore>,
+    trouble: Trouble,
 }
+
+/// When the database was last found not to answer: connections from before are not trusted.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<Instant>>>);
 
 /// A transaction that changes something; rolled back where it is not committed.
 struct Write {
@@ -95,6 +104,8 @@ impl Repository {
             Place::Postgres(url) => (Dialect::Postgres, url.clone()),
         };
         let options: AnyConnectOptions = url.parse()?;
+        let trouble = Trouble::default();
+        let seen = trouble.clone();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
@@ -106,6 +117,14 @@ impl Repository {
                     Ok(())
                 })
             })
+            // One that has just worked is not asked first: a call is one round trip.
+            .test_before_acquire(false)
+            .before_acquire(move |conn, meta| {
+                let good = meta.idle_for < FRESH && !seen.is_since(meta.idle_for);
+                Box::pin(async move {
+                    Ok(good || matches!(tokio::time::timeout(FRESH, conn.ping()).await, Ok(Ok(()))))
+                })
+            })
             // A call that was given up leaves its connection to the pool, which would wait for it as long as TCP does.
             .after_release(|conn, _| {
                 Box::pin(async move {
@@ -114,7 +133,8 @@ impl Repository {
                 })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool, dialect, settings: Arc::new(settings.clone()), writer: Arc::new(Semaphore::new(1)) })
+        let (settings, writer) = (Arc::new(settings.clone()), Arc::new(Semaphore::new(1)));
+        Ok(Self { pool, dialect, settings, writer, trouble })
     }
 
     /// The kind of database.
@@ -179,7 +199,11 @@ impl Repository {
 
     async fn bounded<T>(&self, within: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let late = |_| CatalogError::Unavailable(format!("no answer within {} seconds", within.as_secs()));
-        tokio::time::timeout(within, work).await.map_err(late)?
+        let result = tokio::time::timeout(within, work).await.map_err(late).and_then(|result| result);
+        if matches!(result, Err(CatalogError::Unavailable(_))) {
+            self.trouble.note();
+        }
+        result
     }
 
     async fn connection(&self) -> Result<PoolConnection<Any>> {
@@ -203,6 +227,17 @@ impl Repository {
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Repository({})", self.settings)
+    }
+}
+
+impl Trouble {
+    fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether there was any in this time.
+    fn is_since(&self, idle: Duration) -> bool {
+        self.0.lock().is_some_and(|last| last.elapsed() <= idle)
     }
 }
 

@@ -19,6 +19,14 @@ fn is_unavailable<T>(result: &Result<T, CatalogError>) -> bool {
     matches!(result, Err(CatalogError::Unavailable(_)))
 }
 
+/// It works again by itself, at the latest when connections and calls that were given up are gone.
+async fn wait_until_available(repository: &Repository) {
+    let watch = Stopwatch::start();
+    while is_unavailable(&repository.versions().await) {
+        assert!(watch.elapsed() < 2 * BOUND);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_down_is_unavailable_until_it_is_back() {
     let mut server = Postgres::start();
@@ -35,6 +43,7 @@ async fn a_server_that_is_down_is_unavailable_until_it_is_back() {
     server.kill();
     assert!(is_unavailable(&repository.versions().await));
     server.restart();
+    wait_until_available(&repository).await;
     assert_eq!(repository.versions().await.unwrap().rules, version);
     assert_eq!(rules_of(&repository).await, ["a"]);
 }
@@ -56,13 +65,7 @@ async fn a_paused_server_is_unavailable_in_time() {
     assert!(watch.elapsed() < BOUND, "{:?}", watch.elapsed());
     assert!(is_unavailable(&reads) && is_unavailable(&reads_subject) && is_unavailable(&writes));
     server.resume();
-    // It works again by itself, at the latest when the calls that were given up are over.
-    let mut answers = repository.versions().await;
-    let watch = Stopwatch::start();
-    while is_unavailable(&answers) {
-        assert!(watch.elapsed() < 2 * BOUND);
-        answers = repository.versions().await;
-    }
+    wait_until_available(&repository).await;
     assert!(repository.versions().await.unwrap().rules >= version);
 }
 
@@ -135,10 +138,7 @@ async fn connections_in_a_black_hole_are_given_up() {
     }
     drop(holder);
     proxy.heal();
-    let watch = Stopwatch::start();
-    while is_unavailable(&repository.versions().await) {
-        assert!(watch.elapsed() < 2 * BOUND);
-    }
+    wait_until_available(&repository).await;
 }
 
 /// Goal: whatever a kill interrupts is there as a whole or not at all. Method: an editor that writes pairs of rules as fast as it
