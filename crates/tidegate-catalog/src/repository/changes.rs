@@ -7,7 +7,7 @@ use sqlx::postgres::PgListener;
 use super::dialect::{Kind, int, maybe_int, maybe_text};
 use super::error::{CatalogError, Result};
 use super::settings::Place;
-use super::{CALL, LONG_CALL, Repository, set_meta, versions};
+use super::{CALL, LONG_CALL, Repository, Trouble, set_meta, versions};
 use crate::model::SubjectKey;
 
 /// The channel on which PostgreSQL says that a version has grown.
@@ -18,7 +18,10 @@ const KEPT_CHANGES: i64 = 100_000;
 const FLOOR: &str = "subject_changes_floor";
 
 /// Notifications of changes.
-pub struct Listener(PgListener);
+pub struct Listener {
+    listener: PgListener,
+    trouble: Trouble,
+}
 
 /// What changed of subjects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +49,17 @@ impl Listener {
     /// Unavailable where notifications may have been lost: make another listener, and look at the versions then. A server that
     /// is silent is not noticed here: look at the versions now and then anyway.
     pub async fn changed(&mut self) -> Result<()> {
-        match self.0.try_recv().await? {
-            Some(_) => {
+        match self.listener.try_recv().await {
+            Ok(Some(_)) => {
                 // One transaction may have counted several versions; they are all looked at together.
-                while self.0.next_buffered().is_some() {}
+                while self.listener.next_buffered().is_some() {}
                 Ok(())
             }
-            None => Err(CatalogError::Unavailable("the connection for notifications is lost".to_owned())),
+            lost => {
+                self.trouble.note();
+                let why = lost.err().map_or_else(|| "closed".to_owned(), |error| error.to_string());
+                Err(CatalogError::Unavailable(format!("the connection for notifications is lost: {why}")))
+            }
         }
     }
 }
@@ -75,7 +82,7 @@ impl Repository {
             let mut listener = PgListener::connect(url).await?;
             listener.eager_reconnect(false);
             listener.listen(CHANNEL).await?;
-            Ok(Some(Listener(listener)))
+            Ok(Some(Listener { listener, trouble: self.trouble.clone() }))
         })
         .await
     }

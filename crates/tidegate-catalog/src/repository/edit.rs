@@ -1,6 +1,6 @@
 //! Changes of domains and rules: all of a call or none, under one version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::AnyConnection;
 
@@ -81,6 +81,8 @@ struct Editor<'a> {
     tenant: &'a str,
     version: i64,
     touched: BTreeSet<&'a str>,
+    /// The last places of domains that have got new rules.
+    ends: BTreeMap<&'a str, i64>,
 }
 
 /// A row of a domain or a rule.
@@ -159,8 +161,15 @@ impl Repository {
         let ceiling = sqlx::query("SELECT max_rules FROM tenants WHERE name = $1").bind(tenant);
         let ceiling = ceiling.fetch_optional(&mut *conn).await?.ok_or(CatalogError::NotFound)?;
         let most = int(&ceiling, 0)?;
-        let mut editor =
-            Editor { conn: &mut *conn, actor, now_us, tenant, version, touched: BTreeSet::new() };
+        let mut editor = Editor {
+            conn: &mut *conn,
+            actor,
+            now_us,
+            tenant,
+            version,
+            touched: BTreeSet::new(),
+            ends: BTreeMap::new(),
+        };
         editor.check(guards).await?;
         let before = editor.rules().await?;
         for edit in edits {
@@ -307,10 +316,18 @@ impl<'a> Editor<'a> {
     }
 
     /// The place after the last rule.
-    async fn end(&mut self, domain: &str) -> Result<i64> {
-        let query = sqlx::query("SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2");
-        let row = query.bind(self.tenant).bind(domain).fetch_one(&mut *self.conn).await?;
-        Ok(maybe_int(&row, 0)?.map_or(1, |last| last.saturating_add(1)))
+    async fn end(&mut self, domain: &'a str) -> Result<i64> {
+        let last = match self.ends.get(domain) {
+            Some(last) => *last,
+            None => {
+                let query = sqlx::query("SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2");
+                let row = query.bind(self.tenant).bind(domain).fetch_one(&mut *self.conn).await?;
+                maybe_int(&row, 0)?.unwrap_or(0)
+            }
+        };
+        let end = last.saturating_add(1);
+        self.ends.insert(domain, end);
+        Ok(end)
     }
 
     /// How many rules the tenant has.

@@ -63,11 +63,9 @@ impl From<sqlx::Error> for CatalogError {
             sqlx::Error::Database(told) => {
                 let code = told.code().unwrap_or_default();
                 let text = told.message().to_owned();
-                match code.parse::<u32>() {
-                    // The five characters of PostgreSQL are never a small number; SQLite's codes always are.
-                    Ok(code) if code < 10_000 && told.code().is_some_and(|code| code.len() != 5) => {
-                        of_sqlite(code, text)
-                    }
+                // Those of PostgreSQL have five characters, the numbers of SQLite have fewer.
+                match code.parse() {
+                    Ok(number) if code.len() < 5 => of_sqlite(number, text),
                     _ => of_postgres(&code, text),
                 }
             }
@@ -90,8 +88,10 @@ impl From<sqlx::Error> for CatalogError {
 fn of_postgres(code: &str, text: String) -> CatalogError {
     match (code.get(..2).unwrap_or_default(), code) {
         (_, "42P01" | "42703") => not_migrated(&text),
+        // A server that follows another one; it may be the first one soon.
+        (_, "25006") => CatalogError::Unavailable(text),
         (_, "23505") => CatalogError::Conflict { current: None },
-        ("22" | "23" | "28" | "3D" | "3F" | "42" | "25", _) => CatalogError::Misconfigured(text),
+        ("22" | "23" | "25" | "28" | "3D" | "3F" | "42" | "54", _) => CatalogError::Misconfigured(text),
         ("XX", _) => CatalogError::Corrupt(text),
         _ => CatalogError::Unavailable(text),
     }
@@ -115,4 +115,30 @@ fn not_migrated(text: &str) -> CatalogError {
     CatalogError::Misconfigured(format!(
         "{text}: the database has not the tables of this version, migrate it"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_is_unavailable() {
+        // Deadlock, serialization, shutdown, too many connections, lock timeout, read-only.
+        for code in ["40P01", "40001", "57P01", "57P03", "53300", "55P03", "25006", "08006"] {
+            assert!(of_postgres(code, String::new()).retryable(), "{code}");
+        }
+        // Wrong password, no database, no privilege, text with a zero byte.
+        for code in ["28P01", "3D000", "42501", "22021"] {
+            assert!(matches!(of_postgres(code, String::new()), CatalogError::Misconfigured(_)), "{code}");
+        }
+        // Busy, busy with a snapshot, disk full.
+        for code in [5, 517, 13] {
+            assert!(of_sqlite(code, String::new()).retryable(), "{code}");
+        }
+        assert!(matches!(of_sqlite(26, String::new()), CatalogError::Corrupt(_)));
+        assert!(matches!(of_sqlite(8, String::new()), CatalogError::Misconfigured(_)));
+        for taken in [of_postgres("23505", String::new()), of_sqlite(1_555, String::new())] {
+            assert!(matches!(taken, CatalogError::Conflict { current: None }));
+        }
+    }
 }

@@ -26,14 +26,16 @@ mod usage;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 pub use audit::AuditEntry;
 pub use bans::MAX_BANS;
@@ -46,6 +48,7 @@ pub use migrate::Migrated;
 pub use overrides::{MAX_DISTINCT_QUOTAS, MAX_OVERRIDES};
 pub use rules::{DomainSummary, RulesDelta};
 pub use settings::DatabaseSettings;
+pub use subjects::MAX_SUBJECTS;
 pub use usage::{Added, Dimension, Retention, UsageQuery};
 
 use dialect::{Kind, int, text};
@@ -59,6 +62,8 @@ const CALL: Duration = Duration::from_secs(5);
 const LONG_CALL: Duration = Duration::from_secs(60);
 /// How long to wait for a connection.
 const ACQUIRE: Duration = Duration::from_secs(2);
+/// How long a connection that nobody used is taken for a good one, and the longest it may take to prove it afterwards.
+const FRESH: Duration = Duration::from_secs(1);
 /// Connections of one node.
 const CONNECTIONS: u32 = 4;
 
@@ -70,7 +75,12 @@ pub struct Repository {
     settings: Arc<DatabaseSettings>,
     /// With SQLite one writes at a time: those of this process wait here, in turn, and leave connections to readers.
     writer: Arc<Semaphore>,
+    trouble: Trouble,
 }
+
+/// When the database was last found not to answer: connections from before are not trusted.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<Instant>>>);
 
 /// A transaction that changes something; rolled back where it is not committed.
 struct Write {
@@ -88,12 +98,14 @@ impl Repository {
         install_default_drivers();
         let (dialect, url) = match settings.place() {
             Place::Sqlite(path) => {
-                make_file(path)?;
-                (Dialect::Sqlite, format!("sqlite:{}?mode=rw", escaped(path)?))
+                let path = make_file(path)?;
+                (Dialect::Sqlite, format!("sqlite:{}?mode=rw", escaped(&path)?))
             }
             Place::Postgres(url) => (Dialect::Postgres, url.clone()),
         };
         let options: AnyConnectOptions = url.parse()?;
+        let trouble = Trouble::default();
+        let seen = trouble.clone();
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(ACQUIRE)
@@ -105,8 +117,24 @@ impl Repository {
                     Ok(())
                 })
             })
+            // One that has just worked is not asked first: a call is one round trip.
+            .test_before_acquire(false)
+            .before_acquire(move |conn, meta| {
+                let good = meta.idle_for < FRESH && !seen.is_since(meta.idle_for);
+                Box::pin(async move {
+                    Ok(good || matches!(tokio::time::timeout(FRESH, conn.ping()).await, Ok(Ok(()))))
+                })
+            })
+            // A call that was given up leaves its connection to the pool, which would wait for it as long as TCP does.
+            .after_release(|conn, _| {
+                Box::pin(async move {
+                    let alive = tokio::time::timeout(ACQUIRE, conn.ping()).await;
+                    alive.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+                })
+            })
             .connect_lazy_with(options);
-        Ok(Self { pool, dialect, settings: Arc::new(settings.clone()), writer: Arc::new(Semaphore::new(1)) })
+        let (settings, writer) = (Arc::new(settings.clone()), Arc::new(Semaphore::new(1)));
+        Ok(Self { pool, dialect, settings, writer, trouble })
     }
 
     /// The kind of database.
@@ -171,7 +199,11 @@ impl Repository {
 
     async fn bounded<T>(&self, within: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let late = |_| CatalogError::Unavailable(format!("no answer within {} seconds", within.as_secs()));
-        tokio::time::timeout(within, work).await.map_err(late)?
+        let result = tokio::time::timeout(within, work).await.map_err(late).and_then(|result| result);
+        if matches!(result, Err(CatalogError::Unavailable(_))) {
+            self.trouble.note();
+        }
+        result
     }
 
     async fn connection(&self) -> Result<PoolConnection<Any>> {
@@ -195,6 +227,17 @@ impl Repository {
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Repository({})", self.settings)
+    }
+}
+
+impl Trouble {
+    fn note(&self) {
+        *self.0.lock() = Some(Instant::now());
+    }
+
+    /// Whether there was any in this time.
+    fn is_since(&self, idle: Duration) -> bool {
+        self.0.lock().is_some_and(|last| last.elapsed() <= idle)
     }
 }
 
@@ -229,10 +272,10 @@ async fn set_meta(conn: &mut AnyConnection, name: &str, value: &str) -> Result<(
     Ok(())
 }
 
-/// A file that only its owner reads: it holds who is who, and hashes of keys.
-fn make_file(path: &Path) -> Result<()> {
+/// A file that only its owner reads: it holds who is who, and hashes of keys. Gives its whole path.
+fn make_file(path: &Path) -> Result<PathBuf> {
     let made = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    made.map(|_| ()).map_err(|error| {
+    made.and_then(|_| path.canonicalize()).map_err(|error| {
         let advice = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
                 format!("; make the folder {} first", folder.display())

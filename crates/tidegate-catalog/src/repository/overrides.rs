@@ -8,7 +8,7 @@ use super::dialect::{Kind, count, int, maybe_int, stored, text};
 use super::error::{CatalogError, Result};
 use super::subjects::require_tenant;
 use super::{CALL, Repository, versions};
-use crate::model::{Actor, MAX_PAGE, Override, OverrideQuota, SubjectKey};
+use crate::model::{Actor, MAX_PAGE, Override, OverrideQuota, SubjectKey, Versions};
 
 /// The most overrides of one tenant.
 pub const MAX_OVERRIDES: u32 = 10_000;
@@ -20,7 +20,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the domain is not there; `Ceiling` where the tenant has [`MAX_OVERRIDES`] or the rule would have more than
+    /// `NotFound` where the tenant is not there; `Ceiling` where the tenant has [`MAX_OVERRIDES`] or the rule would have more than
     /// [`MAX_DISTINCT_QUOTAS`].
     pub async fn put_override(
         &self,
@@ -28,7 +28,7 @@ impl Repository {
         now_us: i64,
         key: &SubjectKey,
         given: &Override,
-    ) -> Result<i64> {
+    ) -> Result<Versions> {
         self.bounded(CALL, async {
             let mut write = self.write().await?;
             let conn = write.conn();
@@ -48,14 +48,14 @@ impl Repository {
             query.execute(&mut *conn).await?;
             check_ceilings(conn, now_us, key, &given.rule).await?;
             log(conn, actor, now_us, "override.put", key, before.as_ref(), Some(given)).await?;
-            let version = versions(conn).await?.rules;
+            let version = versions(conn).await?;
             write.commit().await?;
             Ok(version)
         })
         .await
     }
 
-    /// Takes a subject's own quota for one rule away. Returns the rules version.
+    /// Takes a subject's own quota for one rule away. Returns the versions that have it.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Repository {
         now_us: i64,
         key: &SubjectKey,
         rule: &str,
-    ) -> Result<i64> {
+    ) -> Result<Versions> {
         self.bounded(CALL, async {
             let mut write = self.write().await?;
             let conn = write.conn();
@@ -78,7 +78,7 @@ impl Repository {
             let query = sqlx::query(sql).bind(&key.tenant).bind(&key.domain).bind(&key.subject).bind(rule);
             query.execute(&mut *conn).await?;
             log(conn, actor, now_us, "override.delete", key, Some(&before), None).await?;
-            let version = versions(conn).await?.rules;
+            let version = versions(conn).await?;
             write.commit().await?;
             Ok(version)
         })

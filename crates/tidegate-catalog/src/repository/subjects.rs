@@ -6,12 +6,14 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::audit::{Record, record};
-use super::dialect::{Dialect, Kind, fixed, int, text};
+use super::dialect::{Dialect, Kind, fixed, int, maybe_text, text};
 use super::error::{CatalogError, Result};
 use super::{CALL, LONG_CALL, Repository, bans, overrides, versions};
 use crate::model::{Actor, MAX_PAGE, Subject, SubjectKey};
 use crate::subjects::{SourceError, SubjectSource};
 
+/// The most subjects of one change.
+pub const MAX_SUBJECTS: u32 = 1_000_000;
 /// The most subjects of one page of [`Repository::all_subjects`].
 const MAX_PRELOAD_PAGE: u32 = 10_000;
 /// Subjects written by one statement.
@@ -69,7 +71,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the domain is not there.
+    /// `NotFound` where the domain is not there, `Ceiling` where there are more than [`MAX_SUBJECTS`].
     pub async fn put_subjects(
         &self,
         actor: &Actor,
@@ -78,6 +80,12 @@ impl Repository {
         domain: &str,
         tiers: &[(String, Option<String>)],
     ) -> Result<i64> {
+        if tiers.len() > MAX_SUBJECTS as usize {
+            return Err(CatalogError::Ceiling {
+                what: "subjects of one change",
+                most: u64::from(MAX_SUBJECTS),
+            });
+        }
         // In order, so that neighbours in the index are written together.
         let tiers: BTreeMap<&str, Option<&str>> =
             tiers.iter().map(|(subject, tier)| (subject.as_str(), tier.as_deref())).collect();
@@ -90,6 +98,8 @@ impl Repository {
             let conn = write.conn();
             self.dialect.lock(conn, Kind::Subjects).await?;
             require_tenant(conn, tenant).await?;
+            let named: BTreeMap<_, _> = tiers.iter().take(NAMED).map(|(subject, tier)| (*subject, *tier)).collect();
+            let before = self.tiers_of(conn, tenant, domain, &named).await?;
             if tiers.len() > BULK {
                 self.dialect.begin_bulk(conn).await?;
             }
@@ -107,14 +117,13 @@ impl Repository {
             if tiers.len() > BULK {
                 self.dialect.end_bulk(conn).await?;
             }
-            let first: BTreeMap<_, _> = tiers.iter().take(NAMED).collect();
-            let after = serde_json::json!({ "subjects": tiers.len(), "first": first }).to_string();
+            let shown = |first| serde_json::json!({ "subjects": tiers.len(), "first": first }).to_string();
             let entry = Record {
                 tenant: Some(tenant),
                 action: "subjects.put",
                 target: domain.to_owned(),
-                before: None,
-                after: Some(after),
+                before: Some(shown(serde_json::json!(before))),
+                after: Some(shown(serde_json::json!(named))),
             };
             record(conn, actor, now_us, entry).await?;
             let version = versions(conn).await?.subjects;
@@ -142,6 +151,24 @@ impl Repository {
             sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(chunk).to_string());
         query.execute(conn).await?;
         Ok(())
+    }
+
+    /// The tiers that these subjects have now.
+    async fn tiers_of(
+        &self,
+        conn: &mut AnyConnection,
+        tenant: &str,
+        domain: &str,
+        subjects: &BTreeMap<&str, Option<&str>>,
+    ) -> Result<BTreeMap<String, Option<String>>> {
+        let rows = self.dialect.given(3);
+        let sql = format!(
+            "SELECT a, (SELECT tier FROM subjects WHERE tenant = $1 AND domain = $2 AND subject = a) FROM {rows}"
+        );
+        let names: Vec<_> = subjects.keys().map(|subject| [subject]).collect();
+        let query =
+            sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(names).to_string());
+        query.fetch_all(conn).await?.iter().map(|row| Ok((text(row, 0)?, maybe_text(row, 1)?))).collect()
     }
 
     /// Subjects of a domain with their tiers, in the order of their names; those after `after` or all, those of one tier or all.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use tidegate_catalog::model::{Resolution, UsageCounts};
 use tidegate_catalog::repository::{CatalogError, DatabaseSettings, Repository};
-use tidegate_testkit::{Postgres, Stopwatch};
+use tidegate_testkit::{FaultProxy, Link, Postgres, Stopwatch, wait_until};
 
 use crate::database::*;
 
@@ -16,6 +17,14 @@ fn open(url: &str) -> Repository {
 
 fn is_unavailable<T>(result: &Result<T, CatalogError>) -> bool {
     matches!(result, Err(CatalogError::Unavailable(_)))
+}
+
+/// It works again by itself, at the latest when connections and calls that were given up are gone.
+async fn wait_until_available(repository: &Repository) {
+    let watch = Stopwatch::start();
+    while is_unavailable(&repository.versions().await) {
+        assert!(watch.elapsed() < 2 * BOUND);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,6 +43,7 @@ async fn a_server_that_is_down_is_unavailable_until_it_is_back() {
     server.kill();
     assert!(is_unavailable(&repository.versions().await));
     server.restart();
+    wait_until_available(&repository).await;
     assert_eq!(repository.versions().await.unwrap().rules, version);
     assert_eq!(rules_of(&repository).await, ["a"]);
 }
@@ -55,13 +65,7 @@ async fn a_paused_server_is_unavailable_in_time() {
     assert!(watch.elapsed() < BOUND, "{:?}", watch.elapsed());
     assert!(is_unavailable(&reads) && is_unavailable(&reads_subject) && is_unavailable(&writes));
     server.resume();
-    // It works again by itself, at the latest when the calls that were given up are over.
-    let mut answers = repository.versions().await;
-    let watch = Stopwatch::start();
-    while is_unavailable(&answers) {
-        assert!(watch.elapsed() < 2 * BOUND);
-        answers = repository.versions().await;
-    }
+    wait_until_available(&repository).await;
     assert!(repository.versions().await.unwrap().rules >= version);
 }
 
@@ -78,6 +82,63 @@ async fn a_listener_hears_that_its_server_is_gone() {
     let mut listener = repository.listen().await.unwrap().unwrap();
     with_rules(&repository, &["a"]).await;
     tokio::time::timeout(BOUND, listener.changed()).await.expect("told").unwrap();
+}
+
+/// Goal: a network that loses answers, also that of a commit, makes no usage count twice or not at all. Method: batches sent
+/// again until they are acknowledged, through a proxy that closes connections instead of delivering one in twenty of the answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn usage_counts_once_where_answers_get_lost() {
+    let server = Postgres::start();
+    let direct = open(&server.database("lossy"));
+    direct.migrate().await.unwrap();
+    let proxy = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), 7);
+    let repository = open(&format!("postgres://postgres@{}/lossy", proxy.address()));
+    proxy.change(|faults| faults.drop_replies = 0.05);
+    let mut lost = 0;
+    for batch in 0..40 {
+        let rows = [(crate::usage::row("a", "", 0), UsageCounts { allowed: 1, denied: 0, cost: 1 })];
+        while is_unavailable(&repository.add_usage("n", batch, NOW, &rows).await) {
+            lost += 1;
+            assert!(lost < 1_000);
+        }
+    }
+    assert!(proxy.replies_dropped() > 0);
+    assert_eq!(crate::usage::total(&direct, Resolution::Minute).await.unwrap().allowed, 40);
+}
+
+/// Goal: connections that a network holds for ever do not keep the pool from working. Method: as many changes as there are
+/// connections wait for a row that somebody holds when the network becomes a black hole; while it is one, later calls still knock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_in_a_black_hole_are_given_up() {
+    use sqlx::Connection;
+    let server = Postgres::start();
+    let url = server.database("hole");
+    open(&url).migrate().await.unwrap();
+    let proxy = FaultProxy::start(([127, 0, 0, 1], server.port()).into(), 7);
+    let repository = open(&format!("postgres://postgres@{}/hole", proxy.address()));
+    let mut holder = sqlx::PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT version FROM versions FOR UPDATE").execute(&mut holder).await.unwrap();
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let repository = repository.clone();
+            tokio::spawn(async move { edit(&repository, &[put_domain("pay")]).await })
+        })
+        .collect();
+    let waiters = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    wait_until("four changes wait", BOUND, || server.sql("hole", waiters) == "4");
+    proxy.change(|faults| faults.link = Link::BlackHole);
+    for call in waiting {
+        assert!(is_unavailable(&call.await.unwrap()));
+    }
+    let before = proxy.connections();
+    let watch = Stopwatch::start();
+    while proxy.connections() < before + 2 {
+        assert!(is_unavailable(&repository.versions().await));
+        assert!(watch.elapsed() < 2 * BOUND, "no call tries another connection");
+    }
+    drop(holder);
+    proxy.heal();
+    wait_until_available(&repository).await;
 }
 
 /// Goal: whatever a kill interrupts is there as a whole or not at all. Method: an editor that writes pairs of rules as fast as it

@@ -89,6 +89,7 @@ async fn tiers_are_given_changed_and_taken_away(database: Database) {
     assert_eq!(repository.subjects("default", "pay", None, Some("free"), 10).await.unwrap(), []);
     let log = repository.audit(None, None, 1).await.unwrap();
     assert_eq!((log[0].action.as_str(), log[0].target.as_str()), ("subjects.put", "pay"));
+    assert_eq!(log[0].before.as_deref(), Some(r#"{"first":{"a":"gold","b":"free"},"subjects":2}"#));
     assert_eq!(log[0].after.as_deref(), Some(r#"{"first":{"a":null,"b":"gold"},"subjects":2}"#));
 }
 
@@ -180,7 +181,7 @@ async fn an_override_counts_the_rules_version_too(database: Database) {
     let repository = database.open();
     with_rules(&repository, &["a"]).await;
     let before = repository.versions().await.unwrap();
-    let version = repository.put_override(&actor(), NOW, &key("u"), &own("a", 7, None)).await.unwrap();
+    let version = repository.put_override(&actor(), NOW, &key("u"), &own("a", 7, None)).await.unwrap().rules;
     let after = repository.versions().await.unwrap();
     assert_eq!((after.rules, after.subjects), (before.rules + 1, before.subjects + 1));
     assert_eq!(version, after.rules);
@@ -192,7 +193,7 @@ async fn an_override_counts_the_rules_version_too(database: Database) {
     assert_eq!(of_u, [("u".to_owned(), own("a", 7, None))]);
     let rest = repository.overrides("default", "pay", None, Some(("u", "a")), 10).await.unwrap();
     assert_eq!(rest, [("v".to_owned(), own("a", 7, None))]);
-    assert!(repository.delete_override(&actor(), NOW, &key("u"), "a").await.unwrap() > after.rules);
+    assert!(repository.delete_override(&actor(), NOW, &key("u"), "a").await.unwrap().rules > after.rules);
     let gone = repository.delete_override(&actor(), NOW, &key("u"), "a").await;
     assert!(matches!(gone, Err(CatalogError::NotFound)));
     let log = repository.audit(None, None, 1).await.unwrap();

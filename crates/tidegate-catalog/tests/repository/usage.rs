@@ -15,7 +15,7 @@ crate::on_both!(
 /// Some hour, in seconds.
 const HOUR: i64 = 1_800_000_000;
 
-fn row(rule: &str, tier: &str, at_s: i64) -> UsageKey {
+pub(crate) fn row(rule: &str, tier: &str, at_s: i64) -> UsageKey {
     UsageKey {
         tenant: "default".to_owned(),
         domain: "pay".to_owned(),
@@ -43,7 +43,7 @@ fn all(resolution: Resolution, group_by: &[Dimension]) -> UsageQuery {
     }
 }
 
-async fn total(repository: &Repository, resolution: Resolution) -> Option<UsageCounts> {
+pub(crate) async fn total(repository: &Repository, resolution: Resolution) -> Option<UsageCounts> {
     repository.usage(&all(resolution, &[])).await.unwrap().pop().map(|(_, counts)| counts)
 }
 
