@@ -76,6 +76,37 @@ impl Repository {
     }
 }
 
+/// Something done that changed nothing in the database, such as giving units back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// Whose thing it is about.
+    pub tenant: String,
+    /// `subject.reset` and so on.
+    pub action: &'static str,
+    /// Which thing.
+    pub target: String,
+    /// What was done, as JSON.
+    pub after: Option<String>,
+}
+
+impl Repository {
+    /// Writes what was done elsewhere into the audit log.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`](super::CatalogError).
+    pub async fn note(&self, actor: &Actor, now_us: i64, deed: Deed) -> Result<()> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            let Deed { tenant, action, target, after } = deed;
+            let entry = Record { tenant: Some(&tenant), action, target, before: None, after };
+            record(write.conn(), actor, now_us, entry).await?;
+            write.commit().await
+        })
+        .await
+    }
+}
+
 /// Part of every change's transaction.
 pub(super) async fn record(
     conn: &mut AnyConnection,

@@ -37,7 +37,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection, Executor, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, Deed};
 pub use bans::MAX_BANS;
 pub use changes::{Changed, Listener, SubjectChanges};
 pub use dialect::Dialect;

@@ -1,7 +1,7 @@
 //! Answers of the admin API.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};

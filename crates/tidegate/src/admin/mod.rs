@@ -42,8 +42,9 @@ use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use tidegate_catalog::edit::Editor;
-use tidegate_catalog::model::qualified;
-use tidegate_catalog::repository::Repository;
+use serde_json::Value;
+use tidegate_catalog::model::{SubjectKey, qualified};
+use tidegate_catalog::repository::{Deed, Repository};
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{Problem, ProblemType};
 
@@ -185,6 +186,23 @@ impl Admin {
     pub(crate) async fn keys_in_force(&self, version: i64) -> bool {
         let applied = self.catalog.wait_for_keys(version);
         tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
+    }
+
+    /// Writes into the audit log what was done to a subject's buckets.
+    pub(crate) async fn note(
+        &self,
+        call: &Call,
+        action: &'static str,
+        key: &SubjectKey,
+        done: &Value,
+    ) -> Result<(), Refusal> {
+        let deed = Deed {
+            tenant: key.tenant.clone(),
+            action,
+            target: format!("{}/{}", key.domain, key.subject),
+            after: Some(done.to_string()),
+        };
+        Ok(self.repository.note(&call.actor(), call.now_us, deed).await?)
     }
 
     /// Refuses what is about a domain that is not in force here.

@@ -137,13 +137,14 @@ pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
             ..Selection::new(&domain, &key.subject)
         };
         let buckets = admin.buckets.reset_selected(&selection).await.map_err(engine_refusal)?;
-        admin.note(call, "subject.reset", &key).await?;
-        return Ok(Answer::json(&json!({ "reset": buckets })));
+        let done = json!({ "reset": buckets });
+        admin.note(call, "subject.reset", &key, &done).await?;
+        return Ok(Answer::json(&done));
     }
     let entries = entries_of(&which, &entry, &key.subject)?;
     let request = Request::new(&domain, &entries).with_quotas(quotas.borrowed(&known));
     admin.buckets.reset(&request).await.map_err(engine_refusal)?;
-    admin.note(call, "subject.reset", &key).await?;
+    admin.note(call, "subject.reset", &key, &json!({ "descriptors": which.descriptors })).await?;
     Ok(Answer::json(&json!({ "reset": Value::Null })))
 }
 
@@ -163,7 +164,7 @@ pub(super) async fn refund(admin: &Admin, call: &Call) -> Answered {
         let request = Request::new(&domain, &entries).with_cost(cost).with_quotas(quotas);
         admin.buckets.refund(&request).await.map_err(engine_refusal)?
     };
-    admin.note(call, "subject.refund", &key).await?;
+    admin.note(call, "subject.refund", &key, &json!({ "cost": cost, "descriptors": which.descriptors })).await?;
     Ok(Answer::json(&json!({ "buckets": buckets_of(&decision) })))
 }
 
