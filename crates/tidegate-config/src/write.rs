@@ -38,7 +38,8 @@ pub fn rule_json(rule: &Rule) -> Value {
         put("tiers", Value::Object(tiers.collect()));
     }
     if !rule.reserve.is_empty() {
-        let shares = rule.reserve.iter().map(|one| (one.priority.clone(), json!(format!("{}%", one.percent))));
+        let shares =
+            rule.reserve.iter().map(|one| (one.priority.clone(), json!(format!("{}%", one.percent))));
         put("reserve", Value::Object(shares.collect()));
     }
     if rule.mode != Mode::Enforce {
@@ -205,7 +206,8 @@ fn inline(out: &mut String, value: &Value) {
 fn scalar(out: &mut String, text: &str) {
     let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&&*text.to_ascii_lowercase());
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+            .contains(&&*text.to_ascii_lowercase());
     let is_duration = text.starts_with(|c: char| c.is_ascii_digit())
         && text.ends_with(|c: char| c.is_ascii_lowercase())
         && text.bytes().all(|b| b.is_ascii_digit() || b"smhdu".contains(&b));

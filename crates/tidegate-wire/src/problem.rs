@@ -351,8 +351,12 @@ mod tests {
         let uris: BTreeSet<_> = ProblemType::ALL.iter().map(|kind| kind.uri()).collect();
         assert_eq!(uris.len(), ProblemType::ALL.len());
         let statuses: Vec<u16> = ProblemType::ALL.iter().map(|kind| kind.status().as_u16()).collect();
-        assert_eq!(statuses, [
-                400, 401, 403, 403, 404, 405, 408, 409, 409, 412, 413, 415, 422, 422, 428, 429, 431, 500, 503, 503
-            ]);
+        assert_eq!(
+            statuses,
+            [
+                400, 401, 403, 403, 404, 405, 408, 409, 409, 412, 413, 415, 422, 422, 428, 429, 431, 500,
+                503, 503
+            ]
+        );
     }
 }

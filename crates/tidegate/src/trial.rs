@@ -146,7 +146,8 @@ impl Tally {
 
     fn add_key(&mut self, entries: &[(&str, &str)], decision: &Decision) {
         let Some(binding) = decision.binding() else { return };
-        let value = |name: &String| entries.iter().find(|(entry, _)| entry == name).map_or("", |(_, value)| *value);
+        let value =
+            |name: &String| entries.iter().find(|(entry, _)| entry == name).map_or("", |(_, value)| *value);
         let key: Vec<&str> = binding.rule.model().key.iter().map(value).collect();
         let key = key.join(" ");
         if self.by_key.len() < MAX_KEYS || self.by_key.contains_key(&key) {
@@ -195,14 +196,19 @@ mod tests {
         let entries = |user: &&str| vec![("user_id".to_owned(), (*user).to_owned())];
         let at = |n| 1_767_225_600_000_000 + n * 1_000;
         (0..each)
-            .flat_map(|n| users.iter().map(move |user| TrialRequest { at_us: at(n), entries: entries(user), cost: 1 }))
+            .flat_map(|n| {
+                users.iter().map(move |user| TrialRequest { at_us: at(n), entries: entries(user), cost: 1 })
+            })
             .collect()
     }
 
     #[tokio::test]
     async fn a_lower_limit_refuses_what_is_beyond_it_and_names_whose_it_was() {
         let made = compare(rules(10), rules(4), "d", requests(&["ann", "bob"], 6)).await.unwrap();
-        assert_eq!((made.before, made.after), (Counts { allowed: 12, denied: 0 }, Counts { allowed: 8, denied: 4 }));
+        assert_eq!(
+            (made.before, made.after),
+            (Counts { allowed: 12, denied: 0 }, Counts { allowed: 8, denied: 4 })
+        );
         assert_eq!((made.newly_denied, made.newly_allowed), (4, 0));
         assert_eq!(made.newly_denied_keys, [("ann".to_owned(), 2), ("bob".to_owned(), 2)]);
         assert_eq!(made.by_rule, [RuleCounts { rule: "r".into(), denied_before: 0, denied_after: 4 }]);

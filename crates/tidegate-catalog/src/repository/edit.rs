@@ -120,7 +120,8 @@ impl Repository {
         .await
     }
 
-    /// Makes these changes once in the life of the database, whoever asks first; whether it was this call.
+    /// Makes these changes, which may be none, once in the life of the database, whoever asks first; whether it was this
+    /// call.
     ///
     /// # Errors
     ///
@@ -140,7 +141,9 @@ impl Repository {
             if query.execute(write.conn()).await?.rows_affected() == 0 {
                 return Ok(false);
             }
-            self.edit(write.conn(), actor, now_us, tenant, edits, &[]).await?;
+            if !edits.is_empty() {
+                self.edit(write.conn(), actor, now_us, tenant, edits, &[]).await?;
+            }
             write.commit().await?;
             Ok(true)
         })

@@ -17,8 +17,8 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::call::{Caller, TenantBy};
 use super::route::Needs;
-use crate::gate::Catalog;
 use crate::door::{key_of, query_parameter};
+use crate::gate::Catalog;
 use crate::net::PeerInfo;
 
 /// The field by which an operator says which tenant a request is about; `?tenant=` says the same.
@@ -44,7 +44,10 @@ impl Access {
         let domain = |name: &str, rule| Domain::new(name, vec![rule]);
         let rules = Rules {
             domains: vec![
-                domain("failures", Rule::new("failures", Algorithm::SlidingWindow, failures).with_key(["client_ip"])),
+                domain(
+                    "failures",
+                    Rule::new("failures", Algorithm::SlidingWindow, failures).with_key(["client_ip"]),
+                ),
                 domain("requests", Rule::new("requests", Algorithm::TokenBucket, requests).with_key(["key"])),
             ],
         };
@@ -111,13 +114,15 @@ fn address_key(address: IpAddr) -> String {
 
 /// Refuses what a page of another site has sent: browsers say so, and nobody else needs to.
 pub(super) fn check_origin(head: &Parts) -> Result<(), Problem> {
-    let foreign = || Problem::new(ProblemType::Forbidden, "requests of other sites' pages are not taken here");
+    let foreign =
+        || Problem::new(ProblemType::Forbidden, "requests of other sites' pages are not taken here");
     let site = head.headers.get("sec-fetch-site").map(http::HeaderValue::as_bytes);
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return Err(foreign());
     }
     let Some(origin) = head.headers.get(ORIGIN) else { return Ok(()) };
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let authority =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     let host = match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
@@ -138,7 +143,10 @@ pub(super) fn check_role(caller: &Caller, needs: Needs) -> Result<(), Problem> {
         Needs::OperatorWrite => (has(Scope::AdminWrite), true),
     };
     if operators_only && caller.tenant.is_some() {
-        return Err(Problem::new(ProblemType::Forbidden, "this is for operators: a tenant's key reaches its own things only"));
+        return Err(Problem::new(
+            ProblemType::Forbidden,
+            "this is for operators: a tenant's key reaches its own things only",
+        ));
     }
     if !scope_is_enough {
         let detail = format!("the key's scopes are not enough: this needs {}", needs.words());

@@ -66,7 +66,8 @@ impl Answer {
 
     pub(super) fn into_response(self) -> DoorResponse {
         let mut response = respond(self.status, self.content_type, self.body);
-        if let Some(tag) = self.etag.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+        if let Some(tag) = self.etag.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok())
+        {
             response.headers_mut().insert(ETAG, tag);
         }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -122,16 +123,23 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
                 Some(_) => "somebody has changed it since you read it: read it again, and try with its ETag",
                 None => "it is not there (any more)",
             };
-            let mut response =
-                detailed(&Problem::new(ProblemType::PreconditionFailed, detail), json!({ "current_version": current }));
-            if let Some(tag) = current.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok()) {
+            let mut response = detailed(
+                &Problem::new(ProblemType::PreconditionFailed, detail),
+                json!({ "current_version": current }),
+            );
+            if let Some(tag) =
+                current.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok())
+            {
                 response.headers_mut().insert(ETAG, tag);
             }
             response
         }
-        CatalogError::NotFound => problem_response(&Problem::new(ProblemType::NotFound, "there is no such thing")),
+        CatalogError::NotFound => {
+            problem_response(&Problem::new(ProblemType::NotFound, "there is no such thing"))
+        }
         CatalogError::Ceiling { what, most } => {
-            let detail = format!("no more {what} than {most} are allowed: remove some, or ask for a higher ceiling");
+            let detail =
+                format!("no more {what} than {most} are allowed: remove some, or ask for a higher ceiling");
             problem_response(&Problem::new(ProblemType::CeilingReached, detail))
         }
         error => {

@@ -12,7 +12,8 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let entries = admin.repository.audit(call.listed_tenant(), before, limit).await?;
     let next = (entries.len() == limit as usize).then(|| entries.last().map(|last| Value::from(last.id)));
     let parsed = |text: &Option<String>| -> Value {
-        text.as_deref().map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
+        text.as_deref()
+            .map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
     };
     let items = entries
         .iter()

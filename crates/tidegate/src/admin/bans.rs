@@ -45,8 +45,10 @@ pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (domain, limit) = (call.name("domain")?, call.limit()?);
     admin.check_domain(&call.tenant, &domain)?;
-    let rows = admin.repository.bans(&call.tenant, &domain, call.parameter("after")?.as_deref(), limit).await?;
-    let next = (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
+    let rows =
+        admin.repository.bans(&call.tenant, &domain, call.parameter("after")?.as_deref(), limit).await?;
+    let next =
+        (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
     Ok(Answer::page(rows.iter().map(|(subject, ban)| value(subject, ban)).collect(), next.flatten()))
 }
 

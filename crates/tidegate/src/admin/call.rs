@@ -66,9 +66,10 @@ impl Call {
 
     /// A parameter of the query; `None` where it is not there.
     pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, Problem> {
-        let is_there = self.query.as_deref().is_some_and(|query| {
-            query.split('&').any(|pair| pair.split('=').next() == Some(name))
-        });
+        let is_there = self
+            .query
+            .as_deref()
+            .is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some(name)));
         match query_parameter(self.query.as_deref(), name) {
             Some(value) => Ok(Some(value.into_owned())),
             None if is_there => Err(Problem::invalid_field(
@@ -104,7 +105,9 @@ impl Call {
     /// # Errors
     /// 428 where it does not say: whoever changes what it has not seen should say so.
     pub(super) fn expectation(&self) -> Result<Expect, Problem> {
-        let text = |name| self.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim);
+        let text = |name| {
+            self.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim)
+        };
         match (text(IF_MATCH), text(IF_NONE_MATCH)) {
             (Some("*"), None) => Ok(Expect::Any),
             (Some(tag), None) => version_of(tag).map(Expect::Version).ok_or_else(|| {
@@ -148,7 +151,9 @@ impl Call {
     /// Whether the body is said to be of this media type.
     pub(super) fn is_of_type(&self, media_type: &str) -> bool {
         let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media_type)))
+        value.is_some_and(|value| {
+            value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media_type))
+        })
     }
 
     /// Who changes something, for the audit log.
@@ -163,16 +168,23 @@ fn version_of(tag: &str) -> Option<i64> {
 }
 
 /// An end in the future: from `until`, a time of RFC 3339, or `for`, a duration from now. `None` where neither is there.
-pub(super) fn end_of(until: Option<&str>, lasting: Option<&str>, now_us: i64) -> Result<Option<i64>, Problem> {
+pub(super) fn end_of(
+    until: Option<&str>,
+    lasting: Option<&str>,
+    now_us: i64,
+) -> Result<Option<i64>, Problem> {
     let end = match (until, lasting) {
         (None, None) => return Ok(None),
-        (Some(_), Some(_)) => return Err(Problem::invalid_field("until", "write either until or for, not both")),
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid_field("until", "write either until or for, not both"));
+        }
         (Some(until), None) => until
             .parse::<jiff::Timestamp>()
             .map(jiff::Timestamp::as_microsecond)
             .map_err(|_| Problem::invalid_field("until", "write a time like 2026-12-24T18:00:00Z"))?,
         (None, Some(lasting)) => {
-            let span = parse_duration(lasting).map_err(|error| Problem::invalid_field("for", error.to_string()))?;
+            let span =
+                parse_duration(lasting).map_err(|error| Problem::invalid_field("for", error.to_string()))?;
             now_us.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
         }
     };

@@ -15,10 +15,19 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let after = call.parameter("after")?;
     let domains = admin.repository.domains(&call.tenant, after.as_deref(), limit).await?;
-    let next = (domains.len() == limit as usize).then(|| domains.last().map(|last| Value::from(last.name.as_str())));
+    let next =
+        (domains.len() == limit as usize).then(|| domains.last().map(|last| Value::from(last.name.as_str())));
     let mut items: Vec<Value> = Vec::with_capacity(domains.len());
     if after.is_none() && call.tenant == DEFAULT_TENANT {
-        items.extend(admin.catalog.state().get().file_domains.iter().map(|name| json!({ "name": name, "source": "file" })));
+        items.extend(
+            admin
+                .catalog
+                .state()
+                .get()
+                .file_domains
+                .iter()
+                .map(|name| json!({ "name": name, "source": "file" })),
+        );
     }
     items.extend(domains.iter().map(|domain| {
         let (name, rules, version) = (&domain.name, domain.rules, domain.content_version);
@@ -85,7 +94,8 @@ fn said(planned: &Planned, version: i64, in_force: bool) -> Value {
 }
 
 fn is_in_file(admin: &Admin, call: &Call, domain: &str) -> bool {
-    call.tenant == DEFAULT_TENANT && admin.catalog.state().get().file_domains.iter().any(|name| name == domain)
+    call.tenant == DEFAULT_TENANT
+        && admin.catalog.state().get().file_domains.iter().any(|name| name == domain)
 }
 
 fn in_file(domain: &str) -> Problem {

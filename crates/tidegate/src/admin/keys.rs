@@ -53,8 +53,10 @@ struct Rotation {
 
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
-    let keys = admin.repository.keys(call.listed_tenant(), call.parameter("after")?.as_deref(), limit).await?;
-    let next = (keys.len() == limit as usize).then(|| keys.last().map(|last| Value::from(last.prefix.as_str())));
+    let keys =
+        admin.repository.keys(call.listed_tenant(), call.parameter("after")?.as_deref(), limit).await?;
+    let next =
+        (keys.len() == limit as usize).then(|| keys.last().map(|last| Value::from(last.prefix.as_str())));
     Ok(Answer::page(keys.iter().map(value).collect(), next.flatten()))
 }
 
@@ -64,7 +66,10 @@ pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
 
 pub(super) async fn create(admin: &Admin, call: &Call) -> Answered {
     let wanted: WantedKey = call.json()?;
-    if wanted.name.trim().is_empty() || wanted.name.len() > MAX_NAME_BYTES || wanted.name.chars().any(char::is_control) {
+    if wanted.name.trim().is_empty()
+        || wanted.name.len() > MAX_NAME_BYTES
+        || wanted.name.chars().any(char::is_control)
+    {
         let detail = format!("write 1 to {MAX_NAME_BYTES} bytes that say what the key is for");
         return Err(Problem::invalid_field("name", detail).into());
     }
@@ -74,7 +79,8 @@ pub(super) async fn create(admin: &Admin, call: &Call) -> Answered {
     }
     let scopes = scopes(&wanted.scopes)?;
     let expires_us = end_of(wanted.until.as_deref(), wanted.lasting.as_deref(), call.now_us)?;
-    let new = NewKey::new(getrandom::fill).map_err(|error| Problem::new(ProblemType::Internal, error.to_string()))?;
+    let new = NewKey::new(getrandom::fill)
+        .map_err(|error| Problem::new(ProblemType::Internal, error.to_string()))?;
     let key = ApiKey {
         prefix: new.prefix.clone(),
         tenant: (wanted.operator == Owner::Tenant).then(|| call.tenant.clone()),
@@ -101,7 +107,9 @@ pub(super) async fn rotate(admin: &Admin, call: &Call) -> Answered {
             .ok()
             .and_then(|span| i64::try_from(span.as_micros()).ok())
             .filter(|span| *span <= MAX_GRACE_US)
-            .ok_or_else(|| Problem::invalid_field("grace", "write a duration up to 90d, for example 24h, or 0s"))?,
+            .ok_or_else(|| {
+                Problem::invalid_field("grace", "write a duration up to 90d, for example 24h, or 0s")
+            })?,
     };
     let key = find(admin, call).await?;
     let prefix = key.prefix.as_str();
@@ -125,7 +133,8 @@ pub(super) async fn revoke(admin: &Admin, call: &Call) -> Answered {
 /// The key of the path; one of another tenant is not there for a tenant's key.
 async fn find(admin: &Admin, call: &Call) -> Result<ApiKey, Refusal> {
     let found = admin.repository.key(&call.name("prefix")?).await?;
-    let may_see = |key: &ApiKey| call.listed_tenant().is_none_or(|tenant| key.tenant.as_deref() == Some(tenant));
+    let may_see =
+        |key: &ApiKey| call.listed_tenant().is_none_or(|tenant| key.tenant.as_deref() == Some(tenant));
     found.filter(may_see).ok_or_else(|| Refusal::not_found("key"))
 }
 

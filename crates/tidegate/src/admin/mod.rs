@@ -41,19 +41,19 @@ use http::request::Parts;
 use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use tidegate_catalog::edit::Editor;
 use serde_json::Value;
+use tidegate_catalog::edit::Editor;
 use tidegate_catalog::model::{SubjectKey, qualified};
 use tidegate_catalog::repository::{Deed, Repository};
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 pub use buckets::Buckets;
-pub use trial::effect_json;
 pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
+pub use trial::effect_json;
 
-use crate::gate::Catalog;
 use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
+use crate::gate::Catalog;
 use crate::net::PeerInfo;
 use access::Access;
 use answer::Refusal;
@@ -144,7 +144,11 @@ impl Admin {
         let now_us = self.now_us();
         let caller = self.access.caller(&self.catalog, peer, &head, now_us).await?;
         let Some(found) = self.paths.find(head.uri.path()) else {
-            return Err(Problem::new(ProblemType::NotFound, "there is nothing here; GET /admin/v1 lists what there is").into());
+            return Err(Problem::new(
+                ProblemType::NotFound,
+                "there is nothing here; GET /admin/v1 lists what there is",
+            )
+            .into());
         };
         let Some(route) = found.routes.iter().find(|route| route.method == head.method) else {
             return Ok(method_not_allowed(&found.routes));

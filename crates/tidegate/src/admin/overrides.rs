@@ -44,7 +44,8 @@ pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     override_quota(known.model(), quota).map_err(|detail| Problem::invalid_field("limit", detail))?;
     let given = Override { rule, quota, reason: checked_reason(wanted.reason)?, until_us };
     let versions = admin.repository.put_override(&call.actor(), call.now_us, &key, &given).await?;
-    let in_force = admin.rules_in_force(versions.rules).await && admin.subjects_in_force(versions.subjects).await;
+    let in_force =
+        admin.rules_in_force(versions.rules).await && admin.subjects_in_force(versions.subjects).await;
     let mut body = value(&given);
     body["in_force"] = Value::from(in_force);
     Ok(Answer::json(&body))
@@ -53,7 +54,8 @@ pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
     let (key, rule) = (subject_key(admin, call, call.name("subject")?)?, call.name("rule")?);
     let versions = admin.repository.delete_override(&call.actor(), call.now_us, &key, &rule).await?;
-    let in_force = admin.rules_in_force(versions.rules).await && admin.subjects_in_force(versions.subjects).await;
+    let in_force =
+        admin.rules_in_force(versions.rules).await && admin.subjects_in_force(versions.subjects).await;
     Ok(Answer::json(&json!({ "deleted": rule, "subject": key.subject, "in_force": in_force })))
 }
 

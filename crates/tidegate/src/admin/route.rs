@@ -11,7 +11,10 @@ use matchit::Router;
 
 use super::answer::Answered;
 use super::call::Call;
-use super::{Admin, audit, bans, domains, history, keys, overrides, rules, status, subjects, tenants, transfer, trial, usage};
+use super::{
+    Admin, audit, bans, domains, history, keys, overrides, rules, status, subjects, tenants, transfer, trial,
+    usage,
+};
 
 /// The longest body of most endpoints: 1 MiB.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -94,7 +97,10 @@ const BODY: usize = MAX_BODY_BYTES;
 /// Every endpoint of the admin API, in the order of the reference page.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    [status_routes(), tenant_routes(), rule_routes(), subject_routes(), key_routes()].into_iter().flatten().collect()
+    [status_routes(), tenant_routes(), rule_routes(), subject_routes(), key_routes()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn status_routes() -> Vec<Route> {

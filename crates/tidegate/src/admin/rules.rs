@@ -20,7 +20,9 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let skipped = usize::try_from(after).unwrap_or(usize::MAX);
     let page = stored.rules.iter().skip(skipped).take(limit);
     let items = page
-        .map(|rule| Ok(json!({ "name": rule.name, "version": rule.version, "rule": rule_value(&rule.document)? })))
+        .map(|rule| {
+            Ok(json!({ "name": rule.name, "version": rule.version, "rule": rule_value(&rule.document)? }))
+        })
         .collect::<Result<Vec<Value>, Refusal>>()?;
     let next = skipped.saturating_add(items.len());
     let next = (next < stored.rules.len()).then(|| Value::from(next));
@@ -29,7 +31,8 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
 
 pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
     let (stored, name) = (domains::find(admin, call).await?, call.name("rule")?);
-    let rule = stored.rules.iter().find(|rule| rule.name == name).ok_or_else(|| Refusal::not_found("rule"))?;
+    let rule =
+        stored.rules.iter().find(|rule| rule.name == name).ok_or_else(|| Refusal::not_found("rule"))?;
     Ok(Answer::json(&rule_value(&rule.document)?).with_version(rule.version))
 }
 

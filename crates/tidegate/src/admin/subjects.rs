@@ -48,7 +48,8 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (after, tier) = (call.parameter("after")?, call.parameter("tier")?);
     let rows =
         admin.repository.subjects(&call.tenant, &domain, after.as_deref(), tier.as_deref(), limit).await?;
-    let next = (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
+    let next =
+        (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
     let items = rows.iter().map(|(subject, tier)| json!({ "subject": subject, "tier": tier })).collect();
     Ok(Answer::page(items, next.flatten()))
 }
@@ -83,7 +84,9 @@ async fn write(admin: &Admin, call: &Call, tiers: Vec<(String, Option<String>)>)
         repository.put_subjects(&call.actor(), call.now_us, &key.tenant, &key.domain, &tiers).await?;
     let in_force = admin.subjects_in_force(version).await;
     let warnings = unknown_tiers(admin, &key, &tiers);
-    Ok(Answer::json(&json!({ "subjects": tiers.len(), "version": version, "in_force": in_force, "warnings": warnings })))
+    Ok(Answer::json(
+        &json!({ "subjects": tiers.len(), "version": version, "in_force": in_force, "warnings": warnings }),
+    ))
 }
 
 /// Tiers that no rule of the domain names: they are allowed, since rules may come later, and mostly misspelt.
@@ -98,7 +101,11 @@ fn unknown_tiers(admin: &Admin, key: &SubjectKey, tiers: &[(String, Option<Strin
             || domain.rules().iter().any(|rule| rule.model().tiers.iter().any(|(tier, _)| tier == name))
     };
     let unknown = names.into_iter().filter(|name| !known(name)).take(10);
-    unknown.map(|name| format!("no rule of the domain names the tier '{name}': its subjects have the rules' own quotas")).collect()
+    unknown
+        .map(|name| {
+            format!("no rule of the domain names the tier '{name}': its subjects have the rules' own quotas")
+        })
+        .collect()
 }
 
 pub(super) async fn inspect(admin: &Admin, call: &Call) -> Answered {
@@ -129,7 +136,8 @@ pub(super) async fn inspect(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
     let (key, which) = (subject_key(admin, call, call.name("subject")?)?, call.json_or_nothing::<Which>()?);
     let known = admin.repository.subject(&key, call.now_us).await?;
-    let (quotas, entry, domain) = (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
+    let (quotas, entry, domain) =
+        (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
     if which.descriptors.is_empty() {
         let selection = Selection {
             entry: Some(&entry),
@@ -151,20 +159,26 @@ pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn refund(admin: &Admin, call: &Call) -> Answered {
     let (key, which) = (subject_key(admin, call, call.name("subject")?)?, call.json::<Which>()?);
     let Some(cost) = which.cost.filter(|cost| (1..=MAX_COST).contains(cost)) else {
-        return Err(Problem::invalid_field("cost", format!("write the units to give back, 1 to {MAX_COST}")).into());
+        return Err(
+            Problem::invalid_field("cost", format!("write the units to give back, 1 to {MAX_COST}")).into()
+        );
     };
     let known = admin.repository.subject(&key, call.now_us).await?;
-    let (quotas, entry, domain) = (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
+    let (quotas, entry, domain) =
+        (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
     let quotas = quotas.borrowed(&known);
     let decision = if which.descriptors.is_empty() {
-        let selection = Selection { entry: Some(&entry), cost, quotas, ..Selection::new(&domain, &key.subject) };
+        let selection =
+            Selection { entry: Some(&entry), cost, quotas, ..Selection::new(&domain, &key.subject) };
         admin.buckets.refund_selected(&selection).await.map_err(engine_refusal)?
     } else {
         let entries = entries_of(&which, &entry, &key.subject)?;
         let request = Request::new(&domain, &entries).with_cost(cost).with_quotas(quotas);
         admin.buckets.refund(&request).await.map_err(engine_refusal)?
     };
-    admin.note(call, "subject.refund", &key, &json!({ "cost": cost, "descriptors": which.descriptors })).await?;
+    admin
+        .note(call, "subject.refund", &key, &json!({ "cost": cost, "descriptors": which.descriptors }))
+        .await?;
     Ok(Answer::json(&json!({ "buckets": buckets_of(&decision) })))
 }
 
@@ -210,7 +224,8 @@ fn subject_entry(admin: &Admin, key: &SubjectKey) -> Result<String, Refusal> {
     let rules = admin.buckets.rules();
     let entry = rules.domain(&qualified(&key.tenant, &key.domain)).and_then(|domain| domain.subject());
     entry.map(str::to_owned).ok_or_else(|| {
-        let detail = "the domain does not say which entry its subjects are: give it subject: user_id, for example";
+        let detail =
+            "the domain does not say which entry its subjects are: give it subject: user_id, for example";
         Problem::new(ProblemType::Conflicting, detail).into()
     })
 }
@@ -234,11 +249,13 @@ fn check_tier(tier: &str) -> Result<(), Problem> {
     if is_good {
         return Ok(());
     }
-    let detail = format!("write the name of a tier: 1 to {MAX_NAME_BYTES} bytes, not beginning with '=' or a blank");
+    let detail =
+        format!("write the name of a tier: 1 to {MAX_NAME_BYTES} bytes, not beginning with '=' or a blank");
     Err(Problem::invalid_field("tier", detail))
 }
 
 fn engine_refusal(error: EngineError) -> Refusal {
     tracing::warn!(%error, "the admin API could not reach the buckets");
-    Problem::new(ProblemType::StoreUnavailable, "the store of the buckets does not answer; try again shortly").into()
+    Problem::new(ProblemType::StoreUnavailable, "the store of the buckets does not answer; try again shortly")
+        .into()
 }

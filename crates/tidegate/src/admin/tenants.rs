@@ -40,7 +40,8 @@ struct ChangedTenant {
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let tenants = admin.repository.tenants(call.parameter("after")?.as_deref(), limit).await?;
-    let next = (tenants.len() == limit as usize).then(|| tenants.last().map(|last| Value::from(last.name.as_str())));
+    let next =
+        (tenants.len() == limit as usize).then(|| tenants.last().map(|last| Value::from(last.name.as_str())));
     Ok(Answer::page(tenants.iter().map(value).collect(), next.flatten()))
 }
 
@@ -108,7 +109,8 @@ async fn find(admin: &Admin, call: &Call) -> Result<Tenant, Refusal> {
 }
 
 fn checked(ceilings: Ceilings) -> Result<Ceilings, Problem> {
-    let too_high = |field: &str, most: u32| Problem::invalid_field(field.to_owned(), format!("write at most {most}"));
+    let too_high =
+        |field: &str, most: u32| Problem::invalid_field(field.to_owned(), format!("write at most {most}"));
     if ceilings.max_rules > MAX_RULES {
         return Err(too_high("max_rules", MAX_RULES));
     }

@@ -49,7 +49,8 @@ pub(super) fn asked_for(call: &Call) -> Result<Option<i64>, Problem> {
 
 fn span_us(field: &str, text: &str) -> Result<i64, Problem> {
     let text = if text == "true" { USUAL_SPAN } else { text };
-    let span = parse_duration(text).map_err(|error| Problem::invalid_field(field.to_owned(), error.to_string()))?;
+    let span =
+        parse_duration(text).map_err(|error| Problem::invalid_field(field.to_owned(), error.to_string()))?;
     Ok(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
 }
 
@@ -105,7 +106,8 @@ async fn compared(
     let name = changed.domain.clone();
     let _turn = admin.trials.acquire().await;
     let runtime = tokio::runtime::Handle::current();
-    let comparing = tokio::task::spawn_blocking(move || runtime.block_on(compare(before, after, &name, requests)));
+    let comparing =
+        tokio::task::spawn_blocking(move || runtime.block_on(compare(before, after, &name, requests)));
     let failed = || Problem::new(ProblemType::Internal, "the trial was interrupted; try again");
     comparing.await.map_err(|_| failed())?.map_err(|_| failed().into())
 }
@@ -116,17 +118,14 @@ fn alone(domain: Option<&Domain>) -> Result<RuleSet, Problem> {
     RuleSet::compile(rules).map_err(|error| Problem::invalid_field("body", error.to_string()))
 }
 
-fn requests_of_log(
-    log: &str,
-    format: Option<&str>,
-    planned: &Planned,
-) -> Result<Vec<TrialRequest>, Problem> {
+fn requests_of_log(log: &str, format: Option<&str>, planned: &Planned) -> Result<Vec<TrialRequest>, Problem> {
     let of_log = |error: String| Problem::invalid_field("log", error);
     let format = format
         .map_or(Ok(LogFormat::Auto), str::parse)
         .map_err(|_| Problem::invalid_field("log_format", "write auto, common, combined or json"))?;
-    let input = LogInput::from_reader("the log", Box::new(std::io::Cursor::new(log.as_bytes().to_vec())), None)
-        .map_err(|error| of_log(error.to_string()))?;
+    let input =
+        LogInput::from_reader("the log", Box::new(std::io::Cursor::new(log.as_bytes().to_vec())), None)
+            .map_err(|error| of_log(error.to_string()))?;
     let mut options = ReadOptions { format, ..ReadOptions::default() };
     for domain in planned.changed.iter().filter_map(|changed| changed.after.as_ref()) {
         domain.rules.iter().flat_map(|rule| &rule.key).for_each(|entry| options.fields.offer(entry));
@@ -171,7 +170,8 @@ pub(super) fn differences(changed: &[Changed]) -> Vec<Value> {
         if before != after {
             all.push(json!({ "domain": one.domain, "rule": null, "before": before, "after": after }));
         }
-        let rules = |domain: &Option<Domain>| domain.as_ref().map_or(Vec::new(), |domain| domain.rules.clone());
+        let rules =
+            |domain: &Option<Domain>| domain.as_ref().map_or(Vec::new(), |domain| domain.rules.clone());
         let (before, after) = (rules(&one.before), rules(&one.after));
         for rule in &before {
             if !after.iter().any(|known| known.name == rule.name) {

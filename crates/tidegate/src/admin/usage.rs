@@ -86,7 +86,8 @@ fn span(call: &Call, now_s: i64) -> Result<(i64, i64), Problem> {
     // What is being counted belongs to the minute that has begun.
     let end = now_s.saturating_add(60);
     if let Some(last) = call.parameter("last")? {
-        let span = parse_duration(&last).map_err(|error| Problem::invalid_field("last", error.to_string()))?;
+        let span =
+            parse_duration(&last).map_err(|error| Problem::invalid_field("last", error.to_string()))?;
         let seconds = i64::try_from(span.as_micros() / 1_000_000).unwrap_or(i64::MAX);
         return Ok((now_s.saturating_sub(seconds), end));
     }
@@ -107,7 +108,10 @@ fn group_by(call: &Call) -> Result<Vec<(&'static str, Dimension)>, Problem> {
     for name in text.split(',').filter(|name| !name.is_empty()) {
         let known = DIMENSIONS.iter().find(|(known, _)| *known == name);
         let known = known.ok_or_else(|| {
-            Problem::invalid_field("by", "write some of tenant, domain, rule, tier, time, with commas between")
+            Problem::invalid_field(
+                "by",
+                "write some of tenant, domain, rule, tier, time, with commas between",
+            )
         })?;
         if !dimensions.contains(known) {
             dimensions.push(*known);

@@ -26,7 +26,11 @@ pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_CO
 const API_KEY_FIELD: &str = "x-api-key";
 
 /// Reads a body of at most `max_bytes`, within its time.
-pub(crate) async fn read_bounded(body: Incoming, max_bytes: usize, timeout: Duration) -> Result<Bytes, Problem> {
+pub(crate) async fn read_bounded(
+    body: Incoming,
+    max_bytes: usize,
+    timeout: Duration,
+) -> Result<Bytes, Problem> {
     read_body(body, max_bytes, timeout).await.map_err(|error| match error {
         BodyError::TooLarge { .. } => Problem::new(ProblemType::TooLarge, error.to_string()),
         BodyError::TooSlow { .. } => Problem::new(ProblemType::RequestTimeout, error.to_string()),
@@ -39,7 +43,8 @@ pub(crate) async fn read_bounded(body: Incoming, max_bytes: usize, timeout: Dura
 /// # Errors
 /// It carries several, or one that is not text: nobody should have to guess which counts.
 pub(crate) fn key_of(head: &Parts) -> Result<Option<&str>, Problem> {
-    let ambiguous = || Problem::new(ProblemType::Unauthorized, "send one key: Authorization: Bearer tg_…, or X-API-Key");
+    let ambiguous =
+        || Problem::new(ProblemType::Unauthorized, "send one key: Authorization: Bearer tg_…, or X-API-Key");
     let mut fields = head.headers.get_all(AUTHORIZATION).iter().chain(head.headers.get_all(API_KEY_FIELD));
     let Some(first) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {

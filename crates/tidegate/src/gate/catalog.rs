@@ -50,7 +50,8 @@ impl Catalog {
     /// What a node knows.
     #[must_use]
     pub const fn new(parts: CatalogParts) -> Self {
-        let (stale_lookups, failed_lookups, banned) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (stale_lookups, failed_lookups, banned) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { parts, stale_lookups, failed_lookups, banned }
     }
 

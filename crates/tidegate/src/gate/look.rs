@@ -91,12 +91,7 @@ impl<'a> Look<'a> {
 
 impl<S: BucketStore, C: Clock> Gate<S, C> {
     /// What is known of a request. Waits only for a subject that is not in the cache.
-    pub async fn look<'a>(
-        &'a self,
-        caller: &Caller,
-        domain: &'a str,
-        entries: &[(&str, &str)],
-    ) -> Look<'a> {
+    pub async fn look<'a>(&'a self, caller: &Caller, domain: &'a str, entries: &[(&str, &str)]) -> Look<'a> {
         let tenant = caller.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
         let name = qualified(tenant, domain);
         let subject = self.catalog.as_ref().and_then(|_| self.engine.subject_of(&name, entries));
@@ -133,11 +128,8 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         if let Cached::Hit(known) = catalog.subjects().cached(tenant, domain, subject, now_us) {
             return Look { domain: name, known: Some(known), lookup: Lookup::Found };
         }
-        let key = SubjectKey {
-            tenant: tenant.to_owned(),
-            domain: domain.to_owned(),
-            subject: subject.to_owned(),
-        };
+        let key =
+            SubjectKey { tenant: tenant.to_owned(), domain: domain.to_owned(), subject: subject.to_owned() };
         match catalog.subjects().lookup(&key, now_us).await {
             Looked::Found(known) => Look { domain: name, known: Some(known), lookup: Lookup::Found },
             Looked::Failed { stale: Some(known) } => {

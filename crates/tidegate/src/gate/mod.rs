@@ -103,15 +103,25 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
             };
         };
         let verified = catalog.keys().verify(key, self.now_us()).map_err(Refused::BadKey)?;
-        if verified.may(Scope::Check) { Ok(Caller { tenant: verified.tenant }) } else { Err(Refused::NotForChecks) }
+        if verified.may(Scope::Check) {
+            Ok(Caller { tenant: verified.tenant })
+        } else {
+            Err(Refused::NotForChecks)
+        }
     }
 
     /// Counts requests against the ceiling of the caller's tenant, over all nodes. `Some` is the refusal.
     ///
     /// # Errors
     /// As [`Engine::decide`].
-    pub async fn over_ceiling(&self, caller: &Caller, requests: u64) -> Result<Option<Decision>, EngineError> {
-        let Some(tenant) = caller.tenant.as_deref().filter(|_| self.catalog.is_some()) else { return Ok(None) };
+    pub async fn over_ceiling(
+        &self,
+        caller: &Caller,
+        requests: u64,
+    ) -> Result<Option<Decision>, EngineError> {
+        let Some(tenant) = caller.tenant.as_deref().filter(|_| self.catalog.is_some()) else {
+            return Ok(None);
+        };
         let entries = [(TENANT_ENTRY, tenant)];
         let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
         let decision = self.engine.decide(&request).await?;

@@ -93,7 +93,9 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
         .iter()
         .zip(&entries)
         .zip(&looks)
-        .map(|((request, entries), look)| look.request(entries, request.cost, request.idempotency_key.as_deref()))
+        .map(|((request, entries), look)| {
+            look.request(entries, request.cost, request.idempotency_key.as_deref())
+        })
         .collect();
     let mut decisions = Vec::with_capacity(requests.len());
     for ((request, asked), look) in requests.iter().zip(&asked).zip(&looks) {

@@ -114,9 +114,8 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     }
 
     async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
-        let correlation = correlation_value(&CorrelationId::from_headers(request.headers(), || {
-            fastrand::u128(..)
-        }));
+        let correlation =
+            correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
         let is_head = request.method() == Method::HEAD;
         let mut response = route::dispatch(&self.shared, peer, request).await;
         if is_head {

@@ -149,9 +149,15 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
 /// Whose request it is.
 fn caller<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> Result<Caller, Problem> {
     door.gate.caller(key_of(head)?).map_err(|refused| match refused {
-        Refused::NoKey => Problem::new(ProblemType::Unauthorized, "send an API key: Authorization: Bearer tg_…, or X-API-Key"),
+        Refused::NoKey => Problem::new(
+            ProblemType::Unauthorized,
+            "send an API key: Authorization: Bearer tg_…, or X-API-Key",
+        ),
         Refused::BadKey(refusal) => Problem::new(ProblemType::Unauthorized, refusal.to_string()),
-        Refused::NotForChecks => Problem::new(ProblemType::Forbidden, "this key may not ask for decisions: it needs the scope check"),
+        Refused::NotForChecks => Problem::new(
+            ProblemType::Forbidden,
+            "this key may not ask for decisions: it needs the scope check",
+        ),
     })
 }
 

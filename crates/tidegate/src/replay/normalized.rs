@@ -60,7 +60,8 @@ pub fn trial_requests_with(
     .map(|record| {
         let record = record?;
         let normalized = Normalized::of(&record);
-        let entries = record.entries().map(|(name, value)| (name.to_owned(), normalized.value(name, value).to_owned()));
+        let entries =
+            record.entries().map(|(name, value)| (name.to_owned(), normalized.value(name, value).to_owned()));
         Ok(TrialRequest { at_us: record.at_us, entries: entries.collect(), cost: 1 })
     })
 }

@@ -39,7 +39,8 @@ impl AdminListener {
         engine: &Engine<S>,
         opened: &Opened,
     ) -> anyhow::Result<Option<Self>> {
-        let (Some(wanted), Some((repository, editor, catalog))) = (settings.catalog.admin, opened.admin()) else {
+        let (Some(wanted), Some((repository, editor, catalog))) = (settings.catalog.admin, opened.admin())
+        else {
             return Ok(None);
         };
         if !wanted.ip().is_loopback() {

@@ -60,7 +60,9 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
     let quota_settings = quota_settings_from(settings.catalog.quota_variables.iter().cloned())?;
     let mut composer = Composer::new(defaults, quota_settings);
     let (text, name) = match &settings.rules {
-        Some(path) => (read_text(path).map_err(|errors| SettingsError::of(&errors))?, path.display().to_string()),
+        Some(path) => {
+            (read_text(path).map_err(|errors| SettingsError::of(&errors))?, path.display().to_string())
+        }
         None => (EXAMPLE_RULES.to_owned(), "the shipped example rules".to_owned()),
     };
     let parsed = parse_rules_with(&text, &name, &defaults).map_err(|errors| SettingsError::of(&errors))?;
@@ -230,8 +232,10 @@ async fn tidy(database: Database) {
     let clock = SystemClock::new();
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     let settings = &database.settings;
-    let retention =
-        Retention { minutes_s: seconds(settings.usage_keep_minutes), hours_s: seconds(settings.usage_keep_hours) };
+    let retention = Retention {
+        minutes_s: seconds(settings.usage_keep_minutes),
+        hours_s: seconds(settings.usage_keep_hours),
+    };
     let mut ticks = tokio::time::interval(TIDY_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

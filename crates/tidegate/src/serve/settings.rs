@@ -18,7 +18,6 @@ use crate::serve::catalog::FirstKey;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
 
-
 /// Everything the server is told.
 #[derive(Clone, Debug)]
 pub struct ServeSettings {

@@ -39,7 +39,8 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_slice(&self.body).context("the answer is not JSON; is this the admin API of a Tidegate?")
+        serde_json::from_slice(&self.body)
+            .context("the answer is not JSON; is this the admin API of a Tidegate?")
     }
 }
 
@@ -72,7 +73,9 @@ impl Client {
                 Some(after) => format!("{path}{sign}after={}", part(after)),
             };
             let mut page = self.get(&page)?.json()?;
-            items.extend(page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default());
+            items.extend(
+                page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default(),
+            );
             next = match page.get("next") {
                 Some(Value::String(after)) => Some(after.clone()),
                 Some(Value::Number(after)) => Some(after.to_string()),
@@ -92,9 +95,8 @@ impl Client {
         condition: &Condition,
         body: Option<(&'static str, Vec<u8>)>,
     ) -> anyhow::Result<Reply> {
-        let mut request = http::Request::builder()
-            .method(method)
-            .header(AUTHORIZATION, format!("Bearer {}", self.key));
+        let mut request =
+            http::Request::builder().method(method).header(AUTHORIZATION, format!("Bearer {}", self.key));
         if let Some(tenant) = &self.tenant {
             request = request.header("tidegate-tenant", tenant);
         }
@@ -156,10 +158,15 @@ pub(super) fn read_input(path: &std::path::Path) -> anyhow::Result<String> {
     let limit = u64::try_from(tidegate_config::MAX_FILE_BYTES).unwrap_or(u64::MAX);
     let mut text = String::new();
     if path.as_os_str() == "-" {
-        std::io::stdin().take(limit + 1).read_to_string(&mut text).context("standard input cannot be read")?;
+        std::io::stdin()
+            .take(limit + 1)
+            .read_to_string(&mut text)
+            .context("standard input cannot be read")?;
     } else {
         let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        file.take(limit + 1).read_to_string(&mut text).with_context(|| format!("{} cannot be read", path.display()))?;
+        file.take(limit + 1)
+            .read_to_string(&mut text)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
     }
     if text.len() as u64 > limit {
         bail!("{} is longer than {} MiB", path.display(), limit >> 20);

@@ -90,7 +90,8 @@ pub(in crate::cli) fn run(arguments: &KeysArguments) -> anyhow::Result<u8> {
         }
         Action::Rotate { prefix, grace } => {
             let path = format!("/keys/{}/rotate", part(prefix));
-            admin.print(&client.send_json(Method::POST, &path, &json!({ "grace": grace }))?, said_of_secret)?;
+            admin
+                .print(&client.send_json(Method::POST, &path, &json!({ "grace": grace }))?, said_of_secret)?;
         }
         Action::Revoke { prefix } => {
             let path = format!("/keys/{}", part(prefix));
@@ -106,7 +107,8 @@ fn said_of_secret(answer: &Value) -> String {
 }
 
 fn row(key: &Value) -> Vec<String> {
-    let scopes: Vec<&str> = key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let scopes: Vec<&str> =
+        key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let state = match (key["revoked_at"].as_str(), key["expires_at"].as_str()) {
         (Some(_), _) => "revoked".to_owned(),
         (None, Some(end)) => format!("until {end}"),

@@ -26,11 +26,23 @@ use super::terminal;
 #[command(next_help_heading = "Admin API")]
 pub(super) struct AdminArguments {
     /// Address of the admin API
-    #[arg(long, env = "TIDEGATE_ADMIN", value_name = "URL", default_value = "http://127.0.0.1:8082", global = true)]
+    #[arg(
+        long,
+        env = "TIDEGATE_ADMIN",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8082",
+        global = true
+    )]
     admin: String,
 
     /// A key with the scope admin-read or admin-write (better in the variable than on the command line)
-    #[arg(long = "key", env = "TIDEGATE_ADMIN_KEY", value_name = "KEY", hide_env_values = true, global = true)]
+    #[arg(
+        long = "key",
+        env = "TIDEGATE_ADMIN_KEY",
+        value_name = "KEY",
+        hide_env_values = true,
+        global = true
+    )]
     admin_key: Option<String>,
 
     /// The tenant it is about, for operators; the default tenant, or the key's own, if not given
@@ -54,7 +66,11 @@ impl AdminArguments {
 
     /// Prints an answer as JSON where that is wanted, else what `readable` makes of it.
     fn print(&self, answer: &Value, readable: impl FnOnce(&Value) -> String) -> anyhow::Result<()> {
-        if self.json { terminal::print(&serde_json::to_string_pretty(answer)?) } else { terminal::print(&readable(answer)) }
+        if self.json {
+            terminal::print(&serde_json::to_string_pretty(answer)?)
+        } else {
+            terminal::print(&readable(answer))
+        }
     }
 }
 

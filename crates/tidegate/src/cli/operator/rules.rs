@@ -123,12 +123,16 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
                 trial::on_logs(admin, &client, &text, log, others)?;
             } else if *dry_run {
                 let path = format!("/import?others={others}&dry_run={}", part(last));
-                let answer = client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
+                let answer =
+                    client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
                 admin.print(&answer, said_of_trial)?;
             } else {
                 let path = format!("/import?others={others}");
-                let answer = client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
-                admin.print(&answer, |answer| format!("{}{}", said_of_differences(answer), said_of_change(answer)))?;
+                let answer =
+                    client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
+                admin.print(&answer, |answer| {
+                    format!("{}{}", said_of_differences(answer), said_of_change(answer))
+                })?;
             }
         }
         Action::Diff { file, prune } => {
@@ -178,7 +182,10 @@ fn list(admin: &AdminArguments, client: &Client, domain: Option<&str>) -> anyhow
         Some(domain) => vec![domain.to_owned()],
         None => {
             let all = client.all("/domains")?;
-            all.iter().filter(|domain| text(domain, "source") == "database").map(|domain| text(domain, "name").to_owned()).collect()
+            all.iter()
+                .filter(|domain| text(domain, "source") == "database")
+                .map(|domain| text(domain, "name").to_owned())
+                .collect()
         }
     };
     let mut items = Vec::new();

@@ -206,7 +206,9 @@ pub(in crate::cli) fn run(arguments: &SubjectsArguments) -> anyhow::Result<u8> {
         Action::Overrides { domain } => {
             let items = Value::Array(client.all(&format!("/domains/{}/overrides", part(domain)))?);
             let names = ["subject", "rule", "limit", "until", "reason"];
-            admin.print(&items, |items| rows_of(items, &["SUBJECT", "RULE", "LIMIT", "UNTIL", "REASON"], &names))?;
+            admin.print(&items, |items| {
+                rows_of(items, &["SUBJECT", "RULE", "LIMIT", "UNTIL", "REASON"], &names)
+            })?;
         }
     }
     Ok(SUCCESS)
@@ -242,11 +244,19 @@ fn get(admin: &AdminArguments, client: &Client, domain: &str, subject: &str) -> 
         if let Some(ban) = answer["ban"].as_object() {
             let ban = Value::Object(ban.clone());
             let until = ban["until"].as_str().unwrap_or("for ever");
-            said.push_str(&format!("banned until {until}: {} (by {})\n", text(&ban, "reason"), text(&ban, "by")));
+            said.push_str(&format!(
+                "banned until {until}: {} (by {})\n",
+                text(&ban, "reason"),
+                text(&ban, "by")
+            ));
         }
         for one in answer["overrides"].as_array().into_iter().flatten() {
             let until = one["until"].as_str().unwrap_or("for ever");
-            said.push_str(&format!("override of {}: limit {} until {until}\n", text(one, "rule"), one["limit"]));
+            said.push_str(&format!(
+                "override of {}: limit {} until {until}\n",
+                text(one, "rule"),
+                one["limit"]
+            ));
         }
         said.push_str(&said_of_buckets(answer));
         said
@@ -276,7 +286,11 @@ fn import(admin: &AdminArguments, client: &Client, domain: &str, lines: &str) ->
         let tiers: Map<String, Value> =
             page.iter().map(|(subject, tier)| ((*subject).to_owned(), Value::from(*tier))).collect();
         answer = client.send_json(Method::POST, &path, &json!({ "tiers": tiers })).with_context(|| {
-            format!("{} of {} subjects were imported; import again, what is there already does no harm", bar.position(), rows.len())
+            format!(
+                "{} of {} subjects were imported; import again, what is there already does no harm",
+                bar.position(),
+                rows.len()
+            )
         })?;
         bar.inc(page.len() as u64);
     }
@@ -294,7 +308,9 @@ fn parsed_lines(lines: &str) -> anyhow::Result<Vec<(&str, &str)>> {
             continue;
         }
         match line.rsplit_once(',') {
-            Some((subject, tier)) if !subject.is_empty() && !tier.trim().is_empty() => rows.push((subject, tier.trim())),
+            Some((subject, tier)) if !subject.is_empty() && !tier.trim().is_empty() => {
+                rows.push((subject, tier.trim()))
+            }
             _ => bail!("line {}: write subject,tier, for example u1,enterprise", number + 1),
         }
     }

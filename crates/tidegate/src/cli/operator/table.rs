@@ -2,8 +2,11 @@
 
 /// Rows under a heading, columns two blanks apart. Control characters are not passed on to the terminal.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
-    let clean = |text: &str| -> String { text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect() };
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
+    let clean = |text: &str| -> String {
+        text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    };
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(heading.get(column).map(|name| name.chars().count())).max().unwrap_or(0)

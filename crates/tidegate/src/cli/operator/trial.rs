@@ -58,7 +58,8 @@ fn effect_of(name: &str, was: Option<Domain>, is: Option<Domain>, logs: &[PathBu
     let stream = LogStream::open(logs, &options)?;
     let progress = Progress::on_stderr(stream.total_bytes());
     let mut failed = None;
-    let requests = trial_requests_with(stream, progress).map_while(|request| request.map_err(|error| failed = Some(error)).ok());
+    let requests = trial_requests_with(stream, progress)
+        .map_while(|request| request.map_err(|error| failed = Some(error)).ok());
     let made = block_on(compare(was, is, name, requests))??;
     match failed {
         Some(error) => Err(error.into()),

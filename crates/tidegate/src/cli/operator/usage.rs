@@ -51,12 +51,13 @@ pub(in crate::cli) fn run(arguments: &UsageArguments) -> anyhow::Result<u8> {
         let answer = client.get(&format!("/top?domain={}", part(domain)))?.json()?;
         admin.print(&answer, |answer| {
             let row = |item: &Value| {
-                ["requests_at_most", "allowed", "denied", "cost"]
-                    .iter()
-                    .fold(vec![text(item, "key").to_owned()], |mut row, name| {
+                ["requests_at_most", "allowed", "denied", "cost"].iter().fold(
+                    vec![text(item, "key").to_owned()],
+                    |mut row, name| {
                         row.push(item[*name].to_string());
                         row
-                    })
+                    },
+                )
             };
             let rows: Vec<Vec<String>> = answer["items"].as_array().into_iter().flatten().map(row).collect();
             table(&["KEY", "REQUESTS", "ALLOWED", "DENIED", "COST"], &rows)
@@ -68,8 +69,10 @@ pub(in crate::cli) fn run(arguments: &UsageArguments) -> anyhow::Result<u8> {
         Resolution::Hour => "hour",
     };
     let (last, by) = (part(&arguments.last), part(&arguments.by));
-    let domain = arguments.domain.as_deref().map_or(String::new(), |domain| format!("&domain={}", part(domain)));
-    let answer = client.get(&format!("/usage?last={last}&by={by}&resolution={resolution}{domain}"))?.json()?;
+    let domain =
+        arguments.domain.as_deref().map_or(String::new(), |domain| format!("&domain={}", part(domain)));
+    let answer =
+        client.get(&format!("/usage?last={last}&by={by}&resolution={resolution}{domain}"))?.json()?;
     admin.print(&answer, |answer| {
         let dimensions: Vec<&str> = arguments.by.split(',').filter(|name| !name.is_empty()).collect();
         let heading: Vec<String> = dimensions.iter().map(|name| name.to_uppercase()).collect();

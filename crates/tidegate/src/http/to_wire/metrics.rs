@@ -1,10 +1,10 @@
 //! Metrics of the catalog, for Prometheus.
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_catalog::state::Database;
 use tidegate_engine::Clock;
@@ -45,22 +45,62 @@ impl Collector for Followed {
         let (stale, failed) = self.0.lookup_troubles();
         let encoder = &mut encoder;
         let is = |yes: bool| i64::from(yes);
-        gauge(encoder, "catalog_up", "Whether the catalog's database answers", is(state.database == Database::Up))?;
-        gauge(encoder, "catalog_current", "Whether what is in force is what was written last", is(state.is_current()))?;
-        gauge(encoder, "catalog_rules_version", "Version of the catalog's rules in force", state.applied.rules)?;
-        gauge(encoder, "catalog_rules_version_seen", "Newest version of the catalog's rules that was seen", state.seen.rules)?;
+        gauge(
+            encoder,
+            "catalog_up",
+            "Whether the catalog's database answers",
+            is(state.database == Database::Up),
+        )?;
+        gauge(
+            encoder,
+            "catalog_current",
+            "Whether what is in force is what was written last",
+            is(state.is_current()),
+        )?;
+        gauge(
+            encoder,
+            "catalog_rules_version",
+            "Version of the catalog's rules in force",
+            state.applied.rules,
+        )?;
+        gauge(
+            encoder,
+            "catalog_rules_version_seen",
+            "Newest version of the catalog's rules that was seen",
+            state.seen.rules,
+        )?;
         counter(encoder, "catalog_reloads", "Changes of rules put in force", state.reloads)?;
-        counter(encoder, "catalog_reload_failures", "Changes of rules that could not be put in force", state.failed_reloads)?;
+        counter(
+            encoder,
+            "catalog_reload_failures",
+            "Changes of rules that could not be put in force",
+            state.failed_reloads,
+        )?;
         counter(encoder, "catalog_outages", "Times the catalog's database stopped answering", state.outages)?;
         gauge(encoder, "subjects_cached", "Subjects in the cache", signed(subjects.entries))?;
         counter(encoder, "subject_cache_hits", "Subjects found in the cache", subjects.hits)?;
         counter(encoder, "subject_cache_misses", "Subjects not found in the cache", subjects.misses)?;
         counter(encoder, "subject_lookups", "Questions to the database about a subject", subjects.flights)?;
-        counter(encoder, "subject_lookups_stale", "Requests decided by what was known of the subject before", stale)?;
-        counter(encoder, "subject_lookup_failures", "Requests decided by the default tier because nothing was known", failed)?;
+        counter(
+            encoder,
+            "subject_lookups_stale",
+            "Requests decided by what was known of the subject before",
+            stale,
+        )?;
+        counter(
+            encoder,
+            "subject_lookup_failures",
+            "Requests decided by the default tier because nothing was known",
+            failed,
+        )?;
         counter(encoder, "banned_requests", "Requests of banned subjects", self.0.banned())?;
         gauge(encoder, "usage_rows_waiting", "Rows of usage that wait to be written", signed(usage.waiting))?;
-        counter(encoder, "usage_dropped", "Rows of usage that were dropped because too many waited", usage.dropped)?;
+        counter(
+            encoder,
+            "usage_dropped",
+            "Rows of usage that were dropped because too many waited",
+            usage.dropped,
+        )?;
         counter(encoder, "usage_batches", "Batches of usage written", usage.batches)?;
         counter(encoder, "usage_failures", "Times usage could not be written", usage.failures)
     }
@@ -70,12 +110,22 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: i64) -> Result<(), std::fmt::Error> {
+fn gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: i64,
+) -> Result<(), std::fmt::Error> {
     let metric = ConstGauge::new(value);
     metric.encode(encoder.encode_descriptor(name, help, None::<&Unit>, metric.metric_type())?)
 }
 
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> Result<(), std::fmt::Error> {
     let metric = ConstCounter::new(value);
     metric.encode(encoder.encode_descriptor(name, help, None::<&Unit>, metric.metric_type())?)
 }
