@@ -50,7 +50,8 @@ impl Catalog {
     /// What a node knows.
     #[must_use]
     pub const fn new(parts: CatalogParts) -> Self {
-        let (stale_lookups, failed_lookups, banned) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (stale_lookups, failed_lookups, banned) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         Self { parts, stale_lookups, failed_lookups, banned }
     }
 
@@ -88,6 +89,10 @@ impl Catalog {
     #[must_use]
     pub fn written(&self) -> Written {
         self.parts.written.get()
+    }
+
+    pub(super) fn usage(&self) -> &UsageMeter {
+        &self.parts.usage
     }
 
     pub(super) const fn top_keys(&self) -> &TopKeys {
@@ -185,6 +190,7 @@ impl Catalog {
             "dropped": written.dropped,
             "batches_written": written.batches,
             "failures": written.failures,
+            "busiest_keys_skipped": self.parts.top.skipped(),
         })
     }
 
