@@ -53,7 +53,9 @@ pub enum QuotaSettingProblem {
     #[error("{0}{WINDOW_SUFFIX} or {0}{LIMIT_SUFFIX} changes nothing: no rule is called so")]
     NoSuchRule(String),
     /// The rule cannot have the quota; it keeps its own.
-    #[error("the variables of {setting} are not used for the rule '{rule}' of the domain '{domain}': {error}")]
+    #[error(
+        "the variables of {setting} are not used for the rule '{rule}' of the domain '{domain}': {error}"
+    )]
     Unfit {
         /// The setting's name.
         setting: String,
@@ -180,7 +182,10 @@ mod tests {
         let settings = quota_settings_from(variables(&[("LOGOUT_RATE_LIMIT_MAX_REQUESTS", "3")])).unwrap();
         let mut rules = parse_rules(FILE, "f").unwrap().rules;
         let before = rules.clone();
-        assert_eq!(apply_quota_settings(&mut rules, &settings), [QuotaSettingProblem::NoSuchRule("LOGOUT".into())]);
+        assert_eq!(
+            apply_quota_settings(&mut rules, &settings),
+            [QuotaSettingProblem::NoSuchRule("LOGOUT".into())]
+        );
         assert_eq!(rules, before);
     }
 }

@@ -84,7 +84,8 @@ fn shared_buckets(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Re
         if other.rule.name == placed.rule.name {
             continue;
         }
-        let (field, renamed) = if placed.rule.formerly.is_some() { ("formerly", placed) } else { ("name", other) };
+        let (field, renamed) =
+            if placed.rule.formerly.is_some() { ("formerly", placed) } else { ("name", other) };
         let message = format!(
             "{} and {} (line {}) would share buckets: {} was formerly {}",
             quote(&placed.rule.name),

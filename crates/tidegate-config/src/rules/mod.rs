@@ -120,11 +120,14 @@ pub struct ParsedRule {
 ///
 /// # Errors
 /// As [`parse_rules`].
-pub fn parse_domain_with(text: &str, file: &str, defaults: &Defaults) -> Result<ParsedDomain, RuleFileErrors> {
-    let (domain, warnings) =
-        parse(text, file, |root, report| {
-            domain::read(root, Path::ROOT, ListOfRules::Optional, defaults, report)
-        })?;
+pub fn parse_domain_with(
+    text: &str,
+    file: &str,
+    defaults: &Defaults,
+) -> Result<ParsedDomain, RuleFileErrors> {
+    let (domain, warnings) = parse(text, file, |root, report| {
+        domain::read(root, Path::ROOT, ListOfRules::Optional, defaults, report)
+    })?;
     whole(domain, file).map(|domain| ParsedDomain { domain, warnings })
 }
 
@@ -238,7 +241,8 @@ fn read_file(root: &Node, defaults: &Defaults, report: &mut Report<'_>) -> Optio
     let fields = Fields::read(root, path, &FILE, report)?;
     fields.required("version", "write version: 1", report, read_version);
     let remedy = "write domains: and a list of domains";
-    fields.required("domains", remedy, report, |node, path, report| read_domains(node, path, defaults, report))
+    fields
+        .required("domains", remedy, report, |node, path, report| read_domains(node, path, defaults, report))
 }
 
 fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<()> {

@@ -5,8 +5,8 @@ use core::fmt;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_RULES, MAX_RULES_TOGETHER,
-    MAX_QUOTAS, Mode, Rules,
+    Condition, Domain, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES,
+    MAX_RULES_TOGETHER, Mode, Rules,
 };
 use crate::hash::FnvMap;
 use crate::time::Timestamp;
@@ -170,7 +170,9 @@ impl CompiledDomain {
         let mut names: FnvMap<&str, ()> = FnvMap::default();
         let mut identities: FnvMap<&str, &str> = FnvMap::default();
         for rule in &domain.rules {
-            if let Some(other) = identities.insert(rule.identity(), &rule.name).filter(|name| *name != rule.name) {
+            if let Some(other) =
+                identities.insert(rule.identity(), &rule.name).filter(|name| *name != rule.name)
+            {
                 let (rule, other) = (rule.name.clone(), other.to_owned());
                 return Err(RuleSetError::SharedBuckets(domain.name.clone(), rule, other));
             }
