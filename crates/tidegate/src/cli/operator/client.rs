@@ -1,7 +1,7 @@
 //! The admin API over HTTP.
 
 use anyhow::{Context, bail};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -24,8 +24,6 @@ pub(super) enum Condition {
     None,
     /// Whatever it is.
     Any,
-    /// It is not there yet.
-    Absent,
     /// It is still this version, an ETag.
     Version(String),
 }
@@ -103,8 +101,7 @@ impl Client {
         request = match condition {
             Condition::None => request,
             Condition::Any => request.header(IF_MATCH, "*"),
-            Condition::Absent => request.header(IF_NONE_MATCH, "*"),
-            Condition::Version(etag) => request.header(IF_MATCH, etag),
+                Condition::Version(etag) => request.header(IF_MATCH, etag),
         };
         let body = body.map_or(Vec::new(), |(content_type, body)| {
             request = std::mem::take(&mut request).header(CONTENT_TYPE, content_type);
