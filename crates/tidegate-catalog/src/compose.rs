@@ -140,9 +140,7 @@ impl Composer {
             self.file.domains.iter().map(|domain| domain.name.clone()).collect();
         for ((tenant, name), loaded) in &self.domains {
             if tenant == DEFAULT_TENANT && in_file.contains(name) {
-                warnings.push(format!(
-                    "the domain '{name}' is in the rule file and in the database: the file's holds"
-                ));
+                warnings.push(format!("the domain '{name}' is in the rule file and in the database: the file's holds"));
                 continue;
             }
             domains.push(Domain { name: qualified(tenant, name).into_owned(), ..loaded.domain.clone() });
