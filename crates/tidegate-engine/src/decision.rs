@@ -251,7 +251,15 @@ impl Decision {
             nodes.and_then(|nodes| Some(rule.model().overshoot_per_node(&quota)?.saturating_mul(nodes)));
         let tier = (asked.quota as usize).checked_sub(1).and_then(|index| rule.model().tiers.get(index));
         let tier = tier.map(|(name, _)| name.as_str());
-        Some(RuleVerdict { rule, quota, tier, verdict: result.verdict, gauge: result.gauge, most, overshoot_bound })
+        Some(RuleVerdict {
+            rule,
+            quota,
+            tier,
+            verdict: result.verdict,
+            gauge: result.gauge,
+            most,
+            overshoot_bound,
+        })
     }
 
     fn most_restrictive(&self) -> Option<usize> {

@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::{RuleSet, RuleTier};
 use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
+use tidegate_core::rule::{RuleSet, RuleTier};
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_engine::{Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, SubjectQuotas};
+use tidegate_engine::{
+    Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, SubjectQuotas,
+};
 use tidegate_store::{MemoryOptions, MemoryStore};
 
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
@@ -376,9 +378,8 @@ async fn what_a_value_selects_is_refunded_and_reset_and_nothing_else() {
     engine.decide(&request().with_cost(6)).await.unwrap();
     let other = [("user", "u2")];
     engine.decide(&Request::new("d", &other).with_cost(5)).await.unwrap();
-    let used = async |value| {
-        engine.stats(&Selection::new("d", value)).await.unwrap().binding().unwrap().gauge.used
-    };
+    let used =
+        async |value| engine.stats(&Selection::new("d", value)).await.unwrap().binding().unwrap().gauge.used;
     let refunded = engine.refund_selected(&Selection { cost: 2, ..Selection::new("d", "u1") }).await.unwrap();
     assert_eq!(refunded.binding().unwrap().gauge.used, 4);
     let by_other_entry = Selection { entry: Some("client_ip"), ..Selection::new("d", "u1") };
