@@ -5,7 +5,8 @@
 
 use serde_json::Value;
 use tidegate_config::{
-    Defaults, RuleFileErrors, domain_settings_json, parse_domain_with, parse_rule_with, parse_rules_with, rule_json,
+    Defaults, RuleFileErrors, domain_settings_json, parse_domain_with, parse_rule_with, parse_rules_with,
+    rule_json,
 };
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Rule, Rules};
@@ -212,16 +213,22 @@ impl Editor {
 
     async fn plan_unchecked(&self, tenant: &str, change: &Change) -> Result<Planned, EditError> {
         match change {
-            Change::PutDomain { domain, text, expect } => self.put_domain(tenant, domain, text, *expect).await,
+            Change::PutDomain { domain, text, expect } => {
+                self.put_domain(tenant, domain, text, *expect).await
+            }
             Change::DeleteDomain { domain, expect } => self.delete_domain(tenant, domain, *expect).await,
             Change::PutRule { domain, rule, text, expect } => {
                 self.put_rule(tenant, domain, rule, text, *expect).await
             }
-            Change::DeleteRule { domain, rule, expect } => self.delete_rule(tenant, domain, rule, *expect).await,
+            Change::DeleteRule { domain, rule, expect } => {
+                self.delete_rule(tenant, domain, rule, *expect).await
+            }
             Change::RenameRule { domain, rule, to, expect } => {
                 self.rename_rule(tenant, (domain, rule), to, *expect).await
             }
-            Change::Rollback { domain, version, expect } => self.rollback(tenant, domain, *version, *expect).await,
+            Change::Rollback { domain, version, expect } => {
+                self.rollback(tenant, domain, *version, *expect).await
+            }
             Change::Import { text, file, others } => self.import(tenant, text, file, *others).await,
         }
     }
@@ -309,7 +316,9 @@ impl Editor {
         let present = self.present(tenant, domain).await?.ok_or(CatalogError::NotFound)?;
         let mut after = present.model.clone();
         if after.rules.iter().any(|rule| rule.name == to) {
-            return Err(EditError::Invalid(format!("there is a rule '{to}' already: remove it or choose another name")));
+            return Err(EditError::Invalid(format!(
+                "there is a rule '{to}' already: remove it or choose another name"
+            )));
         }
         let rule = after.rules.iter_mut().find(|rule| rule.name == name).ok_or(CatalogError::NotFound)?;
         let formerly = rule.formerly.take().unwrap_or_else(|| name.to_owned());
@@ -330,14 +339,21 @@ impl Editor {
         version: i64,
         expect: Expect,
     ) -> Result<Planned, EditError> {
-        let target = self.repository.domain_at(tenant, domain, version).await?.ok_or(CatalogError::NotFound)?;
+        let target =
+            self.repository.domain_at(tenant, domain, version).await?.ok_or(CatalogError::NotFound)?;
         let target = read_stored(&target, &self.defaults)?;
         let present = self.present(tenant, domain).await?;
         check_expectation(expect, present.as_ref().map(|present| present.stored.content_version))?;
         replacing(domain, present, target, Vec::new())
     }
 
-    async fn import(&self, tenant: &str, text: &str, file: &str, others: Others) -> Result<Planned, EditError> {
+    async fn import(
+        &self,
+        tenant: &str,
+        text: &str,
+        file: &str,
+        others: Others,
+    ) -> Result<Planned, EditError> {
         let parsed = parse_rules_with(text, file, &self.defaults).map_err(findings)?;
         let mut all = Planned {
             edits: Vec::new(),
@@ -372,7 +388,10 @@ impl Editor {
     pub async fn domain_names(&self, tenant: &str) -> Result<Vec<String>, CatalogError> {
         let mut names: Vec<String> = Vec::new();
         loop {
-            let page = self.repository.domains(tenant, names.last().map(String::as_str), crate::model::MAX_PAGE).await?;
+            let page = self
+                .repository
+                .domains(tenant, names.last().map(String::as_str), crate::model::MAX_PAGE)
+                .await?;
             if page.is_empty() {
                 return Ok(names);
             }

@@ -127,7 +127,9 @@ impl Follower {
     /// The database cannot be used as it is set up, or what it holds cannot be put in force and there are no last good rules.
     pub async fn first(&mut self, now_us: i64) -> Result<First, CatalogError> {
         if self.database.is_none() {
-            return self.compose_first(Origin::File).map_err(|error| CatalogError::Corrupt(error.to_string()));
+            return self
+                .compose_first(Origin::File)
+                .map_err(|error| CatalogError::Corrupt(error.to_string()));
         }
         let mut pause = MIN_PAUSE;
         loop {
@@ -237,7 +239,11 @@ impl Follower {
         let Some(database) = self.database.as_ref().filter(|_| !self.is_migrated) else { return Ok(()) };
         let migrated = database.repository.migrate().await?;
         if migrated.from != migrated.to {
-            tracing::info!(from = migrated.from, to = migrated.to, "the database was brought up to this version");
+            tracing::info!(
+                from = migrated.from,
+                to = migrated.to,
+                "the database was brought up to this version"
+            );
         }
         if let Some(seed) = &database.seed
             && seed.plant(&database.repository, now_us).await?
@@ -412,7 +418,8 @@ impl Follower {
 
     async fn take_file<E: InForce>(&mut self, text: String, engine: &Arc<E>) -> Result<(), String> {
         let defaults = self.defaults;
-        let parsing = tokio::task::spawn_blocking(move || parse_rules_with(&text, "the rule file", &defaults));
+        let parsing =
+            tokio::task::spawn_blocking(move || parse_rules_with(&text, "the rule file", &defaults));
         let parsed = parsing.await.map_err(|_| "reading it was interrupted".to_owned())?;
         let parsed = parsed.map_err(|errors: RuleFileErrors| errors.to_string())?;
         parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -462,7 +469,9 @@ impl Follower {
     }
 
     async fn save(&mut self, now_us: i64) {
-        let Some(last_good) = self.database.as_ref().and_then(|database| database.last_good.clone()) else { return };
+        let Some(last_good) = self.database.as_ref().and_then(|database| database.last_good.clone()) else {
+            return;
+        };
         self.unsaved_since = None;
         let (domains, tenants, overrides) = self.composer.kept();
         let keys = self.kept_keys.clone();

@@ -101,7 +101,7 @@ impl Client {
         request = match condition {
             Condition::None => request,
             Condition::Any => request.header(IF_MATCH, "*"),
-                Condition::Version(etag) => request.header(IF_MATCH, etag),
+            Condition::Version(etag) => request.header(IF_MATCH, etag),
         };
         let body = body.map_or(Vec::new(), |(content_type, body)| {
             request = std::mem::take(&mut request).header(CONTENT_TYPE, content_type);
