@@ -80,6 +80,15 @@ impl Nodes {
         answer.json()
     }
 
+    /// A change of rules, in force on every node; how long that took from the call on.
+    #[track_caller]
+    pub fn change(&self, node: usize, method: &str, path: &str, body: &str) -> Duration {
+        let watch = Stopwatch::start();
+        let version = self.admin(node, method, path, body)["version"].as_i64().unwrap();
+        self.wait_until_at(version);
+        watch.elapsed()
+    }
+
     /// A call of the admin API, whatever comes of it.
     pub fn try_admin(&self, node: usize, method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
         let mut connection = Connection::new(self.nodes[node].admin_address());
@@ -96,13 +105,25 @@ impl Nodes {
         watch.elapsed()
     }
 
-    /// Waits until every node has in force what the database has; how long that took.
+    /// Waits until every node has this version of the rules in force; how long that took.
     #[track_caller]
-    pub fn wait_until_current(&self) -> Duration {
+    pub fn wait_until_at(&self, version: i64) -> Duration {
         let watch = Stopwatch::start();
         for node in 0..self.nodes.len() {
-            wait_until("the node follows its database", PATIENCE, || self.catalog(node)["current"] == true);
+            wait_until("the node has the rules in force", PATIENCE, || {
+                self.catalog(node)["version"].as_i64().unwrap() >= version
+            });
         }
+        watch.elapsed()
+    }
+
+    /// Waits until a node says that its database is `up` or `down`; how long that took.
+    #[track_caller]
+    pub fn wait_until_database(&self, node: usize, state: &str) -> Duration {
+        let watch = Stopwatch::start();
+        wait_until("the node knows how its database is", PATIENCE, || {
+            self.catalog(node)["database"]["state"] == state
+        });
         watch.elapsed()
     }
 

@@ -104,10 +104,9 @@ fn a_hundred_free_users_are_denied_after_ten_requests_each_and_another_domain_ch
     let _alone = alone();
     let (postgres, redis) = (Postgres::start(), RedisServer::start());
     let nodes = Nodes::three(&postgres.url(), &redis.url());
-    nodes.admin(0, "PUT", "/domains/payments", &tiered(FREE));
+    nodes.change(0, "PUT", "/domains/payments", &tiered(FREE));
     let marketing = r#"{"name":"marketing","rules":[{"name":"campaigns","key":["user_id"],"limit":10,"window":"1s"}]}"#;
-    nodes.admin(1, "PUT", "/domains/marketing", marketing);
-    nodes.wait_until_current();
+    nodes.change(1, "PUT", "/domains/marketing", marketing);
     let each = FREE as usize + 2;
     let quiet = checks(&nodes, "quiet", each);
     let (hammer, watch) = (Hammer::start(&nodes), Stopwatch::start());
@@ -115,13 +114,13 @@ fn a_hundred_free_users_are_denied_after_ten_requests_each_and_another_domain_ch
     // Until marketing had a hundred times its limit.
     while times == 0 || hammer.sent.load(Relaxed) < 1_000 {
         let noisy = checks(&nodes, &format!("noisy-{times}"), each);
-        assert_eq!(quiet, noisy, "marketing changed what payments is answered");
+        assert!(quiet == noisy, "marketing changed what payments is answered");
         times += 1;
     }
     let (sent, took) = (hammer.stop(), watch.elapsed());
     println!("marketing: {:.0} requests a second at a limit of 10", sent as f64 / took.as_secs_f64());
     let wanted: Vec<bool> = (0..each).map(|turn| turn < FREE as usize).collect();
-    assert!(quiet.iter().all(|passed| *passed == wanted), "{quiet:?}");
+    assert!(quiet.iter().all(|passed| *passed == wanted), "ten of twelve pass, the first ten");
     nodes.assert_alive();
 }
 
@@ -130,8 +129,7 @@ fn one_call_or_one_statement_changes_a_tier_on_three_nodes() {
     let _alone = alone();
     let (postgres, redis) = (Postgres::start(), RedisServer::start());
     let nodes = Nodes::three(&postgres.url(), &redis.url());
-    nodes.admin(0, "PUT", "/domains/payments", &tiered(FREE));
-    nodes.wait_until_current();
+    nodes.change(0, "PUT", "/domains/payments", &tiered(FREE));
     up_and_down(&nodes, "called", |tier| {
         nodes.admin(1, "PUT", "/domains/payments/subjects/called", &format!(r#"{{"tier":"{tier}"}}"#));
     });
@@ -148,8 +146,7 @@ fn one_call_changes_a_tier_on_three_nodes_that_share_a_file() {
     let (shared, redis) = (TempDir::new("shared"), RedisServer::start());
     let file = shared.join("catalog.db").display().to_string();
     let nodes = Nodes::three(&file, &redis.url());
-    nodes.admin(0, "PUT", "/domains/payments", &tiered(FREE));
-    nodes.wait_until_current();
+    nodes.change(0, "PUT", "/domains/payments", &tiered(FREE));
     up_and_down(&nodes, "called", |tier| {
         nodes.admin(2, "PUT", "/domains/payments/subjects/called", &format!(r#"{{"tier":"{tier}"}}"#));
     });
