@@ -55,7 +55,7 @@ fn a_change_that_the_database_dies_in_is_in_force_whole_or_not_at_all() {
     let _alone = alone();
     let (mut postgres, redis) = (Postgres::start(), RedisServer::start());
     let nodes = Nodes::three(&postgres.url(), &redis.url());
-    nodes.change(0, "POST", "/import", &rule_file(1_000_000));
+    let usual = nodes.change(0, "POST", "/import", &rule_file(1_000_000));
     let stop = Arc::new(AtomicBool::new(false));
     let watchers: Vec<_> = nodes
         .addresses()
@@ -80,7 +80,7 @@ fn a_change_that_the_database_dies_in_is_in_force_whole_or_not_at_all() {
     let mut before = 1_000_000;
     for round in 1..=u64::from(rounds(if is_strict() { 30 } else { 4 })) {
         let after = 1_000_000 + round;
-        let delay = Duration::from_millis(random.u64(0..120));
+        let delay = usual.mul_f64(random.f64() * 1.5);
         let body = rule_file(after);
         let said = thread::scope(|scope| {
             let making = scope.spawn(|| nodes.try_admin(0, "POST", "/import", &body));
