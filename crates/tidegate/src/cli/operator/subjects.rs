@@ -176,7 +176,10 @@ pub(in crate::cli) fn run(arguments: &SubjectsArguments) -> anyhow::Result<u8> {
         Action::Import { domain, file } => import(admin, &client, domain, &read_input(file)?)?,
         Action::Reset { domain, subject } => {
             let answer = client.send_json(Method::POST, &path_of(domain, subject, "/reset"), &json!({}))?;
-            admin.print(&answer, |answer| format!("{} buckets put to rest\n", answer["reset"]))?;
+            admin.print(&answer, |answer| match answer["reset"].as_u64() {
+                Some(1) => "1 bucket put to rest\n".to_owned(),
+                many => format!("{} buckets put to rest\n", many.unwrap_or(0)),
+            })?;
         }
         Action::Refund { domain, subject, cost } => {
             let path = path_of(domain, subject, "/refund");
