@@ -267,8 +267,15 @@ fn get(admin: &AdminArguments, client: &Client, domain: &str, subject: &str) -> 
 }
 
 fn said_of_buckets(answer: &Value) -> String {
+    let mut buckets = answer["buckets"].clone();
+    for bucket in buckets.as_array_mut().into_iter().flatten() {
+        // An override is a tier that nobody has named.
+        if text(bucket, "tier").starts_with('=') {
+            bucket["tier"] = Value::from("(override)");
+        }
+    }
     rows_of(
-        &answer["buckets"],
+        &buckets,
         &["RULE", "TIER", "LIMIT", "USED", "REMAINING", "MODE"],
         &["rule", "tier", "limit", "used", "remaining", "mode"],
     )
