@@ -4,7 +4,6 @@
 //! Rules are loaded in one snapshot, validated whole, compiled, and swapped in one step; where that fails, the last good
 //! ones stay in force. What is in force is kept on disk, so that a node can start while the database is away.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -503,14 +502,12 @@ async fn heard(listener: &mut Option<Listener>) {
 }
 
 /// The next content of the rule file, or why it cannot be read; never where there is none.
-fn file_changed(file: &mut Option<RuleFile>) -> impl Future<Output = Result<String, String>> + '_ {
-    async move {
-        match file {
-            Some(file) => match file.changed().await {
-                Ok(changed) => Ok(changed.text),
-                Err(error) => Err(error.0.to_string()),
-            },
-            None => std::future::pending().await,
-        }
+async fn file_changed(file: &mut Option<RuleFile>) -> Result<String, String> {
+    match file {
+        Some(file) => match file.changed().await {
+            Ok(changed) => Ok(changed.text),
+            Err(error) => Err(error.0.to_string()),
+        },
+        None => std::future::pending().await,
     }
 }

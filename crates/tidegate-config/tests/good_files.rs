@@ -86,6 +86,7 @@ fn a_rule_with_everything() {
     let window = Micros::from_secs(5_400);
     let expected = Rule {
         name: "r".to_owned(),
+        formerly: None,
         conditions: vec![
             one_of("path", vec![Pattern::Template(Template::parse("/v1/charges/{id}").unwrap())]),
             one_of("method", vec![exact("POST"), exact("PUT")]),

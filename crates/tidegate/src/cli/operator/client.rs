@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -27,8 +27,6 @@ pub(super) enum Condition {
     None,
     /// Whatever it is.
     Any,
-    /// It is not there yet.
-    Absent,
     /// It is still this version, an ETag.
     Version(String),
 }
@@ -131,8 +129,7 @@ impl Client {
         request = match condition {
             Condition::None => request,
             Condition::Any => request.header(IF_MATCH, "*"),
-            Condition::Absent => request.header(IF_NONE_MATCH, "*"),
-            Condition::Version(etag) => request.header(IF_MATCH, etag),
+                Condition::Version(etag) => request.header(IF_MATCH, etag),
         };
         let (bytes, name) = match body {
             None => (Vec::new(), String::new()),
