@@ -129,7 +129,7 @@ impl Client {
         request = match condition {
             Condition::None => request,
             Condition::Any => request.header(IF_MATCH, "*"),
-                Condition::Version(etag) => request.header(IF_MATCH, etag),
+            Condition::Version(etag) => request.header(IF_MATCH, etag),
         };
         let (bytes, name) = match body {
             None => (Vec::new(), String::new()),
