@@ -180,10 +180,7 @@ fn list(admin: &AdminArguments, client: &Client, domain: Option<&str>) -> anyhow
         Some(domain) => vec![domain.to_owned()],
         None => {
             let all = client.all("/domains")?;
-            all.iter()
-                .filter(|domain| text(domain, "source") == "database")
-                .map(|domain| text(domain, "name").to_owned())
-                .collect()
+            all.iter().map(|domain| text(domain, "name").to_owned()).collect()
         }
     };
     let mut items = Vec::new();
