@@ -10,7 +10,6 @@
 )]
 
 mod access;
-mod answers;
 mod audit;
 mod decisions;
 mod hostile;

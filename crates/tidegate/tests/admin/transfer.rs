@@ -9,10 +9,10 @@ use super::site::{Site, payments};
 /// A rule file with a thousand rules, and the line of the one whose limit is not a number, if there is one.
 fn thousand(wrong: Option<usize>) -> (String, Option<usize>) {
     let (mut text, mut line) = (String::from("version: 1\ndomains:\n"), None);
-    for domain in 0..10 {
+    for domain in 0..20 {
         writeln!(text, "  - name: bulk-{domain}\n    rules:").unwrap();
-        for rule in 0..100 {
-            let number = domain * 100 + rule;
+        for rule in 0..50 {
+            let number = domain * 50 + rule;
             let limit = if wrong == Some(number) { "many" } else { "5" };
             writeln!(text, "      - name: rule-{number}\n        key: [user_id, entry_{number}]").unwrap();
             if wrong == Some(number) {
