@@ -32,7 +32,7 @@ impl Process {
     /// Starts the server and reads its address from the banner.
     fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--database-url", "none", "--admin-listen", "off"])
             .args(arguments)
             .env_remove("TIDEGATE_RULES")
             .stdout(Stdio::piped())

@@ -145,7 +145,8 @@ fn a_rotated_key_leaves_the_old_one_as_long_as_was_asked() {
     let first = site.key(None, "turning", &["admin-read"]);
     let rotate = |grace: &str| {
         let target = format!("/keys/{}/rotate", prefix_of(&first));
-        let turned = site.operator("POST", &target).json(&json!({ "grace": grace })).send().expect(200).json();
+        let turned =
+            site.operator("POST", &target).json(&json!({ "grace": grace })).send().expect(200).json();
         assert_eq!(turned["in_force"], true);
         turned["key"].as_str().unwrap().to_owned()
     };
@@ -167,7 +168,8 @@ fn what_is_no_key_is_refused_and_two_are_too_many() {
     let site = Site::start();
     let whoami = || site.bare("GET", "/whoami");
     let long = "x".repeat(4_000);
-    for value in ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer tg_", "Bearer tg_AAAAAAAAAA_", TOKEN, &long] {
+    for value in ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer tg_", "Bearer tg_AAAAAAAAAA_", TOKEN, &long]
+    {
         assert_eq!(whoami().field("Authorization", value).send().status, 401, "{value}");
     }
     let longer = format!("Bearer {TOKEN}{long}");

@@ -16,7 +16,9 @@ fn every_kind_of_change_is_written_down() {
     let prefix = prefix_of(&key).to_owned();
     let rule = json!({ "name": "calls", "key": ["user_id"], "limit": 5, "window": "1h" });
     let made = |target: &str, body: &Value| {
-        site.bare("POST", target).key(&key).json(body).send().expect(201).json()["prefix"].as_str().map(str::to_owned)
+        site.bare("POST", target).key(&key).json(body).send().expect(201).json()["prefix"]
+            .as_str()
+            .map(str::to_owned)
     };
     made("/tenants", &json!({ "name": "acme" }));
     let second = made("/keys", &json!({ "name": "second", "scopes": ["check"] })).unwrap();
@@ -47,16 +49,23 @@ fn every_kind_of_change_is_written_down() {
         let correlation = format!("change-{number}");
         let ask = site.bare(method, target).key(&key).if_match("*").field("X-Correlation-ID", &correlation);
         ask.body(if body.is_null() { String::new() } else { body.to_string() }).send().expect(200);
-        let new: Vec<Value> = entries(&site).into_iter().filter(|entry| entry["id"].as_i64() > Some(newest)).collect();
+        let new: Vec<Value> =
+            entries(&site).into_iter().filter(|entry| entry["id"].as_i64() > Some(newest)).collect();
         assert!(!new.is_empty(), "{method} {target} left nothing");
         for entry in new {
             assert_eq!(entry["actor"], format!("the auditor ({prefix})"), "{target}: {entry}");
             assert_eq!(entry["correlation_id"], correlation, "{target}: {entry}");
-            assert!(!entry["action"].as_str().unwrap().is_empty() && !entry["target"].as_str().unwrap().is_empty());
+            assert!(
+                !entry["action"].as_str().unwrap().is_empty()
+                    && !entry["target"].as_str().unwrap().is_empty()
+            );
             if *method == "DELETE" {
                 assert!(!entry["before"].is_null(), "{target}: {entry}");
             } else {
-                assert!(!entry["after"].is_null() || entry["action"].as_str().unwrap().ends_with("delete"), "{target}: {entry}");
+                assert!(
+                    !entry["after"].is_null() || entry["action"].as_str().unwrap().ends_with("delete"),
+                    "{target}: {entry}"
+                );
             }
         }
     }
@@ -67,7 +76,13 @@ fn before_and_after_are_what_was_changed() {
     let site = Site::start();
     site.domain("default", &payments(10));
     let rule = |limit| json!({ "name": "calls", "key": ["user_id"], "limit": limit, "window": "1h" });
-    let put = |limit| site.operator("PUT", "/domains/payments/rules/calls").if_match("*").json(&rule(limit)).send().expect(200);
+    let put = |limit| {
+        site.operator("PUT", "/domains/payments/rules/calls")
+            .if_match("*")
+            .json(&rule(limit))
+            .send()
+            .expect(200)
+    };
     put(5);
     put(6);
     let entry = &entries(&site)[0];
@@ -75,7 +90,8 @@ fn before_and_after_are_what_was_changed() {
     assert_eq!(entry["tenant"], "default");
     let page = site.operator("GET", "/audit?limit=1").send().expect(200).json();
     assert_eq!(page["items"][0], *entry);
-    let older = site.operator("GET", &format!("/audit?limit=1&before={}", page["next"])).send().expect(200).json();
+    let older =
+        site.operator("GET", &format!("/audit?limit=1&before={}", page["next"])).send().expect(200).json();
     assert_eq!(older["items"][0]["after"]["limit"], 5);
 }
 

@@ -46,7 +46,12 @@ fn a_banned_subject_is_told_why_and_charged_nothing() {
     assert_eq!((&said["detail"], &said["status"]), (&json!("scraping"), &json!(403)));
     assert!(said["banned_until"].as_f64().unwrap() > 1_700_000_000.0);
     assert!(said["retry_after_ms"].as_u64().unwrap() > 3_000_000);
-    let both = site.door("POST", "/v1/checks").json(&json!([body("sue"), body("bob")])).send().expect(200).json();
+    let both = site
+        .door("POST", "/v1/checks")
+        .json(&json!({ "checks": [body("sue"), body("bob")] }))
+        .send()
+        .expect(200)
+        .json();
     let items = both.as_array().or_else(|| both["results"].as_array()).unwrap_or_else(|| panic!("{both}"));
     assert_eq!((&items[0]["banned"], &items[0]["allowed"]), (&json!(true), &json!(false)));
     assert_eq!((items[1].get("banned"), &items[1]["allowed"]), (None, &json!(true)));
@@ -60,11 +65,11 @@ fn a_banned_subject_is_told_why_and_charged_nothing() {
 
 #[test]
 fn where_keys_are_required_nothing_is_decided_without_one() {
-    let site = Site::with(&["--require-api-key", "true"]);
+    let site = Site::with(&["--require-api-key"]);
     site.domain("default", &payments(10));
     site.tenant("acme");
     site.domain("acme", &payments(10));
-    let many = json!([body("sue")]);
+    let many = json!({ "checks": [body("sue")] });
     let refund = json!({ "domain": "payments", "descriptors": { "user_id": "sue" }, "cost": 1 });
     let asks: Vec<Ask> = vec![
         site.door("POST", "/v1/check").json(&body("sue")),

@@ -52,9 +52,18 @@ fn bodies_and_pages_have_an_end() {
             assert_eq!(ask.body("{}").send().status, 413, "{route:?}");
         }
     }
-    let lists = ["/tenants", "/domains", "/domains/payments/rules", "/domains/payments/history",
-        "/domains/payments/subjects", "/domains/payments/bans", "/domains/payments/overrides", "/keys",
-        "/top?domain=payments", "/audit"];
+    let lists = [
+        "/tenants",
+        "/domains",
+        "/domains/payments/rules",
+        "/domains/payments/history",
+        "/domains/payments/subjects",
+        "/domains/payments/bans",
+        "/domains/payments/overrides",
+        "/keys",
+        "/top?domain=payments",
+        "/audit",
+    ];
     for list in lists {
         let sign = if list.contains('?') { '&' } else { '?' };
         for limit in ["0", "201", "-1", "abc", "", "18446744073709551616", "1&limit=2"] {
@@ -73,10 +82,14 @@ fn a_page_follows_another_until_the_end() {
     let site = with_payments();
     let subjects: serde_json::Map<String, Value> =
         (0..450).map(|number| (format!("user/{number:03}|é"), json!("gold"))).collect();
-    site.operator("POST", "/domains/payments/subjects").json(&json!({ "tiers": subjects })).send().expect(200);
+    site.operator("POST", "/domains/payments/subjects")
+        .json(&json!({ "tiers": subjects }))
+        .send()
+        .expect(200);
     let (mut after, mut seen) = (String::new(), Vec::new());
     loop {
-        let page = site.operator("GET", &format!("/domains/payments/subjects?{after}")).send().expect(200).json();
+        let page =
+            site.operator("GET", &format!("/domains/payments/subjects?{after}")).send().expect(200).json();
         let items = page["items"].as_array().unwrap();
         assert!(items.len() <= 200);
         seen.extend(items.iter().map(|item| item["subject"].as_str().unwrap().to_owned()));
@@ -93,7 +106,11 @@ fn fields_that_are_not_known_are_named() {
     let extra: Vec<(&str, &str, Value)> = vec![
         ("POST", "/tenants", json!({ "name": "acme", "colour": 1 })),
         ("PUT", "/domains/payments", json!({ "name": "payments", "rules": [], "colour": 1 })),
-        ("PUT", "/domains/payments/rules/calls", json!({ "name": "calls", "key": ["a"], "limit": 1, "window": "1s", "colour": 1 })),
+        (
+            "PUT",
+            "/domains/payments/rules/calls",
+            json!({ "name": "calls", "key": ["a"], "limit": 1, "window": "1s", "colour": 1 }),
+        ),
         ("POST", "/domains/payments/rules/calls/rename", json!({ "to": "asks", "colour": 1 })),
         ("POST", "/domains/payments/rollback", json!({ "version": 1, "colour": 1 })),
         ("POST", "/domains/payments/dry-run", json!({ "domain": {}, "colour": 1 })),
@@ -141,9 +158,8 @@ fn numbers_have_bounds() {
         assert_eq!(rule(json!(1), window), 422, "{window}");
     }
     let sue = "/domains/payments/subjects/sue";
-    let status = |method: &str, target: &str, body: Value| {
-        site.operator(method, target).json(&body).send().status
-    };
+    let status =
+        |method: &str, target: &str, body: Value| site.operator(method, target).json(&body).send().status;
     for (until, lasting) in [
         (json!("yesterday"), Value::Null),
         (json!("2001-01-01T00:00:00Z"), Value::Null),
@@ -160,7 +176,11 @@ fn numbers_have_bounds() {
         let body = json!({ "name": "x", "scopes": ["check"], "until": until, "for": lasting });
         assert_eq!(status("POST", "/keys", body.clone()), 422, "{body}");
     }
-    for body in [json!({ "limit": u64::MAX }), json!({ "limit": 1, "window": "0s" }), json!({ "limit": 1, "burst": 1_u64 << 60 })] {
+    for body in [
+        json!({ "limit": u64::MAX }),
+        json!({ "limit": 1, "window": "0s" }),
+        json!({ "limit": 1, "burst": 1_u64 << 60 }),
+    ] {
         assert_eq!(status("PUT", &format!("{sue}/overrides/calls"), body.clone()), 422, "{body}");
     }
     for cost in [json!(0), json!(-1), json!(u64::MAX), Value::Null] {
@@ -176,19 +196,70 @@ fn numbers_have_bounds() {
 fn nothing_that_is_sent_is_the_servers_fault() {
     let site = with_payments();
     let long = "x".repeat(2_000);
-    let names = ["payments", "calls", "%2f", "a%2fb", "%00", "%1f", "%0a", "%ff", "%zz", "%", "%c3%a9", "%25", "'", "%22",
-        "..", ";--", "1", "-1", "99999999999999999999", &long];
+    let names = [
+        "payments",
+        "calls",
+        "%2f",
+        "a%2fb",
+        "%00",
+        "%1f",
+        "%0a",
+        "%ff",
+        "%zz",
+        "%",
+        "%c3%a9",
+        "%25",
+        "'",
+        "%22",
+        "..",
+        ";--",
+        "1",
+        "-1",
+        "99999999999999999999",
+        &long,
+    ];
     let deep = format!("{}{}", "[".repeat(50_000), "]".repeat(50_000));
     let deeper = format!("{{\"name\":\"payments\",\"rules\":{}", "[{\"a\":".repeat(20_000));
     let anchors = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c]";
     let wide = format!("{{{}\"z\":1}}", (0..20_000).map(|n| format!("\"k{n}\":{n},")).collect::<String>());
     let bodies: Vec<&[u8]> = vec![
-        b"", b"{}", b"[]", b"null", b"0", b"\"x\"", b"{", b"\xff\xfe", b"\0", b"{\"name\":null}", b"- - - -", b"*a", b"&a *a",
-        b"{\"name\":\"\\u001f\",\"rules\":[]}", b"{\"name\":\"\\ud800\"}", b"1e999999", deep.as_bytes(), deeper.as_bytes(),
-        anchors.as_bytes(), wide.as_bytes(), long.as_bytes(),
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"0",
+        b"\"x\"",
+        b"{",
+        b"\xff\xfe",
+        b"\0",
+        b"{\"name\":null}",
+        b"- - - -",
+        b"*a",
+        b"&a *a",
+        b"{\"name\":\"\\u001f\",\"rules\":[]}",
+        b"{\"name\":\"\\ud800\"}",
+        b"1e999999",
+        deep.as_bytes(),
+        deeper.as_bytes(),
+        anchors.as_bytes(),
+        wide.as_bytes(),
+        long.as_bytes(),
     ];
-    let queries = ["", "?dry_run=x", "?dry_run=%ff", "?after=%00", "?before=-1", "?tenant=", "?tenant=A", "?limit=%", "?&&=&", "?from=x&to=y",
-        "?last=9999999999999d", "?by=a,b", "?domain=%1f"];
+    let queries = [
+        "",
+        "?dry_run=x",
+        "?dry_run=%ff",
+        "?after=%00",
+        "?before=-1",
+        "?tenant=",
+        "?tenant=A",
+        "?limit=%",
+        "?&&=&",
+        "?from=x&to=y",
+        "?last=9999999999999d",
+        "?by=a,b",
+        "?domain=%1f",
+    ];
     let fine = |what: &str, answer: &Answer| {
         assert!(answer.status < 500, "{what}: {answer:?}");
         if answer.status >= 400 {
@@ -202,10 +273,16 @@ fn nothing_that_is_sent_is_the_servers_fault() {
         let key = site.key(None, "hostile", &["admin-read", "admin-write"]);
         let ask = |target: &str| site.bare(route.method.as_str(), target).key(&key).if_match("*");
         for name in names {
-            fine(&format!("{route:?} {name}"), &ask(&with_name(&route, name)).body(if route.max_body_bytes > 0 { "{}" } else { "" }).send());
+            fine(
+                &format!("{route:?} {name}"),
+                &ask(&with_name(&route, name)).body(if route.max_body_bytes > 0 { "{}" } else { "" }).send(),
+            );
         }
         for query in queries {
-            fine(&format!("{route:?} {query}"), &ask(&format!("{}{query}", with_name(&route, "payments"))).send());
+            fine(
+                &format!("{route:?} {query}"),
+                &ask(&format!("{}{query}", with_name(&route, "payments"))).send(),
+            );
         }
         for body in bodies.iter().filter(|_| route.max_body_bytes > 0) {
             let shown = String::from_utf8_lossy(&body[..body.len().min(20)]).into_owned();

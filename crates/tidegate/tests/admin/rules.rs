@@ -54,7 +54,10 @@ fn who_changes_rules_says_what_was_read() {
         let ask = site.operator(method, target).body(body_of(&body));
         ask.clone().send().expect(428);
         let stale = ask.clone().if_match("\"1\"").send();
-        assert!(stale.status == 412 || target.ends_with("rollback") && stale.status == 404, "{target}: {stale:?}");
+        assert!(
+            stale.status == 412 || target.ends_with("rollback") && stale.status == 404,
+            "{target}: {stale:?}"
+        );
         ask.clone().if_match("\"x\"").send().expect(400);
         ask.clone().if_match("W/\"1\"").send().expect(400);
         ask.if_match("\"1\"").field("If-None-Match", "*").send().expect(400);
@@ -117,7 +120,9 @@ fn what_is_to_be_new_does_not_replace() {
 #[test]
 fn what_is_not_there_is_not_removed() {
     let site = with_payments();
-    for target in ["/domains/none", "/domains/payments/rules/none", "/domains/none/rules/calls", "/tenants/none"] {
+    for target in
+        ["/domains/none", "/domains/payments/rules/none", "/domains/none/rules/calls", "/tenants/none"]
+    {
         let answer = site.operator("DELETE", target).if_match("*").send();
         assert!([404, 412].contains(&answer.status), "{target}: {answer:?}");
     }
@@ -159,7 +164,8 @@ fn a_domain_is_put_back_to_how_it_was() {
     let added = json!({ "name": "more", "key": ["user_id"], "limit": 1, "window": "1s" });
     site.operator("PUT", "/domains/payments/rules/more").if_match("*").json(&added).send().expect(200);
     let version = before.etag().trim_matches('"').parse::<i64>().unwrap();
-    let was = site.operator("GET", &format!("/domains/payments/versions/{version}")).send().expect(200).json();
+    let was =
+        site.operator("GET", &format!("/domains/payments/versions/{version}")).send().expect(200).json();
     assert_eq!(was, before.json());
     let back = json!({ "version": version });
     let rollback = || site.operator("POST", "/domains/payments/rollback").json(&back);
@@ -184,13 +190,21 @@ fn a_dry_run_changes_nothing() {
             .map(|target| site.operator("GET", target).send().expect(200).body)
     };
     let before = seen();
-    for (method, target, body) in changes().into_iter().filter(|(_, target, _)| target.starts_with("/domains")) {
+    for (method, target, body) in
+        changes().into_iter().filter(|(_, target, _)| target.starts_with("/domains"))
+    {
         let target = format!("{target}?dry_run=5m");
         let answer = site.operator(method, &target).if_match("*").body(body_of(&body)).send();
         assert!(answer.status == 200 || target.contains("rollback"), "{target}: {answer:?}");
     }
-    site.operator("POST", "/import?dry_run=true&others=remove").body("version: 1\ndomains: []").send().expect(200);
-    site.operator("POST", "/domains/payments/dry-run").json(&json!({ "domain": payments(1) })).send().expect(200);
+    site.operator("POST", "/import?dry_run=true&others=remove")
+        .body("version: 1\ndomains: []")
+        .send()
+        .expect(200);
+    site.operator("POST", "/domains/payments/dry-run")
+        .json(&json!({ "domain": payments(1) }))
+        .send()
+        .expect(200);
     assert_eq!(seen()[..4], before[..4]);
     assert_eq!(check(&site)["limit"], 100);
 }

@@ -26,7 +26,10 @@ impl Twins {
             keys.push(site.key(Some(tenant), "same", ALL));
             site.key(Some(tenant), &format!("{mark} key"), ALL);
             let put = |target: &str, body: Value| {
-                site.about(tenant, "PUT", &format!("/domains/payments/subjects/{target}")).json(&body).send().expect(200);
+                site.about(tenant, "PUT", &format!("/domains/payments/subjects/{target}"))
+                    .json(&body)
+                    .send()
+                    .expect(200);
             };
             put("sue", json!({ "tier": format!("tier-{mark}") }));
             put(&format!("{mark}-subject"), json!({ "tier": format!("tier-{mark}") }));
@@ -53,10 +56,20 @@ impl Twins {
     /// Everything that there is of the other tenant, as the operator sees it.
     fn seen(&self) -> Vec<String> {
         let targets = [
-            "/export", "/tenants/b", "/domains", "/domains/payments", "/domains/payments/subjects",
-            "/domains/payments/bans", "/domains/payments/overrides", "/domains/payments/subjects/sue",
-            "/domains/payments/subjects/bob", "/domains/payments/subjects/zzmarker-subject",
-            "/domains/payments/history", "/keys", "/audit", "/usage?last=1h&by=domain,rule,tier",
+            "/export",
+            "/tenants/b",
+            "/domains",
+            "/domains/payments",
+            "/domains/payments/subjects",
+            "/domains/payments/bans",
+            "/domains/payments/overrides",
+            "/domains/payments/subjects/sue",
+            "/domains/payments/subjects/bob",
+            "/domains/payments/subjects/zzmarker-subject",
+            "/domains/payments/history",
+            "/keys",
+            "/audit",
+            "/usage?last=1h&by=domain,rule,tier",
         ];
         targets.iter().map(|target| self.of_b(target)).collect()
     }
@@ -141,12 +154,19 @@ fn no_endpoint_changes_or_shows_what_is_another_tenants() {
     let (mut done, mut made) = (0, 0);
     // What removes a domain or a rule comes last, so that the others have something to work on.
     let mut all = routes();
-    all.sort_by_key(|route| (route.method == "DELETE", route.path.ends_with("rename"), std::cmp::Reverse(route.path.len())));
+    all.sort_by_key(|route| {
+        (route.method == "DELETE", route.path.ends_with("rename"), std::cmp::Reverse(route.path.len()))
+    });
     for route in &all {
         for subject in ["sue", "bob", "zzmarker-subject"] {
-            let rule = if subject == "bob" && !route.path.contains("overrides") { "zzmarker-rule" } else { "calls" };
+            let rule =
+                if subject == "bob" && !route.path.contains("overrides") { "zzmarker-rule" } else { "calls" };
             let names = [
-                ("tenant", "b"), ("domain", "payments"), ("rule", rule), ("subject", subject), ("version", "1"),
+                ("tenant", "b"),
+                ("domain", "payments"),
+                ("rule", rule),
+                ("subject", subject),
+                ("version", "1"),
                 ("prefix", foreign.as_str()),
             ];
             let target = format!("{}{}", filled(route, &names), query(route));
@@ -177,7 +197,11 @@ fn lists_of_a_tenant_have_its_own_things_only() {
         for (key, own, other) in [(&twins.key_a, "a", "b"), (&twins.key_b, "b", "a")] {
             let prefix = prefix_of(key);
             let names = [
-                ("tenant", own), ("domain", "payments"), ("rule", "calls"), ("subject", "sue"), ("version", "1"),
+                ("tenant", own),
+                ("domain", "payments"),
+                ("rule", "calls"),
+                ("subject", "sue"),
+                ("version", "1"),
                 ("prefix", prefix),
             ];
             let target = format!("{}{}", filled(route, &names), query(route));
@@ -228,7 +252,7 @@ fn names_that_the_engine_uses_inside_reach_nothing() {
     for domain in ["b\u{1f}payments", "\u{1f}tenants", "b/payments", "b%1fpayments"] {
         for key in [None, Some(&twins.key_a)] {
             let body = json!({ "domain": domain, "descriptors": { "user_id": "sue", "tenant": "b" } });
-            let many = json!([body]);
+            let many = json!({ "checks": [body] });
             for (path, body) in [("/v1/check", &body), ("/v1/checks", &many), ("/v1/permits", &body)] {
                 let mut ask = twins.site.door("POST", path).json(body);
                 if let Some(key) = key {
@@ -251,13 +275,16 @@ fn names_that_the_engine_uses_inside_reach_nothing() {
         let encoded = domain.replace('%', "%25").replace('\u{1f}', "%1f").replace('/', "%2f");
         for target in ["", "/rules", "/subjects", "/bans", "/overrides", "/subjects/sue"] {
             let target = format!("/domains/{encoded}{target}");
-            for ask in [twins.site.operator("GET", &target), twins.site.bare("GET", &target).key(&twins.key_a)] {
+            for ask in
+                [twins.site.operator("GET", &target), twins.site.bare("GET", &target).key(&twins.key_a)]
+            {
                 let answer = ask.send();
                 assert!([404, 422].contains(&answer.status), "{target}: {answer:?}");
             }
         }
         let document = json!({ "name": domain, "rules": [] });
-        let put = twins.site.operator("PUT", &format!("/domains/{encoded}")).if_match("*").json(&document).send();
+        let put =
+            twins.site.operator("PUT", &format!("/domains/{encoded}")).if_match("*").json(&document).send();
         assert!(put.status == 422 || !domain.contains('\u{1f}'), "{domain:?}: {put:?}");
     }
     assert_eq!(twins.check(&twins.key_b, "sue")["remaining"], left - 1);
@@ -295,7 +322,8 @@ fn a_ceiling_of_requests_is_one_tenants() {
     assert!(!refused[0].body.contains('\u{1f}') && !refused[0].body.contains("u001f"), "{}", refused[0].body);
     (0..10).for_each(|_| assert_eq!(ask(&twins.key_b).status, 200));
     // Nothing that was refused has been charged.
-    let stats = twins.site.operator("GET", "/domains/payments/subjects/cat?tenant=a").send().expect(200).json();
+    let stats =
+        twins.site.operator("GET", "/domains/payments/subjects/cat?tenant=a").send().expect(200).json();
     let used = stats["buckets"].as_array().unwrap().iter().find(|bucket| bucket["rule"] == "calls").unwrap();
     assert_eq!(used["used"], 10 - refused.len());
 }

@@ -44,7 +44,10 @@ fn an_import_with_one_error_changes_nothing_and_names_the_line() {
     let (text, _) = thousand(None);
     let taken = site.operator("POST", "/import").body(text).send().expect(200).json();
     assert_eq!(taken["in_force"], true);
-    assert_eq!(taken["changed"].as_array().unwrap().iter().filter(|one| !one["rule"].is_null()).count(), 1_000);
+    assert_eq!(
+        taken["changed"].as_array().unwrap().iter().filter(|one| !one["rule"].is_null()).count(),
+        1_000
+    );
 }
 
 #[test]
