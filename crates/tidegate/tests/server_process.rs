@@ -187,6 +187,7 @@ async fn a_planned_restart_forgets_nothing_and_sighup_reads_the_rules_again() {
     let start = |port: u16| {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(arguments(port))
+            .args(["--database-url", "none", "--admin-listen", "off"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
