@@ -12,7 +12,9 @@ use tidegate_core::rule::model::{Domain, Rule, Rules};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
 
-use crate::model::{DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified};
+use crate::model::{
+    DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified, split_qualified,
+};
 use crate::repository::RulesDelta;
 
 /// The domain that meters tenants' requests; no name from outside is like it.
@@ -184,12 +186,24 @@ impl Composer {
             }
             domains.push(Domain { name: qualified(tenant, name).into_owned(), ..loaded.domain.clone() });
         }
+        domains = self.with_quota_settings(domains, &mut warnings);
         self.add_overrides(&mut domains, &mut warnings);
         domains.extend(ceilings(&self.tenants));
-        let mut rules = Rules { domains };
+        Ok(Composed { rules: RuleSet::compile(Rules { domains })?, warnings })
+    }
+
+    /// The settings of this installation change the default tenant's rules; other tenants' rules are their own.
+    fn with_quota_settings(&self, domains: Vec<Domain>, warnings: &mut Vec<String>) -> Vec<Domain> {
+        if self.quota_settings.is_empty() {
+            return domains;
+        }
+        let is_ours = |domain: &Domain| split_qualified(&domain.name).0 == DEFAULT_TENANT;
+        let (ours, others): (Vec<Domain>, Vec<Domain>) = domains.into_iter().partition(is_ours);
+        let mut rules = Rules { domains: ours };
         let problems = apply_quota_settings(&mut rules, &self.quota_settings);
         warnings.extend(problems.iter().map(ToString::to_string));
-        Ok(Composed { rules: RuleSet::compile(rules)?, warnings })
+        rules.domains.extend(others);
+        rules.domains
     }
 
     /// Every quota of an override is one more tier of its rule.

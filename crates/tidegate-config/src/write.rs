@@ -145,32 +145,72 @@ pub fn rules_yaml(rules: &Rules) -> String {
         return out;
     }
     out.push_str("domains:\n");
-    for domain in &rules.domains {
-        block(&mut out, &domain_settings_json(domain), 2);
+    for (index, domain) in rules.domains.iter().enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        item(&mut out, &domain_settings_json(domain), 2);
         if domain.rules.is_empty() {
             out.push_str("    rules: []\n");
             continue;
         }
         out.push_str("    rules:\n");
-        for rule in &domain.rules {
-            block(&mut out, &rule_json(rule), 6);
-            out.push('\n');
+        for (index, rule) in domain.rules.iter().enumerate() {
+            if index > 0 {
+                out.push('\n');
+            }
+            item(&mut out, &rule_json(rule), 6);
         }
-        out.pop();
     }
     out
 }
 
-/// A map as an item of a list: a field a line, values inline.
-fn block(out: &mut String, value: &Value, indent: usize) {
+/// The longest line in characters, unless one value is longer.
+const MAX_LINE: usize = 100;
+
+/// A map as an item of a list: a field a line.
+fn item(out: &mut String, value: &Value, indent: usize) {
     for (index, (name, value)) in value.as_object().into_iter().flatten().enumerate() {
-        out.extend(std::iter::repeat_n(' ', indent));
+        indented(out, indent);
         out.push_str(if index == 0 { "- " } else { "  " });
-        out.push_str(name);
-        out.push_str(": ");
-        inline(out, value);
-        out.push('\n');
+        field(out, name, value, indent + 2);
     }
+}
+
+/// A field in one line, or its parts in a line each where that would be too long.
+fn field(out: &mut String, name: &str, value: &Value, indent: usize) {
+    scalar(out, name);
+    out.push(':');
+    let mut line = String::new();
+    inline(&mut line, value);
+    let is_long = indent + name.chars().count() + 2 + line.chars().count() > MAX_LINE;
+    match value {
+        Value::Object(fields) if is_long => {
+            out.push('\n');
+            for (name, value) in fields {
+                indented(out, indent + 2);
+                field(out, name, value, indent + 2);
+            }
+        }
+        Value::Array(items) if is_long => {
+            out.push('\n');
+            for item in items {
+                indented(out, indent + 2);
+                out.push_str("- ");
+                inline(out, item);
+                out.push('\n');
+            }
+        }
+        _ => {
+            out.push(' ');
+            out.push_str(&line);
+            out.push('\n');
+        }
+    }
+}
+
+fn indented(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
 }
 
 fn inline(out: &mut String, value: &Value) {
@@ -202,18 +242,50 @@ fn inline(out: &mut String, value: &Value) {
     }
 }
 
-/// A text plain where nothing could be taken for something else, else in double quotes, as JSON has them.
+/// A text plain where nothing could be taken for something else, else in double quotes.
 fn scalar(out: &mut String, text: &str) {
-    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
-            .contains(&&*text.to_ascii_lowercase());
-    let is_duration = text.starts_with(|c: char| c.is_ascii_digit())
-        && text.ends_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_digit() || b"smhdu".contains(&b));
-    if is_plain || is_duration {
+    if is_plain(text) {
         out.push_str(text);
     } else {
-        out.push_str(&Value::from(text).to_string());
+        quoted(out, text);
     }
+}
+
+/// Words that readers of YAML take for something else than themselves.
+const TAKEN: [&str; 12] =
+    ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "inf", "nan", "infinity"];
+
+fn is_plain(text: &str) -> bool {
+    let is_word = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+        && !TAKEN.iter().any(|word| text.eq_ignore_ascii_case(word));
+    let is_duration = text.starts_with(|c: char| c.is_ascii_digit())
+        && text.ends_with(['s', 'm', 'h', 'd'])
+        && text.bytes().all(|b| b.is_ascii_digit() || b"smhdu".contains(&b));
+    let is_share = text
+        .strip_suffix('%')
+        .is_some_and(|share| !share.is_empty() && share.bytes().all(|b| b.is_ascii_digit()));
+    is_word || is_duration || is_share
+}
+
+/// A text in double quotes. What is not seen, or ends a line for some readers, is escaped.
+fn quoted(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\u{2028}'
+            | '\u{2029}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{a0}'
+            | '\u{feff}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
 }

@@ -206,6 +206,12 @@ impl Decision {
         self.compiled_domain().map(CompiledDomain::name)
     }
 
+    /// The same domain, as its rules were when it was decided.
+    #[must_use]
+    pub fn compiled_domain(&self) -> Option<&CompiledDomain> {
+        self.rules.domains().get(self.domain?)
+    }
+
     /// When it was decided, by the store's clock.
     #[must_use]
     pub const fn decided_at(&self) -> Timestamp {
@@ -234,10 +240,6 @@ impl Decision {
     #[must_use]
     pub fn permit(&self) -> Option<&PermitToken> {
         self.permit.as_deref()
-    }
-
-    fn compiled_domain(&self) -> Option<&CompiledDomain> {
-        self.rules.domains().get(self.domain?)
     }
 
     fn verdict(&self, index: usize) -> Option<RuleVerdict<'_>> {

@@ -193,7 +193,7 @@ impl Reader<'_, '_, '_> {
             self.report.error(node.at, path, message, format!("use at most {MAX_VALUE_BYTES}"));
             return None;
         }
-        if text.chars().any(char::is_control) {
+        if text.chars().any(scalar::is_unwritable) {
             let message = format!("the value {} has a control character", quote(text));
             self.report.error(node.at, path, message, "remove it: no request can have it");
             return None;

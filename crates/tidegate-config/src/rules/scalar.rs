@@ -50,7 +50,7 @@ pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report
         (format!("the name of the {word} is empty"), "give it a name".to_owned())
     } else if text.len() > MAX_NAME_BYTES {
         (format!("the name of the {word} has {} bytes", text.len()), format!("use at most {MAX_NAME_BYTES}"))
-    } else if text.chars().any(char::is_control) {
+    } else if text.chars().any(is_unwritable) {
         (format!("the name {} has a control character", quote(text)), "remove it".to_owned())
     } else if of == Name::Rule && !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b)) {
         (
@@ -72,6 +72,12 @@ pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report
     };
     report.error(at, path, message, remedy);
     false
+}
+
+/// Whether a character cannot stand in a document: control characters, and what is no character in Unicode. Both would be
+/// refused when what was read is written and read again.
+pub(super) fn is_unwritable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
 /// The longest name that an entry of a request has, in bytes.

@@ -18,6 +18,8 @@ pub struct CompiledRule {
     on_store_failure: Option<FailurePolicy>,
     base: Metered,
     tiers: Vec<Metered>,
+    /// Places of the tiers in the order of their names, where there are too many to look at each; else empty.
+    tiers_by_name: Vec<usize>,
     lineage: Lineage,
     /// Until when buckets may hold more than the present quotas allow, because earlier ones allowed it.
     ceiling_until: Timestamp,
@@ -52,6 +54,7 @@ impl CompiledRule {
         };
         let base = metered(model.quota);
         let tiers = model.tiers.iter().map(|(_, quota)| metered(*quota)).collect();
+        let tiers_by_name = sorted_names(&model);
         let on_store_failure = model.on_store_failure.or(default_failure);
         let ceiling_until = Timestamp::EPOCH;
         let (domain, lineage) = (domain.to_owned(), Lineage::default());
@@ -63,6 +66,7 @@ impl CompiledRule {
             on_store_failure,
             base,
             tiers,
+            tiers_by_name,
             lineage,
             ceiling_until,
             longest_life,
@@ -124,7 +128,15 @@ impl CompiledRule {
     #[must_use]
     pub fn quota_index(&self, tier: Option<&str>) -> usize {
         let Some(tier) = tier.filter(|_| !self.tiers.is_empty()) else { return 0 };
-        self.model.tiers.iter().position(|(name, _)| name == tier).map_or(0, |index| index + 1)
+        let names = &self.model.tiers;
+        let place = if self.tiers_by_name.is_empty() {
+            names.iter().position(|(name, _)| name == tier)
+        } else {
+            let name_at = |place: &usize| names.get(*place).map_or("", |(name, _)| name.as_str());
+            let found = self.tiers_by_name.binary_search_by(|place| name_at(place).cmp(tier)).ok();
+            found.and_then(|found| self.tiers_by_name.get(found).copied())
+        };
+        place.map_or(0, |place| place + 1)
     }
 
     /// The quota at an index from [`CompiledRule::quota_index`]; the rule's own for any other.
@@ -170,6 +182,21 @@ impl CompiledRule {
         }
         value
     }
+}
+
+/// As many tiers are looked at one after another; more are sorted.
+const MAX_TIERS_IN_TURN: usize = 8;
+
+/// The places of a rule's tiers in the order of their names, of each name the first; none where they are few.
+fn sorted_names(model: &Rule) -> Vec<usize> {
+    if model.tiers.len() <= MAX_TIERS_IN_TURN {
+        return Vec::new();
+    }
+    let name_at = |place: usize| model.tiers.get(place).map(|(name, _)| name);
+    let mut places: Vec<usize> = (0..model.tiers.len()).collect();
+    places.sort_by_key(|place| name_at(*place));
+    places.dedup_by_key(|place| name_at(*place));
+    places
 }
 
 /// A length as a variable-length integer, seven bits a byte, the lowest first.

@@ -139,7 +139,7 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
         }
         CatalogError::Ceiling { what, most } => {
             let detail =
-                format!("no more {what} than {most} are allowed: remove some, or ask for a higher ceiling");
+                format!("there may be at most {most} {what}: remove some, or ask for a higher ceiling");
             problem_response(&Problem::new(ProblemType::CeilingReached, detail))
         }
         error => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use serde::de::DeserializeOwned;
 use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
 use tidegate_config::parse_duration;
@@ -146,14 +146,6 @@ impl Call {
     pub(super) fn text(&self) -> Result<&str, Problem> {
         std::str::from_utf8(&self.body)
             .map_err(|_| Problem::new(ProblemType::Malformed, "the body is not UTF-8"))
-    }
-
-    /// Whether the body is said to be of this media type.
-    pub(super) fn is_of_type(&self, media_type: &str) -> bool {
-        let value = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| {
-            value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(media_type))
-        })
     }
 
     /// Who changes something, for the audit log.

@@ -66,13 +66,13 @@ const IN_FORCE_DEADLINE: Duration = Duration::from_secs(2);
 /// The admin API of one node.
 pub struct Admin {
     /// The database.
-    pub(crate) repository: Repository,
+    repository: Repository,
     /// Changes of rules, validated.
-    pub(crate) editor: Editor,
+    editor: Editor,
     /// What this node knows of the catalog.
-    pub(crate) catalog: Arc<Catalog>,
+    catalog: Arc<Catalog>,
     /// The engine, as far as the admin API needs it.
-    pub(crate) buckets: Arc<dyn Buckets>,
+    buckets: Arc<dyn Buckets>,
     /// One trial at a time: it takes a core for a while.
     trials: tokio::sync::Semaphore,
     paths: Paths,
@@ -170,30 +170,30 @@ impl Admin {
     }
 
     /// The present, in microseconds since the Unix epoch.
-    pub(crate) fn now_us(&self) -> i64 {
+    fn now_us(&self) -> i64 {
         i64::try_from(self.buckets.now().as_micros()).unwrap_or(i64::MAX)
     }
 
     /// Waits until this node has applied a version of the rules. `false` where that takes too long.
-    pub(crate) async fn rules_in_force(&self, version: i64) -> bool {
+    async fn rules_in_force(&self, version: i64) -> bool {
         let applied = self.catalog.wait_for_rules(version);
         tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
     }
 
     /// Waits until this node has heard of a version of the subjects. `false` where that takes too long.
-    pub(crate) async fn subjects_in_force(&self, version: i64) -> bool {
+    async fn subjects_in_force(&self, version: i64) -> bool {
         let applied = self.catalog.wait_for_subjects(version);
         tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
     }
 
     /// Waits until this node has applied a version of the keys. `false` where that takes too long.
-    pub(crate) async fn keys_in_force(&self, version: i64) -> bool {
+    async fn keys_in_force(&self, version: i64) -> bool {
         let applied = self.catalog.wait_for_keys(version);
         tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
     }
 
     /// Writes into the audit log what was done to a subject's buckets.
-    pub(crate) async fn note(
+    async fn note(
         &self,
         call: &Call,
         action: &'static str,
@@ -210,7 +210,7 @@ impl Admin {
     }
 
     /// Refuses what is about a domain that is not in force here.
-    pub(crate) fn check_domain(&self, tenant: &str, domain: &str) -> Result<(), Refusal> {
+    fn check_domain(&self, tenant: &str, domain: &str) -> Result<(), Refusal> {
         let is_there = self.buckets.rules().domain(&qualified(tenant, domain)).is_some();
         is_there.then_some(()).ok_or_else(|| Refusal::not_found("domain"))
     }

@@ -69,7 +69,7 @@ pub(super) struct CatalogArguments {
     subject_cache_entries: u32,
 
     /// A subject is looked up again after this time, even if no change was heard of, 1s to 1h
-    #[arg(long, env = "TIDEGATE_SUBJECT_MAX_AGE", value_name = "TIME", default_value = "60s", value_parser = max_age)]
+    #[arg(long, env = "TIDEGATE_SUBJECT_MAX_AGE", value_name = "TIME", default_value = "10m", value_parser = max_age)]
     subject_max_age: Micros,
 
     /// How long usage is kept by the minute, 1h to 90d

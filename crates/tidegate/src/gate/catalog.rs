@@ -91,6 +91,10 @@ impl Catalog {
         self.parts.written.get()
     }
 
+    pub(super) fn usage(&self) -> &UsageMeter {
+        &self.parts.usage
+    }
+
     pub(super) const fn top_keys(&self) -> &TopKeys {
         &self.parts.top
     }
@@ -186,6 +190,7 @@ impl Catalog {
             "dropped": written.dropped,
             "batches_written": written.batches,
             "failures": written.failures,
+            "busiest_keys_skipped": self.parts.top.skipped(),
         })
     }
 

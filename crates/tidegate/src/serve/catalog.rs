@@ -147,7 +147,7 @@ impl Opened {
         if needs_none {
             return Ok(None);
         }
-        match make_first_key(&database.repository, now_us(clock)).await {
+        match make_first_key(database, now_us(clock)).await {
             Ok(key) => Ok(key),
             Err(error) if error.retryable() => Ok(None),
             Err(error) => Err(error).context("the first operator's key cannot be made"),
@@ -180,7 +180,8 @@ impl Opened {
     }
 }
 
-async fn make_first_key(repository: &Repository, now_us: i64) -> Result<Option<FirstKey>, CatalogError> {
+async fn make_first_key(database: &Database, now_us: i64) -> Result<Option<FirstKey>, CatalogError> {
+    let repository = &database.repository;
     let has_operator = repository.all_keys().await?.iter().any(|key| key.tenant.is_none());
     let actor = Actor { name: "server".to_owned(), correlation: None };
     if has_operator || !repository.seed(&actor, now_us, "default", &[], "first-operator-key").await? {
@@ -200,6 +201,8 @@ async fn make_first_key(repository: &Repository, now_us: i64) -> Result<Option<F
         revoked_us: None,
     };
     repository.create_key(&actor, now_us, &key).await?;
+    // Whoever reads it may use it at once.
+    database.catalog.keys().replace(repository.all_keys().await?);
     Ok(Some(FirstKey(new.shown.reveal().to_owned())))
 }
 

@@ -1,11 +1,14 @@
 //! The admin API over HTTP.
 
+use std::path::Path;
+
 use anyhow::{Context, bail};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
 use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::text;
 use crate::cli::check::block_on;
 use crate::cli::http_client::{Address, send};
 
@@ -24,10 +27,33 @@ pub(super) enum Condition {
     None,
     /// Whatever it is.
     Any,
-    /// It is not there yet.
-    Absent,
     /// It is still this version, an ETag.
     Version(String),
+}
+
+/// What is sent.
+#[derive(Debug)]
+pub(super) struct Body {
+    content_type: &'static str,
+    bytes: Vec<u8>,
+    /// What findings call it.
+    name: String,
+}
+
+impl Body {
+    pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<Self> {
+        let (content_type, bytes) = ("application/json", serde_json::to_vec(value)?);
+        Ok(Self { content_type, bytes, name: "body".to_owned() })
+    }
+
+    /// The text of a rule file.
+    pub(super) fn rules(text: String, file: &Path) -> Self {
+        let name = match file.to_str() {
+            Some("-") => "standard input".to_owned(),
+            _ => file.display().to_string(),
+        };
+        Self { content_type: "application/yaml", bytes: text.into_bytes(), name }
+    }
 }
 
 /// An answer that is not an error.
@@ -93,7 +119,7 @@ impl Client {
         method: Method,
         path: &str,
         condition: &Condition,
-        body: Option<(&'static str, Vec<u8>)>,
+        body: Option<Body>,
     ) -> anyhow::Result<Reply> {
         let mut request =
             http::Request::builder().method(method).header(AUTHORIZATION, format!("Bearer {}", self.key));
@@ -103,57 +129,67 @@ impl Client {
         request = match condition {
             Condition::None => request,
             Condition::Any => request.header(IF_MATCH, "*"),
-            Condition::Absent => request.header(IF_NONE_MATCH, "*"),
             Condition::Version(etag) => request.header(IF_MATCH, etag),
         };
-        let body = body.map_or(Vec::new(), |(content_type, body)| {
-            request = std::mem::take(&mut request).header(CONTENT_TYPE, content_type);
-            body
-        });
-        let answer = block_on(send(&self.address, &format!("/admin/v1{path}"), request, body))??;
+        let (bytes, name) = match body {
+            None => (Vec::new(), String::new()),
+            Some(Body { content_type, bytes, name }) => {
+                request = request.header(CONTENT_TYPE, content_type);
+                (bytes, name)
+            }
+        };
+        let answer = block_on(send(&self.address, &format!("/admin/v1{path}"), request, bytes))?
+            .context("the admin API does not answer; --admin or TIDEGATE_ADMIN says where it is")?;
         let etag = answer.headers.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         if answer.status.is_success() {
             return Ok(Reply { body: answer.body, etag });
         }
-        Err(refusal(answer.status, &answer.body))
+        Err(refusal(answer.status, &answer.body, &name))
     }
 
     /// Sends JSON, for endpoints that take no version.
     pub(super) fn send_json(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let body = Some(("application/json", serde_json::to_vec(body)?));
-        self.ask(method, path, &Condition::None, body)?.json()
+        self.ask(method, path, &Condition::None, Some(Body::json(body)?))?.json()
     }
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
+/// What went wrong, in the server's words. `name` is what findings call the document that was sent.
+fn refusal(status: StatusCode, body: &[u8], name: &str) -> anyhow::Error {
     let Ok(problem) = serde_json::from_slice::<Value>(body) else {
         return anyhow::anyhow!("the server answered {status}; is this the admin API of a Tidegate?");
     };
-    let text = |name: &str| problem.get(name).and_then(Value::as_str).unwrap_or_default();
-    let mut said = format!("{} ({status}): {}", text("title"), text("detail"));
-    let findings = problem.get("findings").and_then(Value::as_array);
-    for finding in findings.into_iter().flatten() {
+    if status == StatusCode::UNAUTHORIZED {
+        return anyhow::anyhow!(
+            "the server does not take this key (401); TIDEGATE_ADMIN_KEY must be a key with the scope admin-read or admin-write, copied whole"
+        );
+    }
+    let findings = problem.get("findings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut said = match findings.len() {
+        0 => format!("{} ({}: {})", text(&problem, "detail"), status.as_u16(), text(&problem, "title")),
+        1 => "1 error, so nothing was changed:".to_owned(),
+        many => format!("{many} errors, so nothing was changed:"),
+    };
+    for finding in findings {
         let number = |name: &str| finding.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let word = |name: &str| finding.get(name).and_then(Value::as_str).unwrap_or_default();
         said.push_str(&format!(
-            "\n  {}:{}: {}: {}; {}",
+            "\n  {name}:{}:{}: {}: {}; {}",
             number("line"),
             number("column"),
-            word("field"),
-            word("message"),
-            word("remedy")
+            text(finding, "field"),
+            text(finding, "message"),
+            text(finding, "remedy")
         ));
     }
     if status == StatusCode::PRECONDITION_FAILED
         && let Some(current) = problem.get("current_version").and_then(Value::as_i64)
     {
-        said.push_str(&format!(" (it is version {current} now)"));
+        said.push_str(&format!("; it is version {current} now"));
     }
     anyhow::anyhow!(said)
 }
 
 /// The text of a file, or of standard input.
-pub(super) fn read_input(path: &std::path::Path) -> anyhow::Result<String> {
+pub(super) fn read_input(path: &Path) -> anyhow::Result<String> {
     use std::io::Read;
     let limit = u64::try_from(tidegate_config::MAX_FILE_BYTES).unwrap_or(u64::MAX);
     let mut text = String::new();

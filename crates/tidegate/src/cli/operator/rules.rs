@@ -7,13 +7,11 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Condition, part, read_input};
+use super::client::{Body, Client, Condition, part, read_input};
 use super::table::table;
 use super::trial::{self, said_of_trial};
 use super::{AdminArguments, said_of_change, text};
 use crate::cli::{SUCCESS, terminal};
-
-const YAML: &str = "application/yaml";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -123,13 +121,13 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
                 trial::on_logs(admin, &client, &text, log, others)?;
             } else if *dry_run {
                 let path = format!("/import?others={others}&dry_run={}", part(last));
-                let answer =
-                    client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
+                let body = Some(Body::rules(text, file));
+                let answer = client.ask(Method::POST, &path, &Condition::None, body)?.json()?;
                 admin.print(&answer, said_of_trial)?;
             } else {
                 let path = format!("/import?others={others}");
-                let answer =
-                    client.ask(Method::POST, &path, &Condition::None, Some((YAML, text.into())))?.json()?;
+                let body = Some(Body::rules(text, file));
+                let answer = client.ask(Method::POST, &path, &Condition::None, body)?.json()?;
                 admin.print(&answer, |answer| {
                     format!("{}{}", said_of_differences(answer), said_of_change(answer))
                 })?;
@@ -137,7 +135,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
         }
         Action::Diff { file, prune } => {
             let path = format!("/import?others={}&dry_run=1s", others(*prune));
-            let body = Some((YAML, read_input(file)?.into_bytes()));
+            let body = Some(Body::rules(read_input(file)?, file));
             let answer = client.ask(Method::POST, &path, &Condition::None, body)?.json()?;
             admin.print(&answer, said_of_differences)?;
         }
@@ -148,7 +146,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
         }
         Action::Rename { domain, rule, to } => {
             let path = format!("{}/rename", rule_path(domain, Some(rule)));
-            let body = Some(("application/json", serde_json::to_vec(&json!({ "to": to }))?));
+            let body = Some(Body::json(&json!({ "to": to }))?);
             let answer = client.ask(Method::POST, &path, &Condition::Any, body)?.json()?;
             admin.print(&answer, said_of_change)?;
         }
@@ -156,7 +154,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
         Action::Rollback { domain, version, dry_run } => {
             let dry_run = if *dry_run { "?dry_run=15m" } else { "" };
             let path = format!("/domains/{}/rollback{dry_run}", part(domain));
-            let body = Some(("application/json", serde_json::to_vec(&json!({ "version": version }))?));
+            let body = Some(Body::json(&json!({ "version": version }))?);
             let answer = client.ask(Method::POST, &path, &Condition::Any, body)?.json()?;
             admin.print(&answer, |answer| {
                 if dry_run.is_empty() { said_of_change(answer) } else { said_of_trial(answer) }

@@ -176,7 +176,10 @@ pub(in crate::cli) fn run(arguments: &SubjectsArguments) -> anyhow::Result<u8> {
         Action::Import { domain, file } => import(admin, &client, domain, &read_input(file)?)?,
         Action::Reset { domain, subject } => {
             let answer = client.send_json(Method::POST, &path_of(domain, subject, "/reset"), &json!({}))?;
-            admin.print(&answer, |answer| format!("{} buckets put to rest\n", answer["reset"]))?;
+            admin.print(&answer, |answer| match answer["reset"].as_u64() {
+                Some(1) => "1 bucket put to rest\n".to_owned(),
+                many => format!("{} buckets put to rest\n", many.unwrap_or(0)),
+            })?;
         }
         Action::Refund { domain, subject, cost } => {
             let path = path_of(domain, subject, "/refund");
@@ -264,8 +267,15 @@ fn get(admin: &AdminArguments, client: &Client, domain: &str, subject: &str) -> 
 }
 
 fn said_of_buckets(answer: &Value) -> String {
+    let mut buckets = answer["buckets"].clone();
+    for bucket in buckets.as_array_mut().into_iter().flatten() {
+        // An override is a tier that nobody has named.
+        if text(bucket, "tier").starts_with('=') {
+            bucket["tier"] = Value::from("(override)");
+        }
+    }
     rows_of(
-        &answer["buckets"],
+        &buckets,
         &["RULE", "TIER", "LIMIT", "USED", "REMAINING", "MODE"],
         &["rule", "tier", "limit", "used", "remaining", "mode"],
     )

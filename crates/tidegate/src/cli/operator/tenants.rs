@@ -3,8 +3,9 @@
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
+use tidegate_catalog::model::DEFAULT_TENANT;
 
-use super::client::{Condition, part};
+use super::client::{Body, Condition, part};
 use super::table::table;
 use super::{AdminArguments, said_of_change, text};
 use crate::cli::SUCCESS;
@@ -70,7 +71,8 @@ pub(in crate::cli) fn run(arguments: &TenantsArguments) -> anyhow::Result<u8> {
                         tenant["max_rules"].to_string(),
                         tenant["max_keys"].to_string(),
                         requests.map_or_else(|| "-".to_owned(), |most| most.to_string()),
-                        text(tenant, "created_at").to_owned(),
+                        if text(tenant, "name") == DEFAULT_TENANT { "-" } else { text(tenant, "created_at") }
+                            .to_owned(),
                     ]
                 };
                 let rows: Vec<Vec<String>> = items.as_array().into_iter().flatten().map(row).collect();
@@ -101,7 +103,7 @@ pub(in crate::cli) fn run(arguments: &TenantsArguments) -> anyhow::Result<u8> {
             let wanted = ["name", "max_rules", "max_keys", "max_requests_per_second"];
             let body: serde_json::Map<String, Value> =
                 wanted.iter().map(|field| ((*field).to_owned(), tenant[*field].clone())).collect();
-            let body = Some(("application/json", serde_json::to_vec(&body)?));
+            let body = Some(Body::json(&body)?);
             let answer = client.ask(Method::PUT, &path, &Condition::Version(etag), body)?.json()?;
             admin.print(&answer, said_of_change)?;
         }

@@ -76,8 +76,11 @@ pub(super) fn said_of_trial(answer: &Value) -> String {
     for result in answer["results"].as_array().into_iter().flatten() {
         let effect = &result["effect"];
         let number = |one: &Value| one.as_u64().unwrap_or(0);
+        if !said.is_empty() {
+            said.push('\n');
+        }
         said.push_str(&format!(
-            "\n{} on {}, {} requests{}:\n  allowed {} -> {}, denied {} -> {}\n  newly denied {}, newly allowed {}\n",
+            "{} on {}, {} requests{}:\n  allowed {} -> {}, denied {} -> {}\n  newly denied {}, newly allowed {}\n",
             text(result, "domain"),
             text(answer, "tried_on"),
             number(&effect["requests"]),
