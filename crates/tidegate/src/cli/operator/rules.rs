@@ -113,7 +113,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
     let (admin, client) = (&arguments.admin, arguments.admin.client()?);
     match &arguments.action {
         Action::List { domain } => list(admin, &client, domain.as_deref())?,
-        Action::Get { domain, rule } => get(&client, domain.as_deref(), rule.as_deref())?,
+        Action::Get { domain, rule } => get(admin, &client, domain.as_deref(), rule.as_deref())?,
         Action::Apply { file, dry_run, last, log, prune } => {
             let text = read_input(file)?;
             let others = others(*prune);
@@ -176,15 +176,9 @@ fn rule_path(domain: &str, rule: Option<&str>) -> String {
 }
 
 fn list(admin: &AdminArguments, client: &Client, domain: Option<&str>) -> anyhow::Result<()> {
-    let domains: Vec<String> = match domain {
+    let domains = match domain {
         Some(domain) => vec![domain.to_owned()],
-        None => {
-            let all = client.all("/domains")?;
-            all.iter()
-                .filter(|domain| text(domain, "source") == "database")
-                .map(|domain| text(domain, "name").to_owned())
-                .collect()
-        }
+        None => names_of_domains(client)?,
     };
     let mut items = Vec::new();
     for domain in &domains {
@@ -219,8 +213,16 @@ fn row_of_rule(item: &Value) -> Vec<String> {
     ]
 }
 
-fn get(client: &Client, domain: Option<&str>, rule: Option<&str>) -> anyhow::Result<()> {
+fn get(
+    admin: &AdminArguments,
+    client: &Client,
+    domain: Option<&str>,
+    rule: Option<&str>,
+) -> anyhow::Result<()> {
     let Some(domain) = domain else {
+        if admin.json {
+            return terminal::print(&serde_json::to_string_pretty(&everything(client)?)?);
+        }
         return terminal::print(&String::from_utf8_lossy(&client.get("/export")?.body));
     };
     let reply = client.get(&rule_path(domain, rule))?;
@@ -229,6 +231,22 @@ fn get(client: &Client, domain: Option<&str>, rule: Option<&str>) -> anyhow::Res
         terminal::print_note(&format!("ETag: {etag}"));
     }
     Ok(())
+}
+
+/// The domains that are in the database; those of the rule file are in the file.
+fn names_of_domains(client: &Client) -> anyhow::Result<Vec<String>> {
+    let all = client.all("/domains")?;
+    let in_database = all.iter().filter(|domain| text(domain, "source") == "database");
+    Ok(in_database.map(|domain| text(domain, "name").to_owned()).collect())
+}
+
+/// All rules as JSON; a rule file, too.
+fn everything(client: &Client) -> anyhow::Result<Value> {
+    let mut domains = Vec::new();
+    for name in names_of_domains(client)? {
+        domains.push(client.get(&rule_path(&name, None))?.json()?);
+    }
+    Ok(json!({ "version": 1, "domains": domains }))
 }
 
 fn history(admin: &AdminArguments, client: &Client, domain: &str, rule: Option<&str>) -> anyhow::Result<()> {
