@@ -212,7 +212,10 @@ async fn site(
         Ok(())
     })
     .await?;
-    let cache = SubjectCache::new(repository.clone(), &SubjectOptions { max_age: YEAR, ..SubjectOptions::new([3, 4]) });
+    // Its shards fill unevenly: a cache of just as many entries would drop some.
+    let entries = subjects + subjects / 4;
+    let options = SubjectOptions { max_age: YEAR, entries, ..SubjectOptions::new([3, 4]) };
+    let cache = SubjectCache::new(repository.clone(), &options);
     loading.warming = timed(async {
         let mut after = None;
         loop {

@@ -12,7 +12,9 @@ use tidegate_core::rule::model::{Domain, Rule, Rules};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
 
-use crate::model::{DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified};
+use crate::model::{
+    DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified, split_qualified,
+};
 use crate::repository::RulesDelta;
 
 /// The domain that meters tenants' requests; no name from outside is like it.
@@ -65,6 +67,15 @@ pub struct Composer {
     version: i64,
 }
 
+/// What was known before something was taken over.
+#[derive(Debug)]
+pub struct Before {
+    domains: Vec<((String, String), Option<Loaded>)>,
+    tenants: Vec<Tenant>,
+    overrides: Vec<(RulePlace, OverrideQuota)>,
+    version: i64,
+}
+
 #[derive(Debug)]
 struct Loaded {
     stored: StoredDomain,
@@ -102,11 +113,11 @@ impl Composer {
         self.domains.iter().map(|(place, loaded)| (place.clone(), loaded.stored.content_version)).collect()
     }
 
-    /// Takes over what has changed in the database.
+    /// Takes over what has changed in the database. Gives what it was before, for [`take_back`](Self::take_back).
     ///
     /// # Errors
     /// [`ComposeError::Domain`]; then nothing is taken over.
-    pub fn apply(&mut self, delta: RulesDelta) -> Result<(), ComposeError> {
+    pub fn apply(&mut self, delta: RulesDelta) -> Result<Before, ComposeError> {
         let mut changed = Vec::with_capacity(delta.changed.len());
         for stored in delta.changed {
             let domain = read_stored(&stored, &self.defaults)?;
@@ -114,12 +125,40 @@ impl Composer {
         }
         let present: std::collections::HashSet<(String, String)> =
             delta.domains.into_iter().map(|(tenant, name, _)| (tenant, name)).collect();
-        self.domains.retain(|place, _| present.contains(place));
-        self.domains.extend(changed);
-        self.tenants = delta.tenants;
-        self.overrides = delta.overrides;
-        self.version = delta.version;
-        Ok(())
+        let mut domains = Vec::new();
+        for (place, loaded) in self.domains.extract_if(.., |place, _| !present.contains(place)) {
+            domains.push((place, Some(loaded)));
+        }
+        for (place, loaded) in changed {
+            let before = self.domains.insert(place.clone(), loaded);
+            domains.push((place, before));
+        }
+        Ok(Before {
+            domains,
+            tenants: std::mem::replace(&mut self.tenants, delta.tenants),
+            overrides: std::mem::replace(&mut self.overrides, delta.overrides),
+            version: std::mem::replace(&mut self.version, delta.version),
+        })
+    }
+
+    /// Whether nothing is other than it was before.
+    #[must_use]
+    pub fn is_as(&self, before: &Before) -> bool {
+        before.domains.is_empty()
+            && before.version == self.version
+            && before.tenants == self.tenants
+            && before.overrides == self.overrides
+    }
+
+    /// Takes back what [`apply`](Self::apply) has just taken over: it cannot be put in force.
+    pub fn take_back(&mut self, before: Before) {
+        for (place, loaded) in before.domains {
+            match loaded {
+                Some(loaded) => drop(self.domains.insert(place, loaded)),
+                None => drop(self.domains.remove(&place)),
+            }
+        }
+        (self.tenants, self.overrides, self.version) = (before.tenants, before.overrides, before.version);
     }
 
     /// What is known, to be kept for a start without the database.
@@ -147,12 +186,24 @@ impl Composer {
             }
             domains.push(Domain { name: qualified(tenant, name).into_owned(), ..loaded.domain.clone() });
         }
+        domains = self.with_quota_settings(domains, &mut warnings);
         self.add_overrides(&mut domains, &mut warnings);
         domains.extend(ceilings(&self.tenants));
-        let mut rules = Rules { domains };
+        Ok(Composed { rules: RuleSet::compile(Rules { domains })?, warnings })
+    }
+
+    /// The settings of this installation change the default tenant's rules; other tenants' rules are their own.
+    fn with_quota_settings(&self, domains: Vec<Domain>, warnings: &mut Vec<String>) -> Vec<Domain> {
+        if self.quota_settings.is_empty() {
+            return domains;
+        }
+        let is_ours = |domain: &Domain| split_qualified(&domain.name).0 == DEFAULT_TENANT;
+        let (ours, others): (Vec<Domain>, Vec<Domain>) = domains.into_iter().partition(is_ours);
+        let mut rules = Rules { domains: ours };
         let problems = apply_quota_settings(&mut rules, &self.quota_settings);
         warnings.extend(problems.iter().map(ToString::to_string));
-        Ok(Composed { rules: RuleSet::compile(rules)?, warnings })
+        rules.domains.extend(others);
+        rules.domains
     }
 
     /// Every quota of an override is one more tier of its rule.

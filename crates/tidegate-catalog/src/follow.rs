@@ -4,12 +4,14 @@
 //! Rules are loaded in one snapshot, validated whole, compiled, and swapped in one step; where that fails, the last good
 //! ones stay in force. What is in force is kept on disk, so that a node can start while the database is away.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::{Defaults, RuleFileErrors, parse_rules_with};
 use tidegate_core::rule::RuleSet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::compose::{ComposeError, Composer};
@@ -255,7 +257,8 @@ impl Follower {
     }
 
     /// Follows until dropped. `file` is the rule file, if there is one; `reread` asks to read it again.
-    pub async fn run<E: InForce>(mut self, engine: Arc<E>, mut file: Option<RuleFile>, reread: Arc<Notify>) {
+    pub async fn run<E: InForce>(mut self, engine: Arc<E>, file: Option<RuleFile>, reread: Arc<Notify>) {
+        let mut file = file.map(FileChanges::of);
         let mut listener: Option<Listener> = None;
         let mut pause = self.database.as_ref().map_or(MAX_RETRY, |database| database.poll);
         loop {
@@ -349,17 +352,25 @@ impl Follower {
         let Some(database) = &self.database else { return Ok(()) };
         let delta = database.repository.rules(engine.now_us(), &self.composer.known()).await?;
         let version = delta.version;
-        let applied = match self.composer.apply(delta) {
-            Ok(()) => self.put_in_force(engine).await,
-            Err(error) => Err(error),
-        };
-        match applied {
-            Ok(()) => {
-                self.failed = None;
-                self.state.change(|state| state.origin = Origin::Database);
+        let before = match self.composer.apply(delta) {
+            Ok(before) => before,
+            Err(error) => {
+                self.note_bad_rules(version, &error);
+                return Ok(());
             }
-            Err(error) => self.note_bad_rules(version, &error),
+        };
+        // The last good rules were these: they keep their version.
+        let is_in_force = version == self.state.get().applied.rules && self.composer.is_as(&before);
+        if !is_in_force && let Err(error) = self.put_in_force(engine).await {
+            self.composer.take_back(before);
+            self.note_bad_rules(version, &error);
+            return Ok(());
         }
+        self.failed = None;
+        self.state.change(|state| {
+            state.origin = Origin::Database;
+            state.rules_error = None;
+        });
         Ok(())
     }
 
@@ -410,9 +421,9 @@ impl Follower {
         });
     }
 
-    async fn reread<E: InForce>(&mut self, file: Option<&RuleFile>, engine: &Arc<E>) {
+    async fn reread<E: InForce>(&mut self, file: Option<&FileChanges>, engine: &Arc<E>) {
         let Some(file) = file else { return };
-        let text = tidegate_config::read_text(file.path()).map_err(|errors| errors.to_string());
+        let text = tidegate_config::read_text(&file.path).map_err(|errors| errors.to_string());
         self.file_changed(text, engine).await;
     }
 
@@ -501,13 +512,39 @@ async fn heard(listener: &mut Option<Listener>) {
     }
 }
 
+/// The contents of the rule file as they come. They are waited for beside everything else: a file has to stay the same for
+/// a moment, and a database that changes all the time must not keep it from that.
+struct FileChanges {
+    path: PathBuf,
+    contents: mpsc::Receiver<Result<String, String>>,
+    _watching: JoinSet<()>,
+}
+
+impl FileChanges {
+    fn of(mut file: RuleFile) -> Self {
+        let (sender, contents) = mpsc::channel(1);
+        let (path, mut watching) = (file.path().to_owned(), JoinSet::new());
+        watching.spawn(async move {
+            loop {
+                let changed = file.changed().await;
+                let content = changed.map(|changed| changed.text).map_err(|error| error.0.to_string());
+                if sender.send(content).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { path, contents, _watching: watching }
+    }
+}
+
 /// The next content of the rule file, or why it cannot be read; never where there is none.
-async fn file_changed(file: &mut Option<RuleFile>) -> Result<String, String> {
-    match file {
-        Some(file) => match file.changed().await {
-            Ok(changed) => Ok(changed.text),
-            Err(error) => Err(error.0.to_string()),
-        },
+async fn file_changed(file: &mut Option<FileChanges>) -> Result<String, String> {
+    let next = match file {
+        Some(file) => file.contents.recv().await,
+        None => None,
+    };
+    match next {
+        Some(content) => content,
         None => std::future::pending().await,
     }
 }

@@ -64,6 +64,22 @@ fn the_shipped_rules_are_what_the_contract_says() {
     assert_eq!(rules.domains[1].name, "demo");
     assert_eq!(rules.domains[1].rules[0].key, ["user_id"]);
     assert_eq!(rules.domains[1].rules[0].quota, quota(Algorithm::SlidingWindow, 10, minute, None));
+    let sliding = |limit| quota(Algorithm::SlidingWindow, limit, minute, None);
+    let payments = &rules.domains[2];
+    assert_eq!(
+        (payments.subject.as_deref(), payments.default_tier.as_deref()),
+        (Some("user_id"), Some("free"))
+    );
+    assert_eq!((payments.name.as_str(), payments.rules[0].quota), ("payments", sliding(10)));
+    let tiers = [("pro".to_owned(), sliding(100)), ("enterprise".to_owned(), sliding(1_000))];
+    assert_eq!(payments.rules[0].tiers, tiers);
+    let shop: Vec<_> = rules.domains[3]
+        .rules
+        .iter()
+        .map(|rule| (rule.name.as_str(), rule.key[0].as_str(), rule.quota))
+        .collect();
+    assert_eq!(rules.domains[3].name, "ticket-shop");
+    assert_eq!(shop, [("login", "client_ip", sliding(5)), ("buy-ticket", "user_id", sliding(3))]);
 }
 
 #[test]

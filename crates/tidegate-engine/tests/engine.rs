@@ -330,6 +330,37 @@ async fn a_rule_that_is_removed_and_comes_back_remembers() {
 }
 
 #[tokio::test]
+async fn a_rule_that_is_renamed_remembers() {
+    for algorithm in Algorithm::ALL {
+        let renamed = |name: &str| Rule { formerly: Some("r".to_owned()), ..rule(name, algorithm, 5) };
+        let (engine, clock) = engine(vec![rule("r", algorithm, 5)]);
+        let mut taken = 0;
+        for name in ["r", "s", "t", "s"] {
+            if name != "r" {
+                engine.replace_rules(set(vec![renamed(name)]));
+            }
+            for _ in 0..2 {
+                taken += u64::from(engine.decide(&request()).await.unwrap().is_allowed());
+            }
+            clock.advance(Micros::from_millis(10));
+        }
+        let most = if algorithm == Algorithm::LeakyBucket { 1 } else { 5 };
+        assert_eq!(taken, most, "{algorithm}");
+        let decision = engine.decide(&request()).await.unwrap();
+        assert_eq!(decision.verdicts().next().map(|verdict| verdict.rule.name()), Some("s"), "{algorithm}");
+    }
+}
+
+#[tokio::test]
+async fn a_set_at_a_version_of_its_own_is_in_force_as_that() {
+    let (engine, _) = engine(vec![rule("r", Algorithm::TokenBucket, 5)]);
+    assert_eq!(engine.replace_rules(set(vec![]).at_version(41)), 41);
+    assert_eq!(engine.rules().version(), 41);
+    assert_eq!(engine.replace_rules(set(vec![])), 42, "one more than before");
+    assert_eq!(engine.replace_rules(set(vec![]).at_version(7)), 43, "never back");
+}
+
+#[tokio::test]
 async fn stats_refund_and_reset_reach_the_same_buckets() {
     let (engine, _) = engine(vec![rule("r", Algorithm::SlidingWindow, 9)]);
     engine.decide(&request().with_cost(6)).await.unwrap();

@@ -58,6 +58,8 @@ use crate::model::Versions;
 
 /// The longest a call lasts; those that move many rows say otherwise.
 const CALL: Duration = Duration::from_secs(5);
+/// The longest a look at the versions lasts: a database that is silent should be noticed soon.
+const LOOK: Duration = Duration::from_secs(2);
 /// The longest a call of many rows lasts.
 const LONG_CALL: Duration = Duration::from_secs(60);
 /// How long to wait for a connection.
@@ -161,7 +163,7 @@ impl Repository {
     ///
     /// See [`CatalogError`].
     pub async fn versions(&self) -> Result<Versions> {
-        self.bounded(CALL, async { versions(&mut *self.connection().await?).await }).await
+        self.bounded(LOOK, async { versions(&mut *self.connection().await?).await }).await
     }
 
     /// What was kept under a name by [`set_meta`](Self::set_meta).

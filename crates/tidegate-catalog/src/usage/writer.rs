@@ -100,6 +100,9 @@ struct Batch {
     rows: Vec<(UsageKey, UsageCounts)>,
 }
 
+/// After so many refusals in a row a batch is given up.
+const MAX_REFUSALS: u32 = 20;
+
 /// Writes what a meter has counted.
 #[derive(Debug)]
 pub struct Writer<S> {
@@ -111,6 +114,8 @@ pub struct Writer<S> {
     on_its_way: Option<Batch>,
     next_number: i64,
     failing: bool,
+    /// How often in a row the batch on its way was refused, and not just unanswered.
+    refusals: u32,
 }
 
 impl<S: UsageSink> Writer<S> {
@@ -122,7 +127,17 @@ impl<S: UsageSink> Writer<S> {
         options: WriterOptions,
     ) -> Self {
         let waiting = BTreeMap::new();
-        Self { sink, meter, stats, options, waiting, on_its_way: None, next_number: 1, failing: false }
+        Self {
+            sink,
+            meter,
+            stats,
+            options,
+            waiting,
+            on_its_way: None,
+            next_number: 1,
+            failing: false,
+            refusals: 0,
+        }
     }
 
     /// Writes until `stop`, and then what is left. The caller bounds how long that may take.
@@ -151,14 +166,28 @@ impl<S: UsageSink> Writer<S> {
         self.collect();
         while let Some(batch) = self.on_its_way.take().or_else(|| self.next_batch()) {
             let result = self.sink.add(&self.options.node, batch.number, now_us, &batch.rows).await;
-            let failed = result.is_err();
+            let (failed, refused) = (result.is_err(), result.as_ref().is_err_and(|error| !error.retryable()));
             self.count(result);
             if failed {
-                self.on_its_way = Some(batch);
+                self.keep_or_give_up(batch, refused);
                 break;
             }
+            self.refusals = 0;
         }
         self.stats.waiting.store(self.rows() as u64, Ordering::Relaxed);
+    }
+
+    /// A batch that the database refuses again and again would keep all others from being written.
+    fn keep_or_give_up(&mut self, batch: Batch, refused: bool) {
+        self.refusals = if refused { self.refusals + 1 } else { 0 };
+        if self.refusals < MAX_REFUSALS {
+            self.on_its_way = Some(batch);
+            return;
+        }
+        self.refusals = 0;
+        let lost: u64 = batch.rows.iter().map(|(_, counts)| counts.allowed + counts.denied).sum();
+        self.stats.dropped.fetch_add(lost, Ordering::Relaxed);
+        tracing::error!(lost, "usage that the database refuses was dropped");
     }
 
     fn collect(&mut self) {

@@ -12,6 +12,7 @@ enum Fate {
     Added,
     NotAdded,
     AddedUnnoticed,
+    Refused,
 }
 
 /// A sink that does what it is told, and adds each batch once.
@@ -32,6 +33,9 @@ impl UsageSink for Arc<Told> {
         assert_eq!(node, "n");
         assert!(!rows.is_empty() && rows.len() <= BATCH_ROWS);
         let fate = self.fates.lock().pop().unwrap_or(Fate::Added);
+        if fate == Fate::Refused {
+            return Err(CatalogError::Misconfigured("told so".to_owned()));
+        }
         if fate != Fate::NotAdded {
             let mut batches = self.batches.lock();
             let kept = batches.entry(batch).or_insert_with(|| rows.to_vec());
@@ -152,4 +156,18 @@ async fn what_is_left_is_written_when_stopping() {
     running.await.unwrap();
     assert_eq!(sink.sum(), 1);
     assert_eq!(stats.get(), Written { waiting: 0, dropped: 0, batches: 1, failures: 1 });
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_for_ever_is_given_up_and_the_next_one_is_written() {
+    let (mut writer, sink) = writer(100, 100);
+    *sink.fates.lock() = vec![Fate::Refused; MAX_REFUSALS as usize];
+    record(&writer.meter, 1, 3);
+    for _ in 0..MAX_REFUSALS {
+        writer.step(0).await;
+    }
+    assert_eq!((writer.rows(), writer.stats.get().dropped), (0, 4));
+    record(&writer.meter, 2, 1);
+    writer.step(0).await;
+    assert_eq!(sink.sum(), 2);
 }

@@ -1,6 +1,8 @@
 //! What the tests of the algorithms share: a seeded generator, random quotas, and the smallest possible real store.
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
 
+pub mod admissions;
+
 use std::collections::HashMap;
 
 use tidegate_core::algorithm::{Ask, State};
@@ -123,11 +125,11 @@ pub fn bucket(rule: &str, key: &str, tier: Option<&str>, reserved: u64) -> Model
 /// A map from buckets to states, with the real meters and the real lineage: what any store does, and nothing else.
 pub struct RealStore {
     pub rules: RuleSet,
-    pub buckets: HashMap<(String, String), (Revision, State)>,
+    pub buckets: HashMap<(u64, String), (Revision, State)>,
     /// Whether buckets at rest are dropped, as stores do: when met, and all of them before a change of rules.
     pub evicts: Eviction,
-    /// Rules as they last were, by which the buckets of removed ones fade.
-    last: HashMap<String, CompiledRule>,
+    /// Rules as they last were, by uid, by which the buckets of removed ones fade.
+    last: HashMap<u64, CompiledRule>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -147,11 +149,11 @@ impl RealStore {
 
     pub fn replace_rules(&mut self, rules: &[Rule], now: Timestamp) {
         for rule in self.rules.domain("d").unwrap().rules() {
-            self.last.insert(rule.name().to_owned(), rule.clone());
+            self.last.insert(rule.uid(), rule.clone());
         }
         let (last, evicts) = (&self.last, self.evicts);
-        self.buckets.retain(|(name, _), (revision, state)| {
-            let rule = &last[name];
+        self.buckets.retain(|(uid, _), (revision, state)| {
+            let rule = &last[uid];
             let base = rule.metered(None);
             let carried = rule.carry(state.clone(), *revision, base, now);
             evicts == Eviction::Never || carried.is_none_or(|state| base.meter.rest_at(&state) > now)
@@ -163,11 +165,17 @@ impl RealStore {
         self.rules.domain("d").unwrap().rules().iter().find(|rule| rule.name() == name)
     }
 
+    /// Where a bucket is kept: by its rule's uid, as stores do.
+    fn place(&self, rule: &str, key: &str) -> (u64, String) {
+        let gone = || self.last.values().find(|last| last.name() == rule);
+        (self.rule(rule).or_else(gone).map_or(0, CompiledRule::uid), key.to_owned())
+    }
+
     /// The bucket in its rule's present terms.
     pub fn settled(&self, bucket: &ModelBucket, now: Timestamp) -> Option<(&CompiledRule, &Metered, State)> {
         let rule = self.rule(&bucket.rule)?;
         let metered = rule.metered(bucket.tier.as_deref());
-        let mut state = match self.buckets.get(&(bucket.rule.clone(), bucket.key.clone())) {
+        let mut state = match self.buckets.get(&self.place(&bucket.rule, &bucket.key)) {
             Some((revision, state)) => {
                 rule.carry(state.clone(), *revision, metered, now).unwrap_or_else(|| state.clone())
             }
@@ -178,7 +186,7 @@ impl RealStore {
     }
 
     fn keep(&mut self, bucket: &ModelBucket, revision: Revision, state: State, at_rest: bool) {
-        let key = (bucket.rule.clone(), bucket.key.clone());
+        let key = self.place(&bucket.rule, &bucket.key);
         if at_rest && self.evicts == Eviction::AtRest {
             self.buckets.remove(&key);
         } else {
@@ -246,12 +254,12 @@ impl RealStore {
 
     pub fn reset(&mut self, buckets: &[ModelBucket]) {
         for bucket in buckets {
-            self.buckets.remove(&(bucket.rule.clone(), bucket.key.clone()));
+            self.buckets.remove(&self.place(&bucket.rule, &bucket.key));
         }
     }
 
     pub fn release(&mut self, rule: &str, key: &str, permit: u64, now: Timestamp) -> bool {
-        match self.buckets.get_mut(&(rule.to_owned(), key.to_owned())) {
+        match self.buckets.get_mut(&self.place(rule, key)) {
             Some((_, State::Permits(permits))) => permits.release(permit, now),
             _ => false,
         }

@@ -11,7 +11,7 @@ use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, Selection};
 use tidegate_store::BucketStore;
 
 /// A call of the engine.
-pub type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
+pub(super) type Asking<'a, T> = Pin<Box<dyn Future<Output = Result<T, EngineError>> + Send + 'a>>;
 
 /// The engine without its types.
 pub trait Buckets: Send + Sync + 'static {

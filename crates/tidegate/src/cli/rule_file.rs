@@ -39,18 +39,6 @@ impl fmt::Display for RuleFileProblem {
 
 impl std::error::Error for RuleFileProblem {}
 
-impl RuleFileProblem {
-    /// One line per finding, for logs.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        match self {
-            RuleFileProblem::Findings { errors, .. } => {
-                errors.errors.iter().map(ToString::to_string).collect()
-            }
-            RuleFileProblem::Set(error) => vec![error.to_string()],
-        }
-    }
-}
-
 /// Reads a rule file, or the shipped example rules.
 pub(crate) fn load(path: Option<&Path>) -> Result<Loaded, RuleFileProblem> {
     let (text, name) = match path {

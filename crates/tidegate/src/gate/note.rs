@@ -105,3 +105,7 @@ fn value_of<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
 fn number<'a>(number: u64, bytes: impl Iterator<Item = &'a u8>) -> u64 {
     bytes.fold(number, |number, byte| (number ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
+
+#[cfg(test)]
+#[path = "note_tests.rs"]
+mod tests;

@@ -21,6 +21,7 @@ mod exact;
 mod faults;
 mod load;
 mod loss;
+mod machine;
 mod refusals;
 mod resharding;
 mod silence;

@@ -55,13 +55,18 @@ impl Connection {
     }
 
     pub async fn post(&mut self, path: &str, body: &str) -> io::Result<Answer> {
-        let length = body.len();
-        self.send(&format!("POST {path} HTTP/1.1\r\nhost: fleet\r\ncontent-length: {length}\r\n\r\n{body}"))
-            .await
+        self.request("POST", path, "", body).await
     }
 
     pub async fn get(&mut self, path: &str) -> io::Result<Answer> {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: fleet\r\n\r\n")).await
+        self.request("GET", path, "", "").await
+    }
+
+    /// A request with more header fields, each with its line end.
+    pub async fn request(&mut self, method: &str, path: &str, fields: &str, body: &str) -> io::Result<Answer> {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: fleet\r\ncontent-length: {length}\r\n{fields}\r\n");
+        self.send(&(head + body)).await
     }
 
     async fn send(&mut self, request: &str) -> io::Result<Answer> {
