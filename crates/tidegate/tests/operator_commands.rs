@@ -12,7 +12,7 @@ const TOKEN: &str = "the-token-of-these-tests-only";
 const RULES: &str = "\
 version: 1
 domains:
-  - name: payments
+  - name: orders
     subject: user_id
     default_tier: free
     rules:
@@ -83,7 +83,7 @@ impl Desk {
         if let Some(key) = key {
             curl.args(["-H", &format!("X-API-Key: {key}")]);
         }
-        let body = json!({ "domain": "payments", "descriptors": { "user_id": user } }).to_string();
+        let body = json!({ "domain": "orders", "descriptors": { "user_id": user } }).to_string();
         let output = curl.args(["-d", &body]).output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
     }
@@ -124,24 +124,24 @@ fn row<'a>(table: &'a str, first: &str) -> Vec<&'a str> {
 #[test]
 fn rules_are_listed_changed_renamed_and_removed() {
     let desk = Desk::with_rules();
-    let listed = desk.says(&["rules", "list", "payments"]);
-    assert_eq!(row(&listed, "payments")[1..6], ["per-user", "10", "1h", "token_bucket", "user_id"]);
+    let listed = desk.says(&["rules", "list", "orders"]);
+    assert_eq!(row(&listed, "orders")[1..6], ["per-user", "10", "1h", "token_bucket", "user_id"]);
     assert!(desk.says(&["rules", "list"]).contains("api-client"), "the example rules are there, too");
 
     desk.write("tighter.yaml", &RULES.replace("limit: 10\n", "limit: 5\n"));
-    assert_eq!(desk.says(&["rules", "diff", "tighter.yaml"]), "~ payments / per-user\n    limit: 10 -> 5\n");
+    assert_eq!(desk.says(&["rules", "diff", "tighter.yaml"]), "~ orders / per-user\n    limit: 10 -> 5\n");
     assert_eq!(desk.says(&["rules", "diff", "rules.yaml"]), "nothing changes\n");
     let applied = desk.says(&["rules", "apply", "tighter.yaml"]);
     assert!(applied.contains("limit: 10 -> 5") && applied.contains("in force on this node"), "{applied}");
 
     assert!(desk.says(&["rules", "get"]).contains("name: per-user"));
-    assert_eq!(desk.json(&["rules", "get", "payments", "per-user"])["limit"], 5);
-    desk.says(&["rules", "rename", "payments", "per-user", "each-user"]);
-    assert!(desk.says(&["rules", "list", "payments"]).contains("each-user"));
-    desk.says(&["rules", "delete", "payments", "each-user"]);
-    assert!(!desk.says(&["rules", "list", "payments"]).contains("each-user"));
-    desk.says(&["rules", "delete", "payments"]);
-    assert!(desk.refuses(&["rules", "list", "payments"]).contains("there is no such domain"));
+    assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 5);
+    desk.says(&["rules", "rename", "orders", "per-user", "each-user"]);
+    assert!(desk.says(&["rules", "list", "orders"]).contains("each-user"));
+    desk.says(&["rules", "delete", "orders", "each-user"]);
+    assert!(!desk.says(&["rules", "list", "orders"]).contains("each-user"));
+    desk.says(&["rules", "delete", "orders"]);
+    assert!(desk.refuses(&["rules", "list", "orders"]).contains("there is no such domain"));
 }
 
 #[test]
@@ -157,18 +157,18 @@ fn a_rule_file_from_standard_output_is_one_to_apply() {
 #[test]
 fn history_says_what_happened_and_a_rollback_undoes_it() {
     let desk = Desk::with_rules();
-    let versions = |desk: &Desk| desk.json(&["rules", "history", "payments"])["items"].clone();
+    let versions = |desk: &Desk| desk.json(&["rules", "history", "orders"])["items"].clone();
     let made = versions(&desk)[0]["version"].to_string();
     desk.write("tighter.yaml", &RULES.replace("limit: 10\n", "limit: 5\n"));
     desk.says(&["rules", "apply", "tighter.yaml"]);
-    let history = desk.says(&["rules", "history", "payments", "--rule", "per-user"]);
+    let history = desk.says(&["rules", "history", "orders", "--rule", "per-user"]);
     assert_eq!(history.lines().count(), 3, "{history}");
 
-    let tried = desk.says(&["rules", "rollback", "payments", &made, "--dry-run"]);
+    let tried = desk.says(&["rules", "rollback", "orders", &made, "--dry-run"]);
     assert!(tried.contains("limit: 5 -> 10") && tried.ends_with("nothing was changed\n"), "{tried}");
-    assert_eq!(desk.json(&["rules", "get", "payments", "per-user"])["limit"], 5);
-    desk.says(&["rules", "rollback", "payments", &made]);
-    assert_eq!(desk.json(&["rules", "get", "payments", "per-user"])["limit"], 10);
+    assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 5);
+    desk.says(&["rules", "rollback", "orders", &made]);
+    assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 10);
     assert!(
         desk.refuses(&["rules", "history", "nowhere"]).contains("nothing is known of the domain 'nowhere'")
     );
@@ -194,7 +194,7 @@ fn a_dry_run_tries_the_past_and_changes_nothing() {
     desk.write("log.jsonl", &lines);
     let tried = desk.json(&["rules", "apply", "tighter.yaml", "--log", "log.jsonl"]);
     assert_eq!(tried["results"][0]["effect"]["newly_denied"], 3, "{tried}");
-    assert_eq!(desk.json(&["rules", "get", "payments", "per-user"])["limit"], 10);
+    assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 10);
 }
 
 #[test]
@@ -218,48 +218,48 @@ fn a_broken_rule_file_is_named_with_its_line_and_changes_nothing() {
 #[test]
 fn tiers_are_set_imported_and_cleared() {
     let desk = Desk::with_rules();
-    desk.says(&["subjects", "set-tier", "payments", "u1", "enterprise"]);
+    desk.says(&["subjects", "set-tier", "orders", "u1", "enterprise"]);
     assert_eq!(desk.check(None, "u1")["limit"], 1000);
     desk.write("tiers.csv", "subject,tier\nu2,enterprise\nu3,enterprise\n");
-    assert!(desk.says(&["subjects", "import", "payments", "tiers.csv"]).starts_with("2 subjects\n"));
+    assert!(desk.says(&["subjects", "import", "orders", "tiers.csv"]).starts_with("2 subjects\n"));
     assert_eq!(desk.check(None, "u3")["tier"], "enterprise");
-    let listed = desk.says(&["subjects", "list", "payments", "--tier", "enterprise"]);
+    let listed = desk.says(&["subjects", "list", "orders", "--tier", "enterprise"]);
     assert_eq!(listed, "SUBJECT  TIER\nu1       enterprise\nu2       enterprise\nu3       enterprise\n");
-    desk.says(&["subjects", "clear-tier", "payments", "u1"]);
+    desk.says(&["subjects", "clear-tier", "orders", "u1"]);
     assert_eq!(desk.check(None, "u1")["limit"], 10);
 
     desk.write("bad.csv", "u4,enterprise\nu5\n");
     assert!(
-        desk.refuses(&["subjects", "import", "payments", "bad.csv"]).contains("line 2: write subject,tier")
+        desk.refuses(&["subjects", "import", "orders", "bad.csv"]).contains("line 2: write subject,tier")
     );
-    assert!(desk.says(&["subjects", "set-tier", "payments", "u6", "gold"]).contains("warning: no rule"));
+    assert!(desk.says(&["subjects", "set-tier", "orders", "u6", "gold"]).contains("warning: no rule"));
     assert!(desk.refuses(&["subjects", "set-tier", "nowhere", "u1", "gold"]).contains("no such domain"));
 }
 
 #[test]
 fn bans_and_overrides_come_and_go() {
     let desk = Desk::with_rules();
-    desk.says(&["subjects", "ban", "payments", "u1", "--reason", "card testing", "--for", "2h"]);
+    desk.says(&["subjects", "ban", "orders", "u1", "--reason", "card testing", "--for", "2h"]);
     assert_eq!(desk.check(None, "u1")["detail"], "card testing");
-    let seen = desk.says(&["subjects", "get", "payments", "u1"]);
+    let seen = desk.says(&["subjects", "get", "orders", "u1"]);
     assert!(seen.contains("banned until 2") && seen.contains("card testing"), "{seen}");
-    assert!(desk.says(&["subjects", "bans", "payments"]).contains("card testing"));
-    desk.says(&["subjects", "unban", "payments", "u1"]);
+    assert!(desk.says(&["subjects", "bans", "orders"]).contains("card testing"));
+    desk.says(&["subjects", "unban", "orders", "u1"]);
     assert_eq!(desk.check(None, "u1")["allowed"], true);
 
-    desk.says(&["subjects", "override", "payments", "u2", "per-user", "--limit", "500", "--for", "7d"]);
+    desk.says(&["subjects", "override", "orders", "u2", "per-user", "--limit", "500", "--for", "7d"]);
     assert_eq!(desk.check(None, "u2")["limit"], 500);
     assert_eq!(
-        row(&desk.says(&["subjects", "get", "payments", "u2"]), "per-user")[1..3],
+        row(&desk.says(&["subjects", "get", "orders", "u2"]), "per-user")[1..3],
         ["(override)", "500"]
     );
-    assert_eq!(row(&desk.says(&["subjects", "overrides", "payments"]), "u2")[1..3], ["per-user", "500"]);
-    desk.says(&["subjects", "clear-override", "payments", "u2", "per-user"]);
+    assert_eq!(row(&desk.says(&["subjects", "overrides", "orders"]), "u2")[1..3], ["per-user", "500"]);
+    desk.says(&["subjects", "clear-override", "orders", "u2", "per-user"]);
     assert_eq!(desk.check(None, "u2")["limit"], 10);
 
-    let refunded = desk.says(&["subjects", "refund", "payments", "u2", "--cost", "1"]);
+    let refunded = desk.says(&["subjects", "refund", "orders", "u2", "--cost", "1"]);
     assert_eq!(row(&refunded, "per-user")[2..4], ["10", "1"]);
-    assert_eq!(desk.says(&["subjects", "reset", "payments", "u2"]), "1 bucket put to rest\n");
+    assert_eq!(desk.says(&["subjects", "reset", "orders", "u2"]), "1 bucket put to rest\n");
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn tenants_have_ceilings_and_keys_of_their_own() {
     assert_eq!(row(&desk.says(&["tenants", "list"]), "acme")[1..4], ["1", "7", "50"]);
     let made = desk.json(&["keys", "create", "acme", "--tenant", "acme", "--scope", "admin-write"]);
     desk.key = made["key"].as_str().unwrap().to_owned();
-    assert!(!desk.says(&["rules", "list"]).contains("payments"));
+    assert!(!desk.says(&["rules", "list"]).contains("orders"));
     assert!(desk.refuses(&["rules", "list", "--tenant", "default"]).contains("its own things only (403"));
     desk.says(&["rules", "apply", "rules.yaml"]);
     desk.write("more.yaml", &format!("{RULES}      - {{ name: more, key: [], limit: 1, window: 1s }}\n"));
@@ -313,52 +313,52 @@ fn tenants_have_ceilings_and_keys_of_their_own() {
 #[test]
 fn usage_is_counted_by_rule_and_tier() {
     let desk = Desk::with_rules();
-    desk.says(&["subjects", "set-tier", "payments", "u2", "enterprise"]);
+    desk.says(&["subjects", "set-tier", "orders", "u2", "enterprise"]);
     for _ in 0..11 {
         desk.check(None, "u1");
     }
     desk.check(None, "u2");
     let usage = wait_for("usage is written", std::time::Duration::from_secs(20), || {
-        let usage = desk.says(&["usage", "--domain", "payments"]);
+        let usage = desk.says(&["usage", "--domain", "orders"]);
         (usage.lines().count() == 3 && usage.contains("enterprise")).then_some(usage)
     });
     let words: Vec<Vec<&str>> = usage.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words[0], ["DOMAIN", "RULE", "TIER", "ALLOWED", "DENIED", "COST"]);
-    assert!(words.contains(&vec!["payments", "per-user", "free", "10", "1", "10"]), "{usage}");
-    assert!(words.contains(&vec!["payments", "per-user", "enterprise", "1", "0", "1"]), "{usage}");
-    assert_eq!(row(&desk.says(&["usage", "--top", "payments"]), "u1")[1..4], ["11", "10", "1"]);
+    assert!(words.contains(&vec!["orders", "per-user", "free", "10", "1", "10"]), "{usage}");
+    assert!(words.contains(&vec!["orders", "per-user", "enterprise", "1", "0", "1"]), "{usage}");
+    assert_eq!(row(&desk.says(&["usage", "--top", "orders"]), "u1")[1..4], ["11", "10", "1"]);
 }
 
 #[test]
 fn json_parses_everywhere() {
     let desk = Desk::with_rules();
     desk.write("tighter.yaml", &RULES.replace("limit: 10\n", "limit: 5\n"));
-    let version = desk.json(&["rules", "history", "payments"])["items"][0]["version"].to_string();
+    let version = desk.json(&["rules", "history", "orders"])["items"][0]["version"].to_string();
     desk.write("tiers.csv", "u2,enterprise\n");
     let prefix = desk.json(&["keys", "create", "k"])["prefix"].as_str().unwrap().to_owned();
     for arguments in [
         &["rules", "list"][..],
         &["rules", "get"],
-        &["rules", "get", "payments"],
+        &["rules", "get", "orders"],
         &["rules", "diff", "tighter.yaml"],
         &["rules", "apply", "tighter.yaml", "--dry-run"],
         &["rules", "apply", "tighter.yaml"],
-        &["rules", "rollback", "payments", &version, "--dry-run"],
-        &["rules", "rollback", "payments", &version],
-        &["rules", "rename", "payments", "per-user", "each-user"],
-        &["subjects", "set-tier", "payments", "u1", "enterprise"],
-        &["subjects", "get", "payments", "u1"],
-        &["subjects", "list", "payments"],
-        &["subjects", "clear-tier", "payments", "u1"],
-        &["subjects", "import", "payments", "tiers.csv"],
-        &["subjects", "reset", "payments", "u1"],
-        &["subjects", "refund", "payments", "u1", "--cost", "1"],
-        &["subjects", "ban", "payments", "u1", "--reason", "x"],
-        &["subjects", "bans", "payments"],
-        &["subjects", "unban", "payments", "u1"],
-        &["subjects", "override", "payments", "u1", "each-user", "--limit", "5"],
-        &["subjects", "overrides", "payments"],
-        &["subjects", "clear-override", "payments", "u1", "each-user"],
+        &["rules", "rollback", "orders", &version, "--dry-run"],
+        &["rules", "rollback", "orders", &version],
+        &["rules", "rename", "orders", "per-user", "each-user"],
+        &["subjects", "set-tier", "orders", "u1", "enterprise"],
+        &["subjects", "get", "orders", "u1"],
+        &["subjects", "list", "orders"],
+        &["subjects", "clear-tier", "orders", "u1"],
+        &["subjects", "import", "orders", "tiers.csv"],
+        &["subjects", "reset", "orders", "u1"],
+        &["subjects", "refund", "orders", "u1", "--cost", "1"],
+        &["subjects", "ban", "orders", "u1", "--reason", "x"],
+        &["subjects", "bans", "orders"],
+        &["subjects", "unban", "orders", "u1"],
+        &["subjects", "override", "orders", "u1", "each-user", "--limit", "5"],
+        &["subjects", "overrides", "orders"],
+        &["subjects", "clear-override", "orders", "u1", "each-user"],
         &["keys", "list"],
         &["keys", "rotate", &prefix],
         &["keys", "revoke", &prefix],
@@ -367,8 +367,8 @@ fn json_parses_everywhere() {
         &["tenants", "list"],
         &["tenants", "delete", "acme"],
         &["usage"],
-        &["usage", "--top", "payments"],
-        &["rules", "delete", "payments"],
+        &["usage", "--top", "orders"],
+        &["rules", "delete", "orders"],
     ] {
         desk.json(arguments);
     }
