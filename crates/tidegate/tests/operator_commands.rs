@@ -19,7 +19,7 @@ domains:
       - name: per-user
         key: [user_id]
         limit: 10
-        window: 1h
+        window: 1d
         tiers:
           enterprise: { limit: 1000 }
 ";
@@ -125,7 +125,7 @@ fn row<'a>(table: &'a str, first: &str) -> Vec<&'a str> {
 fn rules_are_listed_changed_renamed_and_removed() {
     let desk = Desk::with_rules();
     let listed = desk.says(&["rules", "list", "orders"]);
-    assert_eq!(row(&listed, "orders")[1..6], ["per-user", "10", "1h", "token_bucket", "user_id"]);
+    assert_eq!(row(&listed, "orders")[1..6], ["per-user", "10", "1d", "token_bucket", "user_id"]);
     assert!(desk.says(&["rules", "list"]).contains("api-client"), "the example rules are there, too");
 
     desk.write("tighter.yaml", &RULES.replace("limit: 10\n", "limit: 5\n"));
@@ -203,7 +203,7 @@ fn a_broken_rule_file_is_named_with_its_line_and_changes_nothing() {
     let before = desk.says(&["rules", "get"]);
     desk.write(
         "broken.yaml",
-        &RULES.replace("limit: 10\n", "limit: ten\n").replace("window: 1h", "window: soon"),
+        &RULES.replace("limit: 10\n", "limit: ten\n").replace("window: 1d", "window: soon"),
     );
     for action in ["apply", "diff"] {
         let said = desk.refuses(&["rules", action, "broken.yaml"]);
