@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::quota::{Quota, QuotaError};
+use tidegate_core::quota::{Algorithm, Quota, QuotaError};
 use tidegate_core::rule::model::{Rule, Rules};
 use tidegate_core::time::Micros;
 
@@ -11,8 +11,8 @@ pub const WINDOW_SUFFIX: &str = "_RATE_LIMIT_WINDOW_SECONDS";
 /// What the name of a variable ends with that sets a rule's limit.
 pub const LIMIT_SUFFIX: &str = "_RATE_LIMIT_MAX_REQUESTS";
 
-/// The quota of a subject that has its own in a rule. What is not said is the rule's; the burst is the limit where neither
-/// says another.
+/// The quota of a subject that has its own in a rule. What is not said is the rule's, as with tiers: a burst that the rule
+/// names too; else the burst is what it is without being named.
 ///
 /// # Errors
 /// [`QuotaError`], as of any quota.
@@ -22,7 +22,14 @@ pub fn quota_of_tier(
     window: Option<Micros>,
     burst: Option<u64>,
 ) -> Result<Quota, QuotaError> {
+    let burst = burst.or_else(|| named_burst(rule.algorithm, &rule.quota));
     Quota::new(rule.algorithm, limit, window.unwrap_or_else(|| rule.quota.window()), burst)
+}
+
+/// The burst of a quota, where it is not what it is without being named.
+pub(crate) fn named_burst(algorithm: Algorithm, quota: &Quota) -> Option<u64> {
+    let unnamed = Quota::new(algorithm, quota.limit(), quota.window(), None).map(|quota| quota.burst());
+    (unnamed != Ok(quota.burst())).then(|| quota.burst())
 }
 
 /// Limit and window of a rule, from variables.
@@ -90,7 +97,8 @@ pub fn quota_settings_from(
             limit: None,
             window: None,
         });
-        let number = value.trim().parse::<u64>().ok();
+        let digits = Some(value.trim()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = digits.and_then(|digits| digits.parse::<u64>().ok());
         if is_window {
             let seconds = number.filter(|seconds| (1..=MAX_WINDOW_SECONDS).contains(seconds));
             let error = || bad(&name, &value, "seconds, at least 1", "60");
@@ -120,9 +128,9 @@ pub fn apply_quota_settings(rules: &mut Rules, settings: &[QuotaSetting]) -> Vec
             for rule in domain.rules.iter_mut().filter(|rule| variable_name(&rule.name) == setting.rule) {
                 is_known = true;
                 let before = rule.quota;
-                let burst = Some(before.burst())
-                    .filter(|burst| rule.algorithm.has_burst() && *burst != before.limit());
                 let limit = setting.limit.unwrap_or_else(|| before.limit());
+                let named = named_burst(rule.algorithm, &before);
+                let burst = named.map(|burst| if burst == before.limit() { limit } else { burst });
                 let window = setting.window.unwrap_or_else(|| before.window());
                 match Quota::new(rule.algorithm, limit, window, burst) {
                     Ok(quota) => rule.quota = quota,
@@ -173,6 +181,30 @@ mod tests {
         let quota = rules.domains[0].rules[0].quota;
         assert_eq!((quota.limit(), quota.window(), quota.burst()), (2, Micros::from_secs(10), 2));
         assert_eq!(rules.domains[0].rules[1].quota.limit(), 5);
+    }
+
+    #[test]
+    fn bursts_that_are_named_are_kept_and_those_that_are_the_limit_follow_it() {
+        let rule = |algorithm, burst| {
+            let quota = Quota::new(algorithm, 5, Micros::from_secs(60), burst).unwrap();
+            Rule::new("r", algorithm, quota)
+        };
+        let bucket = rule(Algorithm::TokenBucket, Some(2));
+        assert_eq!(quota_of_tier(&bucket, 50, None, None).unwrap().burst(), 2);
+        assert_eq!(quota_of_tier(&bucket, 50, None, Some(9)).unwrap().burst(), 9);
+        assert_eq!(quota_of_tier(&rule(Algorithm::TokenBucket, None), 50, None, None).unwrap().burst(), 50);
+        let settings = quota_settings_from(variables(&[("R_RATE_LIMIT_MAX_REQUESTS", "10")])).unwrap();
+        for (algorithm, burst, wanted) in [
+            (Algorithm::TokenBucket, None, 10),
+            (Algorithm::TokenBucket, Some(2), 2),
+            (Algorithm::LeakyBucket, None, 1),
+            (Algorithm::LeakyBucket, Some(5), 10),
+        ] {
+            let domain = tidegate_core::rule::model::Domain::new("d", vec![rule(algorithm, burst)]);
+            let mut rules = Rules { domains: vec![domain] };
+            assert_eq!(apply_quota_settings(&mut rules, &settings), []);
+            assert_eq!(rules.domains[0].rules[0].quota.burst(), wanted, "{algorithm} {burst:?}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{Condition, Consistency, Domain, Mode, Rule, Rules};
 use tidegate_core::rule::pattern::Pattern;
 
+use crate::quotas::named_burst;
+
 /// A rule as a JSON document.
 #[must_use]
 pub fn rule_json(rule: &Rule) -> Value {
@@ -30,7 +32,7 @@ pub fn rule_json(rule: &Rule) -> Value {
     put("algorithm", json!(rule.algorithm.name()));
     put("limit", json!(rule.quota.limit()));
     put(time_field(rule.algorithm), json!(rule.quota.window().to_string()));
-    if let Some(burst) = burst(rule.algorithm, &rule.quota) {
+    if let Some(burst) = named_burst(rule.algorithm, &rule.quota) {
         put("burst", json!(burst));
     }
     if !rule.tiers.is_empty() {
@@ -87,16 +89,10 @@ const fn time_field(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// The burst where it is not what it is without being said.
-fn burst(algorithm: Algorithm, quota: &Quota) -> Option<u64> {
-    let unsaid = Quota::new(algorithm, quota.limit(), quota.window(), None).map(|quota| quota.burst());
-    (unsaid != Ok(quota.burst())).then(|| quota.burst())
-}
-
 /// What a tier says differently from its rule; all of it where that is nothing, since an empty tier would be an error.
 fn tier(rule: &Rule, quota: &Quota) -> Value {
     let mut fields = Map::new();
-    let inherited = burst(rule.algorithm, &rule.quota);
+    let inherited = named_burst(rule.algorithm, &rule.quota);
     if quota.limit() != rule.quota.limit() || quota == &rule.quota {
         fields.insert("limit".to_owned(), json!(quota.limit()));
     }

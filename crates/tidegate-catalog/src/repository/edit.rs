@@ -3,12 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::AnyConnection;
+use tidegate_core::rule::model::{MAX_DOMAINS, MAX_RULES};
 
 use super::audit::{Record, record};
 use super::dialect::{Kind, bump, count, int, maybe_int, text};
 use super::error::{CatalogError, Result};
 use super::{CALL, LONG_CALL, Repository, subjects};
 use crate::model::{Actor, Expect};
+
+/// The most domains of all tenants: nine tenths of what one set of rules may have.
+const MAX_STORED_DOMAINS: i64 = MAX_DOMAINS as i64 / 10 * 9;
+/// The most rules of all tenants: nine tenths of what one set of rules may have.
+const MAX_STORED_RULES: i64 = MAX_RULES as i64 / 10 * 9;
 
 /// One change of a tenant's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +189,9 @@ impl Repository {
         if after > before && after > most {
             return Err(CatalogError::Ceiling { what: "rules of a tenant", most: count(most) });
         }
+        if edits.iter().any(|edit| matches!(edit, RuleEdit::PutDomain { .. } | RuleEdit::PutRule { .. })) {
+            check_installation(&mut *editor.conn).await?;
+        }
         editor.finish().await?;
         for edit in edits {
             if let RuleEdit::DeleteDomain { domain, .. } = edit {
@@ -191,6 +200,20 @@ impl Repository {
         }
         Ok(version)
     }
+}
+
+/// What all tenants have together must fit one set of rules, beside the rule file's and one for each tenant's ceiling: else
+/// nobody's changes could be put in force any more.
+async fn check_installation(conn: &mut AnyConnection) -> Result<()> {
+    for (sql, what, most) in [
+        ("SELECT COUNT(*) FROM domains", "domains of this installation", MAX_STORED_DOMAINS),
+        ("SELECT COUNT(*) FROM rules", "rules of this installation", MAX_STORED_RULES),
+    ] {
+        if int(&sqlx::query(sql).fetch_one(&mut *conn).await?, 0)? > most {
+            return Err(CatalogError::Ceiling { what, most: count(most) });
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Editor<'a> {

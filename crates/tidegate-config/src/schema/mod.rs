@@ -130,7 +130,10 @@ struct Rule {
     /// Only with `concurrency`: the time after which a permit that nobody gave back expires.
     permit_ttl: Option<Duration>,
     /// Other numbers by tier of the domain's subject. What a tier does not say is the rule's.
-    #[schemars(extend("maxProperties" = MAX_TIERS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
+    #[schemars(extend(
+        "maxProperties" = MAX_TIERS,
+        "propertyNames" = { "$ref": "#/$defs/Name", "not": { "pattern": "^=" } }
+    ))]
     tiers: Option<std::collections::BTreeMap<String, Tier>>,
     /// Shares of the quota for requests whose entry `priority` has this value or one above it in the list: the highest
     /// first. Together at most 100%.

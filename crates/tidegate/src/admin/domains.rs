@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, EditError, Planned, rule_value};
-use tidegate_catalog::model::{DEFAULT_TENANT, StoredDomain};
+use tidegate_catalog::model::{DEFAULT_TENANT, StoredDomain, StoredRule};
 use tidegate_catalog::repository::CatalogError;
-use tidegate_config::Finding;
+use tidegate_config::{Finding, domain_settings_json, rule_json};
+use tidegate_core::rule::CompiledRule;
+use tidegate_core::rule::model::Domain;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::answer::{Answer, Answered, Refusal};
@@ -52,14 +54,40 @@ pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
     make(admin, call, &Change::DeleteDomain { domain, expect }).await
 }
 
-/// The domain of the path.
+/// The domain of the path; the rule file's as it is in force, in version 0.
 pub(super) async fn find(admin: &Admin, call: &Call) -> Result<StoredDomain, Refusal> {
     let name = call.name("domain")?;
-    let found = admin.repository.domain(&call.tenant, &name).await?;
-    if found.is_none() && is_in_file(admin, call, &name) {
-        return Err(in_file(&name).into());
+    if is_in_file(admin, call, &name) {
+        return of_file(admin, &name).ok_or_else(|| Refusal::not_found("domain"));
     }
+    let found = admin.repository.domain(&call.tenant, &name).await?;
     found.ok_or_else(|| Refusal::not_found("domain"))
+}
+
+fn of_file(admin: &Admin, name: &str) -> Option<StoredDomain> {
+    let rules = admin.buckets.rules();
+    let domain = rules.domain(name)?;
+    let rule = |rule: &CompiledRule| {
+        let mut model = rule.model().clone();
+        // What stands for single subjects is no part of the file.
+        model.tiers.retain(|(tier, _)| !tier.starts_with('='));
+        StoredRule { name: model.name.clone(), document: rule_json(&model).to_string(), version: 0 }
+    };
+    let settings = Domain {
+        name: name.to_owned(),
+        subject: domain.subject().map(str::to_owned),
+        default_tier: domain.default_tier().map(str::to_owned),
+        on_store_failure: None,
+        rules: Vec::new(),
+    };
+    Some(StoredDomain {
+        tenant: DEFAULT_TENANT.to_owned(),
+        name: name.to_owned(),
+        document: domain_settings_json(&settings).to_string(),
+        version: 0,
+        content_version: 0,
+        rules: domain.rules().iter().map(rule).collect(),
+    })
 }
 
 /// A domain with its rules, in the form of the rule file.

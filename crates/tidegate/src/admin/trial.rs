@@ -1,5 +1,7 @@
 //! A change of rules tried before it is made: on this node's recent requests, or on a log that the caller sends.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, Changed, Planned};
@@ -72,26 +74,17 @@ pub(super) async fn of_plan(admin: &Admin, call: &Call, planned: &Planned, last_
 }
 
 async fn report(admin: &Admin, call: &Call, planned: &Planned, tried: Tried) -> Answered {
-    let from_us = match &tried {
-        Tried::Recent { last_us } => call.now_us.saturating_sub(*last_us),
-        Tried::Log(_) => 0,
-    };
+    let tried = Arc::new(tried);
     let mut results = Vec::new();
     for changed in &planned.changed {
-        let requests = match &tried {
-            Tried::Recent { .. } => admin.catalog.recent_requests(&call.tenant, &changed.domain, from_us),
-            Tried::Log(requests) => requests.clone(),
-        };
-        results.push(json!({
-            "domain": changed.domain,
-            "effect": effect_json(&compared(admin, changed, requests).await?),
-        }));
+        let comparison = compared(admin, call, changed, Arc::clone(&tried)).await?;
+        results.push(json!({ "domain": changed.domain, "effect": effect_json(&comparison) }));
     }
     Ok(Answer::json(&json!({
         "dry_run": true,
         "changed": differences(&planned.changed),
         "warnings": planned.warnings,
-        "tried_on": match tried { Tried::Recent { .. } => "recent requests of this node", Tried::Log(_) => "the log" },
+        "tried_on": match *tried { Tried::Recent { .. } => "recent requests of this node", Tried::Log(_) => "the log" },
         "results": results,
     })))
 }
@@ -99,15 +92,26 @@ async fn report(admin: &Admin, call: &Call, planned: &Planned, tried: Tried) -> 
 /// Tries both on the same requests, beside the requests of now.
 async fn compared(
     admin: &Admin,
+    call: &Call,
     changed: &Changed,
-    requests: Vec<TrialRequest>,
+    tried: Arc<Tried>,
 ) -> Result<Comparison, Refusal> {
     let (before, after) = (alone(changed.before.as_ref())?, alone(changed.after.as_ref())?);
-    let name = changed.domain.clone();
+    let (tenant, domain) = (call.tenant.clone(), changed.domain.clone());
+    let (catalog, now_us) = (Arc::clone(&admin.catalog), call.now_us);
     let _turn = admin.trials.acquire().await;
     let runtime = tokio::runtime::Handle::current();
-    let comparing =
-        tokio::task::spawn_blocking(move || runtime.block_on(compare(before, after, &name, requests)));
+    let comparing = tokio::task::spawn_blocking(move || {
+        let recent;
+        let requests = match &*tried {
+            Tried::Recent { last_us } => {
+                recent = catalog.recent_requests(&tenant, &domain, now_us.saturating_sub(*last_us));
+                &recent
+            }
+            Tried::Log(requests) => requests,
+        };
+        runtime.block_on(compare(before, after, &domain, requests.iter().cloned()))
+    });
     let failed = || Problem::new(ProblemType::Internal, "the trial was interrupted; try again");
     comparing.await.map_err(|_| failed())?.map_err(|_| failed().into())
 }

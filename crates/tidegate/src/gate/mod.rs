@@ -110,7 +110,8 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         }
     }
 
-    /// Counts requests against the ceiling of the caller's tenant, over all nodes. `Some` is the refusal.
+    /// Counts requests against the ceiling of the caller's tenant, over all nodes. `Some` is the refusal; where the store
+    /// does not answer there is none, since the rules' own policies say what happens then.
     ///
     /// # Errors
     /// As [`Engine::decide`].
@@ -125,7 +126,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let entries = [(TENANT_ENTRY, tenant)];
         let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
         let decision = self.engine.decide(&request).await?;
-        Ok((!decision.is_allowed()).then_some(decision))
+        Ok((!decision.is_allowed() && decision.degraded().is_none()).then_some(decision))
     }
 
     fn now_us(&self) -> i64 {

@@ -8,7 +8,9 @@ use tidegate_testkit::{
     RedisServer, Reply, RespClient, Stopwatch, TempDir, Tidegate, TidegateOptions, wait_for, wait_until,
 };
 
-pub use crate::machine::{PATIENCE, RUNTIME, alone, binary, bound, hold, is_strict, now_micros, rounds, seconds};
+pub use crate::machine::{
+    PATIENCE, RUNTIME, alone, binary, bound, hold, is_strict, now_micros, rounds, seconds,
+};
 use crate::wire::{Answer, Connection};
 
 /// The argument that bounds one call of the store.

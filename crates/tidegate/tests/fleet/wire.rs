@@ -63,9 +63,16 @@ impl Connection {
     }
 
     /// A request with more header fields, each with its line end.
-    pub async fn request(&mut self, method: &str, path: &str, fields: &str, body: &str) -> io::Result<Answer> {
+    pub async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &str,
+    ) -> io::Result<Answer> {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: fleet\r\ncontent-length: {length}\r\n{fields}\r\n");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nhost: fleet\r\ncontent-length: {length}\r\n{fields}\r\n");
         self.send(&(head + body)).await
     }
 

@@ -37,7 +37,11 @@ fn a_state_that_cannot_be_put_in_force_is_said_loudly_and_the_last_good_one_stay
         for node in 0..3 {
             wait_until("the node has seen it", PATIENCE, || failures(&nodes, node) > before[node]);
             let catalog = nodes.catalog(node);
-            assert_eq!((&catalog["version"], &catalog["current"]), (&version, &false.into()), "{bad}: {catalog}");
+            assert_eq!(
+                (&catalog["version"], &catalog["current"]),
+                (&version, &false.into()),
+                "{bad}: {catalog}"
+            );
             assert_eq!(catalog["rules_error"], true, "{bad}: {catalog}");
             assert_eq!(catalog["database"]["state"], "up", "{bad}: {catalog}");
             assert_eq!(nodes.metric(node, "tidegate_catalog_current"), 0.0);

@@ -23,7 +23,12 @@ fn changes_made_while_a_node_was_cut_off_arrive_when_it_is_back() {
         proxy.change(|faults| faults.link = link);
         let (watch, limit) = (Stopwatch::start(), 20 + round);
         let put = nodes.admin(0, "PUT", "/domains/payments", &tiered(limit as u64));
-        postgres.sql("postgres", &format!("INSERT INTO subjects (domain, subject, tier) VALUES ('payments', '{user}', 'enterprise')"));
+        postgres.sql(
+            "postgres",
+            &format!(
+                "INSERT INTO subjects (domain, subject, tier) VALUES ('payments', '{user}', 'enterprise')"
+            ),
+        );
         nodes.wait_until_database(2, "down");
         println!("{link:?}: the node says so {:?} after it", watch.elapsed());
         hold(Duration::from_secs(if is_strict() { 20 } else { 1 }));

@@ -13,7 +13,9 @@ use crate::site::{Nodes, options};
 const CHECK: &str = r#"{"domain":"filed","descriptors":{"u":"1"}}"#;
 
 fn rules(limit: u64) -> String {
-    format!("version: 1\ndomains:\n  - name: filed\n    rules:\n      - {{ name: r, key: [u], limit: {limit}, window: 1m }}\n")
+    format!(
+        "version: 1\ndomains:\n  - name: filed\n    rules:\n      - {{ name: r, key: [u], limit: {limit}, window: 1m }}\n"
+    )
 }
 
 fn limit(nodes: &Nodes) -> Value {
@@ -51,7 +53,10 @@ fn change_in_every_way(nodes: &Nodes, path: &Path, errors: impl Fn(&Nodes) -> bo
     wait_until_limit(nodes, "written anew", 2);
     rename_over(path, &rules(3));
     wait_until_limit(nodes, "replaced", 3);
-    for broken in ["version: 1\ndomains: [", "version: 1\ndomains:\n  - name: filed\n    rules:\n      - { name: r, limit: -1 }\n"] {
+    for broken in [
+        "version: 1\ndomains: [",
+        "version: 1\ndomains:\n  - name: filed\n    rules:\n      - { name: r, limit: -1 }\n",
+    ] {
         rename_over(path, broken);
         wait_until("the node says that the file is broken", PATIENCE, || errors(nodes));
         assert_eq!(limit(nodes), 3);
@@ -97,7 +102,8 @@ fn a_rule_file_beside_a_database_that_changes_all_the_time_is_followed() {
     let path = dir.write("rules.yaml", &rules(1));
     let server = options(&dir, 0, &postgres.url(), &["--rules", &path.display().to_string()]);
     let nodes = Nodes { nodes: vec![Tidegate::with(&server)], dir };
-    let count = "SELECT 1 FROM pg_sleep(0.05); UPDATE versions SET version = version + 1 WHERE kind = 'rules';";
+    let count =
+        "SELECT 1 FROM pg_sleep(0.05); UPDATE versions SET version = version + 1 WHERE kind = 'rules';";
     std::thread::scope(|scope| {
         let busy = scope.spawn(|| (0..6).for_each(|_| drop(postgres.sql("postgres", &count_each(count)))));
         change_in_every_way(&nodes, &path, |nodes| nodes.catalog(0)["rule_file_error"] == true);

@@ -22,7 +22,11 @@ const BOTH: &str = r#"{"domain":"left","descriptors":{"u":"1"}}"#;
 fn rule_file(limit: u64) -> String {
     let domain = |name: &str| {
         let rule = |index: usize| {
-            let when = if index == 0 || index == RULES - 1 { String::new() } else { format!(", match: {{ u: n{index} }}") };
+            let when = if index == 0 || index == RULES - 1 {
+                String::new()
+            } else {
+                format!(", match: {{ u: n{index} }}")
+            };
             let window = 60 + index;
             format!("      - {{ name: r{index}, key: [u], limit: {limit}, window: {window}s{when} }}\n")
         };
@@ -99,7 +103,11 @@ fn a_change_that_the_database_dies_in_is_in_force_whole_or_not_at_all() {
         assert!(kept == [before] || kept == [after], "round {round}: {kept:?}");
         assert!(!said || kept == [after], "round {round}: said to be made, and it is not");
         nodes.wait_until_each("every node has it", BOTH, |answer| limits_of(answer).contains(&kept[0]));
-        if kept == [after] { made += 1 } else { unmade += 1 }
+        if kept == [after] {
+            made += 1
+        } else {
+            unmade += 1
+        }
         before = kept[0];
     }
     stop.store(true, Relaxed);

@@ -56,7 +56,10 @@ fn a_node_that_starts_without_its_database_serves_its_last_good_rules_and_keys()
     nodes.nodes[0].restart();
     println!("ready {:?} after a start without the database", watch.elapsed());
     let catalog = nodes.catalog(0);
-    assert_eq!((&catalog["rules_from"], &catalog["database"]["state"]), (&"last-good".into(), &"down".into()));
+    assert_eq!(
+        (&catalog["rules_from"], &catalog["database"]["state"]),
+        (&"last-good".into(), &"down".into())
+    );
     assert_eq!(catalog["current"], false);
     assert_eq!(nodes.metric(0, "tidegate_catalog_up"), 0.0);
     let answer = ask(&nodes, &key).json();
@@ -162,11 +165,17 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
     // A look at the database takes rules first: when the second change is there, the tier is.
     nodes.change(0, "PUT", "/domains/payments", &tiered(9));
     nodes.change(0, "PUT", "/domains/payments", &tiered(10));
-    nodes.wait_until_each("the tier is known", &check_of("payments", "vip"), |answer| answer["limit"] == 1_000);
+    nodes.wait_until_each("the tier is known", &check_of("payments", "vip"), |answer| {
+        answer["limit"] == 1_000
+    });
     let length = Duration::from_secs(if is_strict() { 20 } else { 3 });
     for outage in ["killed", "paused"] {
         let version = nodes.catalog(0)["version"].clone();
-        if outage == "killed" { postgres.kill() } else { postgres.pause() }
+        if outage == "killed" {
+            postgres.kill()
+        } else {
+            postgres.pause()
+        }
         let probe = Probe::start(&nodes, outage);
         let watch = Stopwatch::start();
         for node in 0..3 {
@@ -180,9 +189,17 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
         for (_, is_known, answer) in &answers {
             assert_eq!(answer["rules_version"], version);
             if *is_known {
-                assert_eq!((&answer["tier"], &answer["limit"]), (&"enterprise".into(), &1_000.into()), "{answer}");
+                assert_eq!(
+                    (&answer["tier"], &answer["limit"]),
+                    (&"enterprise".into(), &1_000.into()),
+                    "{answer}"
+                );
             } else {
-                assert_eq!((&answer["tier_lookup"], &answer["limit"]), (&"failed".into(), &10.into()), "{answer}");
+                assert_eq!(
+                    (&answer["tier_lookup"], &answer["limit"]),
+                    (&"failed".into(), &10.into()),
+                    "{answer}"
+                );
                 failed += 1;
             }
         }
@@ -191,7 +208,11 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
         println!("{outage}: {} answers, {failed} without a lookup, p99 {slow:?}", answers.len());
         assert!(slow <= most_of_an_answer(), "{slow:?}");
 
-        if outage == "killed" { postgres.restart() } else { postgres.resume() }
+        if outage == "killed" {
+            postgres.restart()
+        } else {
+            postgres.resume()
+        }
         let watch = Stopwatch::start();
         postgres.sql("postgres", &format!("INSERT INTO subjects (domain, subject, tier) VALUES ('payments', 'after-{outage}', 'enterprise')"));
         let body = check_of("payments", &format!("after-{outage}"));

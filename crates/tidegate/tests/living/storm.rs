@@ -82,7 +82,8 @@ async fn ask(index: usize, mut connection: Connection, stop: Arc<AtomicBool>) ->
         ticks.tick().await;
         let domain = if is_hot_key || turn.is_multiple_of(2) { "hot" } else { "others" };
         let user = if is_hot_key { "hammered".to_owned() } else { format!("{index}-{turn}") };
-        let body = format!(r#"{{"domain":"{domain}","descriptors":{{"u":"{user}","r":"{}"}}}}"#, turn % OTHERS);
+        let body =
+            format!(r#"{{"domain":"{domain}","descriptors":{{"u":"{user}","r":"{}"}}}}"#, turn % OTHERS);
         let sent = now_micros();
         let answer = connection.post("/v1/check", &body).await.unwrap();
         assert!(matches!(answer.status, 200 | 429) && !answer.degraded, "{answer:?}");
@@ -93,7 +94,9 @@ async fn ask(index: usize, mut connection: Connection, stop: Arc<AtomicBool>) ->
 }
 
 fn hot_rule(name: &str, limit: u64) -> String {
-    format!(r#"{{"name":"{name}","key":["u"],"algorithm":"token_bucket","limit":{limit},"window":"{WINDOW_SECONDS}s"}}"#)
+    format!(
+        r#"{{"name":"{name}","key":["u"],"algorithm":"token_bucket","limit":{limit},"window":"{WINDOW_SECONDS}s"}}"#
+    )
 }
 
 fn other_rule(index: usize, limit: u64) -> String {
@@ -167,7 +170,8 @@ fn check_versions(nodes: &Nodes, all: &[Vec<Seen>]) -> usize {
         let version = seen.version();
         let of_version = rules.entry((seen.domain, version)).or_insert_with(|| {
             let domain = nodes.admin(0, "GET", &format!("/domains/{}/versions/{version}", seen.domain), "");
-            let pair = |rule: &Value| (rule["name"].as_str().unwrap().to_owned(), rule["limit"].as_u64().unwrap());
+            let pair =
+                |rule: &Value| (rule["name"].as_str().unwrap().to_owned(), rule["limit"].as_u64().unwrap());
             domain["rules"].as_array().unwrap().iter().map(pair).collect()
         });
         match seen.answer["rule"].as_str() {
@@ -212,8 +216,18 @@ fn a_thousand_changes_a_minute_leave_every_answer_with_one_valid_version_and_eve
     let (postgres, redis) = (Postgres::start(), RedisServer::start());
     let nodes = Nodes::three(&postgres.url(), &redis.url());
     let others: Vec<String> = (0..OTHERS).map(|index| other_rule(index, 1_000)).collect();
-    nodes.change(0, "PUT", "/domains/others", &format!(r#"{{"name":"others","rules":[{}]}}"#, others.join(",")));
-    nodes.change(0, "PUT", "/domains/hot", &format!(r#"{{"name":"hot","rules":[{}]}}"#, hot_rule("hot", LIMIT)));
+    nodes.change(
+        0,
+        "PUT",
+        "/domains/others",
+        &format!(r#"{{"name":"others","rules":[{}]}}"#, others.join(",")),
+    );
+    nodes.change(
+        0,
+        "PUT",
+        "/domains/hot",
+        &format!(r#"{{"name":"hot","rules":[{}]}}"#, hot_rule("hot", LIMIT)),
+    );
     let length = seconds(if is_strict() { 60 } else { 8 });
     let quiet = Load::start(&nodes);
     RUNTIME.block_on(tokio::time::sleep(length / 2));

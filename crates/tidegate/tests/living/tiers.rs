@@ -1,7 +1,7 @@
 //! Limits by tier, on three nodes, and tiers that change.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tidegate_testkit::{Postgres, RedisServer, Stopwatch, TempDir};
@@ -105,7 +105,8 @@ fn a_hundred_free_users_are_denied_after_ten_requests_each_and_another_domain_ch
     let (postgres, redis) = (Postgres::start(), RedisServer::start());
     let nodes = Nodes::three(&postgres.url(), &redis.url());
     nodes.change(0, "PUT", "/domains/payments", &tiered(FREE));
-    let marketing = r#"{"name":"marketing","rules":[{"name":"campaigns","key":["user_id"],"limit":10,"window":"1s"}]}"#;
+    let marketing =
+        r#"{"name":"marketing","rules":[{"name":"campaigns","key":["user_id"],"limit":10,"window":"1s"}]}"#;
     nodes.change(1, "PUT", "/domains/marketing", marketing);
     let each = FREE as usize + 2;
     let quiet = checks(&nodes, "quiet", each);
@@ -133,7 +134,8 @@ fn one_call_or_one_statement_changes_a_tier_on_three_nodes() {
     up_and_down(&nodes, "called", |tier| {
         nodes.admin(1, "PUT", "/domains/payments/subjects/called", &format!(r#"{{"tier":"{tier}"}}"#));
     });
-    postgres.sql("postgres", "INSERT INTO subjects (domain, subject, tier) VALUES ('payments', 'told', 'free')");
+    postgres
+        .sql("postgres", "INSERT INTO subjects (domain, subject, tier) VALUES ('payments', 'told', 'free')");
     up_and_down(&nodes, "told", |tier| {
         postgres.sql("postgres", &format!("UPDATE subjects SET tier = '{tier}' WHERE subject = 'told'"));
     });

@@ -178,7 +178,7 @@ fn rule_path(domain: &str, rule: Option<&str>) -> String {
 fn list(admin: &AdminArguments, client: &Client, domain: Option<&str>) -> anyhow::Result<()> {
     let domains = match domain {
         Some(domain) => vec![domain.to_owned()],
-        None => names_of_domains(client)?,
+        None => names_of(&client.all("/domains")?),
     };
     let mut items = Vec::new();
     for domain in &domains {
@@ -233,17 +233,15 @@ fn get(
     Ok(())
 }
 
-/// The domains that are in the database; those of the rule file are in the file.
-fn names_of_domains(client: &Client) -> anyhow::Result<Vec<String>> {
-    let all = client.all("/domains")?;
-    let in_database = all.iter().filter(|domain| text(domain, "source") == "database");
-    Ok(in_database.map(|domain| text(domain, "name").to_owned()).collect())
+fn names_of<'a>(domains: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+    domains.into_iter().map(|domain| text(domain, "name").to_owned()).collect()
 }
 
-/// All rules as JSON; a rule file, too.
+/// All rules of the database as JSON, which is a rule file, too.
 fn everything(client: &Client) -> anyhow::Result<Value> {
+    let all = client.all("/domains")?;
     let mut domains = Vec::new();
-    for name in names_of_domains(client)? {
+    for name in names_of(all.iter().filter(|domain| text(domain, "source") == "database")) {
         domains.push(client.get(&rule_path(&name, None))?.json()?);
     }
     Ok(json!({ "version": 1, "domains": domains }))
