@@ -1,11 +1,14 @@
 //! `tidegate rules`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
+use tidegate_config::{domain_settings_json, parse_rules, rule_json};
+use tidegate_core::rule::model::Domain;
 
 use super::client::{Body, Client, Condition, part, read_input};
 use super::table::table;
@@ -220,10 +223,9 @@ fn get(
     rule: Option<&str>,
 ) -> anyhow::Result<()> {
     let Some(domain) = domain else {
-        if admin.json {
-            return terminal::print(&serde_json::to_string_pretty(&everything(client)?)?);
-        }
-        return terminal::print(&String::from_utf8_lossy(&client.get("/export")?.body));
+        let export = client.get("/export")?.body;
+        let export = String::from_utf8_lossy(&export);
+        return admin.print(&as_json(&export)?, |_| export.into_owned());
     };
     let reply = client.get(&rule_path(domain, rule))?;
     terminal::print(&serde_json::to_string_pretty(&reply.json()?)?)?;
@@ -233,18 +235,22 @@ fn get(
     Ok(())
 }
 
-fn names_of<'a>(domains: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
-    domains.into_iter().map(|domain| text(domain, "name").to_owned()).collect()
+/// The names of domains, each once: one may be in the rule file and in the database.
+fn names_of(domains: &[Value]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = domains.iter().map(|domain| text(domain, "name"));
+    names.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }
 
-/// All rules of the database as JSON, which is a rule file, too.
-fn everything(client: &Client) -> anyhow::Result<Value> {
-    let all = client.all("/domains")?;
-    let mut domains = Vec::new();
-    for name in names_of(all.iter().filter(|domain| text(domain, "source") == "database")) {
-        domains.push(client.get(&rule_path(&name, None))?.json()?);
-    }
-    Ok(json!({ "version": 1, "domains": domains }))
+/// A rule file as JSON, which is a rule file, too.
+fn as_json(export: &str) -> anyhow::Result<Value> {
+    let rules = parse_rules(export, "the server's rules")?.rules;
+    let domain = |domain: &Domain| {
+        let mut document = domain_settings_json(domain);
+        document["rules"] = domain.rules.iter().map(rule_json).collect();
+        document
+    };
+    Ok(json!({ "version": 1, "domains": rules.domains.iter().map(domain).collect::<Value>() }))
 }
 
 fn history(admin: &AdminArguments, client: &Client, domain: &str, rule: Option<&str>) -> anyhow::Result<()> {
