@@ -174,9 +174,9 @@ impl Walk {
 
     fn bash(&self, script: &str) -> Command {
         let binary = PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
-        let path = std::env::var("PATH").unwrap_or_default();
+        let script = format!("PATH='{}':$PATH; {script}", binary.parent().unwrap().display());
         let mut command = Command::new("bash");
-        command.args(["-c", script]).current_dir(self.folder.path());
+        command.args(["-c", &script]).current_dir(self.folder.path());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIDEGATE_") {
                 command.env_remove(name);
@@ -184,7 +184,6 @@ impl Walk {
         }
         let [(_, door), (_, admin)] = &self.ports;
         command
-            .env("PATH", format!("{}:{path}", binary.parent().unwrap().display()))
             .env("TIDEGATE_LISTEN", door.address().to_string())
             .env("TIDEGATE_ADMIN_LISTEN", admin.address().to_string())
             .env("TIDEGATE_SERVER", format!("http://{}", door.address()))

@@ -1,11 +1,14 @@
 //! `tidegate rules`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
+use tidegate_config::{domain_settings_json, parse_rules, rule_json};
+use tidegate_core::rule::model::Domain;
 
 use super::client::{Body, Client, Condition, part, read_input};
 use super::table::table;
@@ -113,7 +116,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
     let (admin, client) = (&arguments.admin, arguments.admin.client()?);
     match &arguments.action {
         Action::List { domain } => list(admin, &client, domain.as_deref())?,
-        Action::Get { domain, rule } => get(&client, domain.as_deref(), rule.as_deref())?,
+        Action::Get { domain, rule } => get(admin, &client, domain.as_deref(), rule.as_deref())?,
         Action::Apply { file, dry_run, last, log, prune } => {
             let text = read_input(file)?;
             let others = others(*prune);
@@ -176,12 +179,9 @@ fn rule_path(domain: &str, rule: Option<&str>) -> String {
 }
 
 fn list(admin: &AdminArguments, client: &Client, domain: Option<&str>) -> anyhow::Result<()> {
-    let domains: Vec<String> = match domain {
+    let domains = match domain {
         Some(domain) => vec![domain.to_owned()],
-        None => {
-            let all = client.all("/domains")?;
-            all.iter().map(|domain| text(domain, "name").to_owned()).collect()
-        }
+        None => names_of(&client.all("/domains")?),
     };
     let mut items = Vec::new();
     for domain in &domains {
@@ -216,9 +216,16 @@ fn row_of_rule(item: &Value) -> Vec<String> {
     ]
 }
 
-fn get(client: &Client, domain: Option<&str>, rule: Option<&str>) -> anyhow::Result<()> {
+fn get(
+    admin: &AdminArguments,
+    client: &Client,
+    domain: Option<&str>,
+    rule: Option<&str>,
+) -> anyhow::Result<()> {
     let Some(domain) = domain else {
-        return terminal::print(&String::from_utf8_lossy(&client.get("/export")?.body));
+        let export = client.get("/export")?.body;
+        let export = String::from_utf8_lossy(&export);
+        return admin.print(&as_json(&export)?, |_| export.into_owned());
     };
     let reply = client.get(&rule_path(domain, rule))?;
     terminal::print(&serde_json::to_string_pretty(&reply.json()?)?)?;
@@ -226,6 +233,24 @@ fn get(client: &Client, domain: Option<&str>, rule: Option<&str>) -> anyhow::Res
         terminal::print_note(&format!("ETag: {etag}"));
     }
     Ok(())
+}
+
+/// The names of domains, each once: one may be in the rule file and in the database.
+fn names_of(domains: &[Value]) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let names = domains.iter().map(|domain| text(domain, "name"));
+    names.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
+}
+
+/// A rule file as JSON, which is a rule file, too.
+fn as_json(export: &str) -> anyhow::Result<Value> {
+    let rules = parse_rules(export, "the server's rules")?.rules;
+    let domain = |domain: &Domain| {
+        let mut document = domain_settings_json(domain);
+        document["rules"] = domain.rules.iter().map(rule_json).collect();
+        document
+    };
+    Ok(json!({ "version": 1, "domains": rules.domains.iter().map(domain).collect::<Value>() }))
 }
 
 fn history(admin: &AdminArguments, client: &Client, domain: &str, rule: Option<&str>) -> anyhow::Result<()> {

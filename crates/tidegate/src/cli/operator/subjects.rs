@@ -319,7 +319,7 @@ fn parsed_lines(lines: &str) -> anyhow::Result<Vec<(&str, &str)>> {
         }
         match line.rsplit_once(',') {
             Some((subject, tier)) if !subject.is_empty() && !tier.trim().is_empty() => {
-                rows.push((subject, tier.trim()))
+                rows.push((subject, tier.trim()));
             }
             _ => bail!("line {}: write subject,tier, for example u1,enterprise", number + 1),
         }

@@ -11,6 +11,7 @@ use super::{AdminArguments, said_of_change, text};
 use crate::cli::SUCCESS;
 
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct TenantsArguments {
     #[command(flatten)]
     admin: AdminArguments,
@@ -18,6 +19,12 @@ pub(in crate::cli) struct TenantsArguments {
     #[command(subcommand)]
     action: Action,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate tenants create acme --max-rules 100 --max-requests-per-second 500
+  tidegate tenants set acme --max-keys 20                 what is not given stays
+  tidegate keys create acme-ops --tenant acme --scope check --scope admin-write";
 
 #[derive(Debug, Subcommand)]
 enum Action {
