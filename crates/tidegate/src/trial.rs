@@ -63,6 +63,8 @@ pub struct Comparison {
     pub newly_denied: u64,
     /// Requests that were refused before and would pass.
     pub newly_allowed: u64,
+    /// Requests that no rule applies to, of neither set: they may lack the entries that keys need.
+    pub unmatched: u64,
     /// By rule, those that refused anything.
     pub by_rule: Vec<RuleCounts>,
     /// The keys with the most requests that would be refused now, and how many.
@@ -122,6 +124,7 @@ impl Tally {
     fn add(&mut self, at_us: u64, entries: &[(&str, &str)], was: &Decision, is: &Decision) {
         let comparison = &mut self.comparison;
         comparison.requests += 1;
+        comparison.unmatched += u64::from(was.verdicts().next().is_none() && is.verdicts().next().is_none());
         comparison.span_us = Some((comparison.span_us.map_or(at_us, |(first, _)| first), at_us));
         comparison.before.add(was);
         comparison.after.add(is);
@@ -219,6 +222,13 @@ mod tests {
     async fn a_higher_limit_lets_pass_what_was_refused() {
         let made = compare(rules(2), rules(100), "d", requests(&["ann"], 6)).await.unwrap();
         assert_eq!((made.newly_denied, made.newly_allowed), (0, 4));
+    }
+
+    #[tokio::test]
+    async fn requests_that_no_rule_applies_to_are_counted_apart() {
+        let request = TrialRequest { at_us: 1, entries: vec![("client_ip".into(), "x".into())], cost: 1 };
+        let made = compare(rules(2), rules(1), "d", [request]).await.unwrap();
+        assert_eq!((made.requests, made.unmatched), (1, 1));
     }
 
     #[tokio::test]

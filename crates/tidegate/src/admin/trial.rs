@@ -36,6 +36,9 @@ struct Wanted {
     /// What they look like.
     #[serde(default)]
     log_format: Option<String>,
+    /// Where entries come from that the log calls otherwise, as `ENTRY=FIELD`.
+    #[serde(default)]
+    fields: Vec<String>,
 }
 
 /// The requests that a change is tried on.
@@ -62,7 +65,7 @@ pub(super) async fn run(admin: &Admin, call: &Call) -> Answered {
     let change = Change::PutDomain { domain, text, expect: Expect::Any };
     let planned = admin.editor.plan(&call.tenant, &change).await.map_err(domains::refusal)?;
     let tried = match &wanted.log {
-        Some(log) => Tried::Log(requests_of_log(log, wanted.log_format.as_deref(), &planned)?),
+        Some(log) => Tried::Log(requests_of_log(log, &wanted, &planned)?),
         None => Tried::Recent { last_us: span_us("last", wanted.last.as_deref().unwrap_or(USUAL_SPAN))? },
     };
     report(admin, call, &planned, tried).await
@@ -124,13 +127,18 @@ fn alone(domain: Option<&Domain>) -> Result<RuleSet, Problem> {
 
 fn requests_of_log(log: &str, format: Option<&str>, planned: &Planned) -> Result<Vec<TrialRequest>, Problem> {
     let of_log = |error: String| Problem::invalid_field("log", error);
-    let format = format
+    let format = wanted
+        .log_format
+        .as_deref()
         .map_or(Ok(LogFormat::Auto), str::parse)
         .map_err(|_| Problem::invalid_field("log_format", "write auto, common, combined or json"))?;
     let input =
         LogInput::from_reader("the log", Box::new(std::io::Cursor::new(log.as_bytes().to_vec())), None)
             .map_err(|error| of_log(error.to_string()))?;
     let mut options = ReadOptions { format, ..ReadOptions::default() };
+    for field in &wanted.fields {
+        options.fields.add(field).map_err(|error| Problem::invalid_field("fields", error.to_string()))?;
+    }
     for domain in planned.changed.iter().filter_map(|changed| changed.after.as_ref()) {
         domain.rules.iter().flat_map(|rule| &rule.key).for_each(|entry| options.fields.offer(entry));
     }
@@ -160,6 +168,7 @@ pub fn effect_json(made: &Comparison) -> Value {
         "after": { "allowed": made.after.allowed, "denied": made.after.denied },
         "newly_denied": made.newly_denied,
         "newly_allowed": made.newly_allowed,
+        "unmatched": made.unmatched,
         "by_rule": by_rule,
         "newly_denied_keys": keys,
     })

@@ -64,6 +64,9 @@ enum Action {
         /// A dry run on an access log instead (repeatable)
         #[arg(long, value_name = "LOG")]
         log: Vec<PathBuf>,
+        /// Take an entry from a named field of the log (repeatable), for example user_id=user
+        #[arg(long = "field", value_name = "ENTRY=FIELD", requires = "log")]
+        fields: Vec<String>,
         /// Remove domains that the file does not name
         #[arg(long)]
         prune: bool,
@@ -117,11 +120,11 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
     match &arguments.action {
         Action::List { domain } => list(admin, &client, domain.as_deref())?,
         Action::Get { domain, rule } => get(admin, &client, domain.as_deref(), rule.as_deref())?,
-        Action::Apply { file, dry_run, last, log, prune } => {
+        Action::Apply { file, dry_run, last, log, fields, prune } => {
             let text = read_input(file)?;
             let others = others(*prune);
             if !log.is_empty() {
-                trial::on_logs(admin, &client, &text, log, others)?;
+                trial::on_logs(admin, &client, &text, (log, fields), others)?;
             } else if *dry_run {
                 let path = format!("/import?others={others}&dry_run={}", part(last));
                 let body = Some(Body::rules(text, file));

@@ -21,7 +21,7 @@ pub(super) fn on_logs(
     admin: &AdminArguments,
     client: &Client,
     text: &str,
-    logs: &[PathBuf],
+    (logs, fields): (&[PathBuf], &[String]),
     others: &str,
 ) -> anyhow::Result<()> {
     let export = String::from_utf8(client.get("/export")?.body).context("the export is not UTF-8")?;
@@ -40,15 +40,23 @@ pub(super) fn on_logs(
         if was == is {
             continue;
         }
-        let effect = effect_of(name, was, is, logs)?;
+        let effect = effect_of(name, [was, is], logs, fields)?;
         results.push(json!({ "domain": name, "effect": effect }));
     }
     let answer = json!({ "dry_run": true, "tried_on": "the logs", "results": results });
     admin.print(&answer, said_of_trial)
 }
 
-fn effect_of(name: &str, was: Option<Domain>, is: Option<Domain>, logs: &[PathBuf]) -> anyhow::Result<Value> {
+fn effect_of(
+    name: &str,
+    [was, is]: [Option<Domain>; 2],
+    logs: &[PathBuf],
+    fields: &[String],
+) -> anyhow::Result<Value> {
     let mut options = ReadOptions::default();
+    for field in fields {
+        options.fields.add(field)?;
+    }
     for rule in [&was, &is].into_iter().flatten().flat_map(|domain| &domain.rules) {
         rule.key.iter().for_each(|entry| options.fields.offer(entry));
         rule.conditions.iter().for_each(|wanted| options.fields.offer(&wanted.entry));
@@ -92,6 +100,12 @@ pub(super) fn said_of_trial(answer: &Value) -> String {
             number(&effect["newly_denied"]),
             number(&effect["newly_allowed"]),
         ));
+        if number(&effect["unmatched"]) > 0 {
+            said.push_str(&format!(
+                "  no rule applies to {} of them: do they have the entries that the rules' keys need? (--field)\n",
+                number(&effect["unmatched"])
+            ));
+        }
         for rule in effect["by_rule"].as_array().into_iter().flatten() {
             said.push_str(&format!(
                 "  rule {}: denies {} -> {}\n",
