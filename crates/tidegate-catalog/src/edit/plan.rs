@@ -144,6 +144,11 @@ impl Editor {
         version: i64,
         expect: Expect,
     ) -> Result<Planned, EditError> {
+        let newest = self.repository.versions().await?.rules;
+        if version > newest {
+            let problem = format!("there is no version {version} yet: the newest is {newest}");
+            return Err(EditError::Invalid(problem));
+        }
         let target =
             self.repository.domain_at(tenant, domain, version).await?.ok_or(CatalogError::NotFound)?;
         let target = read_stored(&target, &self.defaults)?;

@@ -125,7 +125,7 @@ fn alone(domain: Option<&Domain>) -> Result<RuleSet, Problem> {
     RuleSet::compile(rules).map_err(|error| Problem::invalid_field("body", error.to_string()))
 }
 
-fn requests_of_log(log: &str, format: Option<&str>, planned: &Planned) -> Result<Vec<TrialRequest>, Problem> {
+fn requests_of_log(log: &str, wanted: &Wanted, planned: &Planned) -> Result<Vec<TrialRequest>, Problem> {
     let of_log = |error: String| Problem::invalid_field("log", error);
     let format = wanted
         .log_format
