@@ -54,6 +54,7 @@ struct Answer {
     reset_at: f64,
     domain: &'static str,
     rule: &'static str,
+    rules_version: u64,
 }
 
 /// Answers to several.
@@ -70,8 +71,9 @@ const ANSWER: Answer = Answer {
     reset_at: 1_795_230_000.123,
     domain: "default",
     rule: "any-client",
+    rules_version: 1,
 };
-const CONSTANT: &str = r#"{"allowed":true,"remaining":99999999,"limit":100000000,"window":60,"reset_at":1795230000.123,"domain":"default","rule":"any-client"}"#;
+const CONSTANT: &str = r#"{"allowed":true,"remaining":99999999,"limit":100000000,"window":60,"reset_at":1795230000.123,"domain":"default","rule":"any-client","rules_version":1}"#;
 
 const FIELDS: [(HeaderName, HeaderValue); 3] = [
     (

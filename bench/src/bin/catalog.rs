@@ -87,6 +87,7 @@ async fn measure(arguments: &Arguments, folder: &std::path::Path) -> anyhow::Res
     report.note("through the whole gate: subject looked up, decided in memory, usage, busiest keys and recent requests noted");
     let (few, _) = site(&folder.join("few.db"), None, 10, SHARED_SUBJECTS).await?;
     let database = arguments.database.as_deref();
+    let (crowd, _) = site(&folder.join("crowd.db"), None, 10, arguments.subjects).await?;
     let (many, loading) = site(&folder.join("many.db"), database, arguments.rules, arguments.subjects).await?;
     let mut table = Table::new(
         format!("loading {} rules and {} subjects", arguments.rules, arguments.subjects),
@@ -103,26 +104,33 @@ async fn measure(arguments: &Arguments, folder: &std::path::Path) -> anyhow::Res
     let megabytes = loading.bytes as f64 / 1e6;
     table.row([Cell::text("resident memory that rules and subjects in the cache add, MB"), Cell::Figure(megabytes, 0)]);
     report.add(table);
-    report.add(compared(arguments, &few, &many)?);
+    report.add(compared(arguments, [&few, &crowd, &many])?);
     Ok(report)
 }
 
-/// Interleaved rounds of the same requests to both, and of requests spread over all of the large one.
-fn compared(arguments: &Arguments, few: &Site, many: &Site) -> anyhow::Result<Table> {
-    let (mut small, mut same, mut spread) = (Vec::new(), Vec::new(), Vec::new());
+/// Interleaved rounds: the same few subjects everywhere, and requests spread over all subjects, with few rules and with
+/// many. Spread requests miss the processor's caches, however few rules there are.
+fn compared(arguments: &Arguments, [few, crowd, many]: [&Site; 3]) -> anyhow::Result<Table> {
+    let mut rounds: [Vec<f64>; 4] = std::array::from_fn(|_| Vec::new());
     for round in 0..arguments.rounds as u64 {
-        small.push(few.round(round, arguments.requests, SHARED_SUBJECTS)?);
-        same.push(many.round(round, arguments.requests, SHARED_SUBJECTS)?);
-        spread.push(many.round(round, arguments.requests, many.users.len())?);
+        let all = arguments.subjects;
+        let asked = [(few, SHARED_SUBJECTS), (many, SHARED_SUBJECTS), (crowd, all), (many, all)];
+        for (figures, (site, subjects)) in rounds.iter_mut().zip(asked) {
+            figures.push(site.round(round, arguments.requests, subjects)?);
+        }
     }
-    let (small, same, spread) = (median(&small), median(&same), median(&spread));
-    let mut table = Table::new("a check, CPU ns", &["", "ns", "beside the small catalog"]);
-    let mut row = |what: &str, each: f64| {
-        table.row([Cell::text(what), Cell::Figure(each, 0), Cell::Figure(each / small, 2)]);
-    };
-    row("10 rules, 10 subjects", small);
-    row("the same requests in the large catalog", same);
-    row("requests spread over all its rules and subjects", spread);
+    let [few, same, crowd, spread] = rounds.map(|figures| median(&figures));
+    let mut table = Table::new("a check, CPU ns", &["rules", "subjects asked", "ns", "beside 10 rules"]);
+    let subjects = arguments.subjects.to_string();
+    for (rules, asked, each, beside) in [
+        (10, SHARED_SUBJECTS.to_string(), few, few),
+        (arguments.rules, SHARED_SUBJECTS.to_string(), same, few),
+        (10, subjects.clone(), crowd, crowd),
+        (arguments.rules, subjects, spread, crowd),
+    ] {
+        let (rules, asked) = (Cell::text(rules.to_string()), Cell::text(asked));
+        table.row([rules, asked, Cell::Figure(each, 0), Cell::Figure(each / beside, 2)]);
+    }
     Ok(table)
 }
 

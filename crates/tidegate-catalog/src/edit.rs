@@ -109,6 +109,21 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The one domain that is changed; `None` where there may be several.
+    fn domain(&self) -> Option<&str> {
+        match self {
+            Change::PutDomain { domain, .. }
+            | Change::DeleteDomain { domain, .. }
+            | Change::PutRule { domain, .. }
+            | Change::DeleteRule { domain, .. }
+            | Change::RenameRule { domain, .. }
+            | Change::Rollback { domain, .. } => Some(domain),
+            Change::Import { .. } => None,
+        }
+    }
+}
+
 /// What an import does with domains that the file does not name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
@@ -201,14 +216,16 @@ impl Editor {
     /// # Errors
     /// [`EditError`].
     pub async fn plan(&self, tenant: &str, change: &Change) -> Result<Planned, EditError> {
-        let planned = self.plan_unchecked(tenant, change).await?;
-        if tenant == DEFAULT_TENANT {
-            let in_file = self.state.get().file_domains;
-            if let Some(changed) = planned.changed.iter().find(|changed| in_file.contains(&changed.domain)) {
-                return Err(EditError::InFile(changed.domain.clone()));
-            }
+        let in_file =
+            if tenant == DEFAULT_TENANT { self.state.get().file_domains } else { Default::default() };
+        if let Some(domain) = change.domain().filter(|domain| in_file.iter().any(|known| known == domain)) {
+            return Err(EditError::InFile(domain.to_owned()));
         }
-        Ok(planned)
+        let planned = self.plan_unchecked(tenant, change).await?;
+        match planned.changed.iter().find(|changed| in_file.contains(&changed.domain)) {
+            Some(changed) => Err(EditError::InFile(changed.domain.clone())),
+            None => Ok(planned),
+        }
     }
 
     async fn plan_unchecked(&self, tenant: &str, change: &Change) -> Result<Planned, EditError> {

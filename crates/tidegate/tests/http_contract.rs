@@ -32,7 +32,7 @@ async fn the_first_check_answers_the_contract() {
     assert_eq!(answer.field("x-ratelimit-limit"), None);
     assert_eq!(
         String::from_utf8(answer.body).unwrap(),
-        r#"{"allowed":true,"remaining":19,"limit":20,"window":60,"reset_at":1767225603.000,"domain":"default","rule":"api-client"}"#
+        r#"{"allowed":true,"remaining":19,"limit":20,"window":60,"reset_at":1767225603.000,"domain":"default","rule":"api-client","rules_version":1}"#
     );
 }
 

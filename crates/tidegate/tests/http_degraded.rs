@@ -162,7 +162,7 @@ async fn allow_says_that_nothing_is_known() {
         }
         assert_eq!(
             text(answer),
-            r#"{"allowed":true,"remaining":null,"limit":null,"window":null,"reset_at":null,"degraded":true,"domain":"d","rule":null}"#
+            r#"{"allowed":true,"remaining":null,"limit":null,"window":null,"reset_at":null,"degraded":true,"domain":"d","rule":null,"rules_version":1}"#
         );
     }
 }
@@ -182,7 +182,7 @@ async fn deny_is_a_503_that_says_when_to_come_back() {
             r#""detail":"The store does not answer, and nothing may pass without it. Try again in 1 second.","#,
             r#""message":"The store does not answer, and nothing may pass without it. Try again in 1 second.","#,
             r#""allowed":false,"remaining":null,"limit":null,"window":null,"reset_at":null,"retry_after_ms":1000,"#,
-            r#""degraded":true,"domain":"d","rule":null}"#
+            r#""degraded":true,"domain":"d","rule":null,"rules_version":1}"#
         )
     );
     for _ in 0..5 {
@@ -202,7 +202,7 @@ async fn local_answers_by_this_nodes_share() {
     assert_eq!(answer.field("ratelimit"), Some(r#""here";r=1;t=30"#));
     assert_eq!(
         text(answer),
-        r#"{"allowed":true,"remaining":1,"limit":2,"window":60,"reset_at":1767225630.000,"degraded":true,"domain":"d","rule":"here"}"#
+        r#"{"allowed":true,"remaining":1,"limit":2,"window":60,"reset_at":1767225630.000,"degraded":true,"domain":"d","rule":"here","rules_version":1}"#
     );
     client.check(request("here")).await;
     let denied = client.check(request("here")).await;

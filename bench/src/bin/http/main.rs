@@ -59,17 +59,21 @@ struct Contender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
     Tidegate,
+    /// With a catalog: usage, busiest keys and recent requests are noted.
+    TidegateWithCatalog,
     AxumEcho,
 }
 
-const CHECK: [Contender; 3] = [
+const CHECK: [Contender; 4] = [
     Contender { name: "axum JSON echo", path: "/v1/check", program: Program::AxumEcho },
     Contender { name: "axum, constant bytes", path: "/v1/check-constant", program: Program::AxumEcho },
     Contender { name: "tidegate", path: "/v1/check", program: Program::Tidegate },
+    Contender { name: "tidegate, with a catalog", path: "/v1/check", program: Program::TidegateWithCatalog },
 ];
-const CHECKS: [Contender; 2] = [
+const CHECKS: [Contender; 3] = [
     Contender { name: "axum JSON echo", path: "/v1/checks", program: Program::AxumEcho },
     Contender { name: "tidegate", path: "/v1/checks", program: Program::Tidegate },
+    Contender { name: "tidegate, with a catalog", path: "/v1/checks", program: Program::TidegateWithCatalog },
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -108,15 +112,25 @@ fn measure(
     let listen = |address: &str| vec!["--listen".to_owned(), address.to_owned()];
     let echo = Server::start(&echo, affinity, listen).context("axum-echo")?;
     let rules = arguments.rules.display().to_string();
-    let tidegate = Server::start(&arguments.tidegate, affinity, |address| {
-        let mut all = vec!["serve".to_owned()];
-        all.extend(listen(address));
-        all.extend(["--rules".to_owned(), rules.clone(), "--log-level".to_owned(), "warn".to_owned()]);
-        all
-    })
-    .context("tidegate")?;
+    let tidegate = |database: &str| {
+        Server::start(&arguments.tidegate, affinity, |address| {
+            let mut all = vec!["serve".to_owned()];
+            all.extend(listen(address));
+            let given = ["--rules", &rules, "--log-level", "warn", "--admin-listen", "off", "--database-url", database];
+            all.extend(given.map(str::to_owned));
+            all
+        })
+        .context("tidegate")
+    };
+    let folder = std::env::temp_dir().join(format!("tidegate-bench-http-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let (alone, with_catalog) = (tidegate("none")?, tidegate(&folder.join("catalog.db").display().to_string())?);
     affinity.apply_to_this_process()?;
-    let servers = |program| if program == Program::Tidegate { &tidegate } else { &echo };
+    let servers = |program| match program {
+        Program::Tidegate => &alone,
+        Program::TidegateWithCatalog => &with_catalog,
+        Program::AxumEcho => &echo,
+    };
 
     for (contenders, batch) in [(CHECK.as_slice(), 1), (CHECKS.as_slice(), arguments.batch)] {
         let bodies: Vec<Template> =
@@ -142,7 +156,8 @@ fn measure(
         }
         report.add(table(&format!("{title}: {} check(s) a request", batch), contenders, &answers, &driven));
     }
-    Ok(())
+    drop(with_catalog);
+    Ok(std::fs::remove_dir_all(folder)?)
 }
 
 fn table(title: &str, contenders: &[Contender], answers: &[shape::Shape], driven: &[Vec<Driven>]) -> Table {

@@ -24,6 +24,7 @@ mod outage;
 mod site;
 mod storm;
 mod tiers;
+mod usage;
 #[path = "../fleet/wire.rs"]
 #[allow(dead_code, reason = "the other fleet uses the rest")]
 mod wire;

@@ -1,0 +1,230 @@
+//! Rules changed by several people at once, renamed, put back.
+
+use std::sync::Barrier;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::site::{Answer, Site, payments};
+
+fn rule(limit: u64) -> Value {
+    json!({ "name": "calls", "key": ["user_id"], "algorithm": "sliding_window", "limit": limit, "window": "1h" })
+}
+
+fn with_payments() -> Site {
+    let site = Site::start();
+    site.domain("default", &payments(100));
+    site
+}
+
+/// One request of sue; the answer.
+fn check(site: &Site) -> Value {
+    let body = json!({ "domain": "payments", "descriptors": { "user_id": "sue" } });
+    site.door("POST", "/v1/check").json(&body).send().json()
+}
+
+fn put(site: &Site, tag: &str, limit: u64) -> Answer {
+    site.operator("PUT", "/domains/payments/rules/calls").if_match(tag).json(&rule(limit)).send()
+}
+
+/// What may be changed, each as it would be without saying what is expected.
+fn changes() -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        ("PUT", "/domains/payments", payments(7)),
+        ("DELETE", "/domains/payments", Value::Null),
+        ("PUT", "/domains/payments/rules/calls", rule(7)),
+        ("DELETE", "/domains/payments/rules/calls", Value::Null),
+        ("POST", "/domains/payments/rules/calls/rename", json!({ "to": "asks" })),
+        ("POST", "/domains/payments/rollback", json!({ "version": 1 })),
+        ("PUT", "/tenants/acme", json!({ "max_rules": 1, "max_keys": 1 })),
+        ("DELETE", "/tenants/acme", Value::Null),
+    ]
+}
+
+fn body_of(value: &Value) -> String {
+    if value.is_null() { String::new() } else { value.to_string() }
+}
+
+#[test]
+fn who_changes_rules_says_what_was_read() {
+    let site = with_payments();
+    site.tenant("acme");
+    let before = site.operator("GET", "/export").send().expect(200).body;
+    for (method, target, body) in changes() {
+        let ask = site.operator(method, target).body(body_of(&body));
+        ask.clone().send().expect(428);
+        let stale = ask.clone().if_match("\"1\"").send();
+        assert!(
+            stale.status == 412 || target.ends_with("rollback") && stale.status == 404,
+            "{target}: {stale:?}"
+        );
+        ask.clone().if_match("\"x\"").send().expect(400);
+        ask.clone().if_match("W/\"1\"").send().expect(400);
+        ask.if_match("\"1\"").field("If-None-Match", "*").send().expect(400);
+    }
+    assert_eq!(site.operator("GET", "/export").send().body, before);
+}
+
+#[test]
+fn the_second_of_two_writers_is_told_the_version_that_is_there() {
+    let site = with_payments();
+    let read = site.operator("GET", "/domains/payments/rules/calls").send().expect(200).etag();
+    let first = put(&site, &read, 20).expect(200);
+    let second = put(&site, &read, 30).expect(412);
+    assert_eq!(second.etag(), first.etag());
+    assert_eq!(format!("\"{}\"", second.json()["current_version"]), first.etag());
+    let now = site.operator("GET", "/domains/payments/rules/calls").send().expect(200);
+    assert_eq!((now.json()["limit"].clone(), now.etag()), (json!(20), first.etag()));
+    put(&site, &second.etag(), 30).expect(200);
+}
+
+#[test]
+fn of_sixteen_writers_at_once_one_writes() {
+    let site = with_payments();
+    for round in 0..5 {
+        let read = site.operator("GET", "/domains/payments/rules/calls").send().expect(200).etag();
+        let start = Barrier::new(16);
+        let statuses: Vec<u16> = thread::scope(|scope| {
+            let writer = |limit: u64| {
+                let (site, read, start) = (&site, &read, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    put(site, read, limit).status
+                })
+            };
+            let writers: Vec<_> = (0..16).map(|n| writer(1_000 + round * 16 + n)).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 15, "{statuses:?}");
+    }
+    let history = site.operator("GET", "/domains/payments/history?rule=calls").send().expect(200).json();
+    assert_eq!(history["items"].as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn what_is_to_be_new_does_not_replace() {
+    let site = with_payments();
+    let domain = |limit| site.operator("PUT", "/domains/payments").json(&payments(limit));
+    let rule = |limit| site.operator("PUT", "/domains/payments/rules/calls").json(&rule(limit));
+    domain(1).field("If-None-Match", "*").send().expect(412);
+    rule(1).field("If-None-Match", "*").send().expect(412);
+    assert_eq!(check(&site)["limit"], 100);
+    site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
+    rule(1).field("If-None-Match", "*").send().expect(404);
+    domain(2).if_match("\"1\"").send().expect(412);
+    domain(2).field("If-None-Match", "*").send().expect(200);
+    assert_eq!(check(&site)["limit"], 2);
+}
+
+#[test]
+fn what_is_not_there_is_not_removed() {
+    let site = with_payments();
+    for target in
+        ["/domains/none", "/domains/payments/rules/none", "/domains/none/rules/calls", "/tenants/none"]
+    {
+        let answer = site.operator("DELETE", target).if_match("*").send();
+        assert!([404, 412].contains(&answer.status), "{target}: {answer:?}");
+    }
+    for target in ["/domains/payments/subjects/none/ban", "/domains/payments/subjects/none/overrides/calls"] {
+        let answer = site.operator("DELETE", target).send();
+        assert!([200, 404].contains(&answer.status), "{target}: {answer:?}");
+    }
+    site.operator("DELETE", "/keys/AAAAAAAAAA").send().expect(404);
+}
+
+#[test]
+fn a_renamed_rule_keeps_its_buckets() {
+    let site = with_payments();
+    (0..4).for_each(|_| assert_eq!(check(&site)["allowed"], true));
+    let rename = |from: &str, to: &str| {
+        let target = format!("/domains/payments/rules/{from}/rename");
+        site.operator("POST", &target).if_match("*").json(&json!({ "to": to })).send()
+    };
+    assert_eq!(rename("calls", "asks").expect(200).json()["in_force"], true);
+    let after = check(&site);
+    assert_eq!((&after["rule"], &after["remaining"]), (&json!("asks"), &json!(95)));
+    rename("calls", "more").expect(404);
+    rename("asks", "more").expect(200);
+    assert_eq!(check(&site)["remaining"], 94);
+    // Another rule of the old name is another rule.
+    site.operator("PUT", "/domains/payments/rules/calls").if_match("*").json(&rule(50)).send().expect(422);
+    rename("more", "calls").expect(200);
+    assert_eq!(check(&site)["remaining"], 93);
+    rename("calls", "").expect(422);
+    rename("calls", "a\u{1f}b").expect(422);
+    rename("calls", &"x".repeat(10_000)).expect(422);
+}
+
+#[test]
+fn a_domain_is_put_back_to_how_it_was() {
+    let site = with_payments();
+    let before = site.operator("GET", "/domains/payments").send().expect(200);
+    put(&site, "*", 5).expect(200);
+    let added = json!({ "name": "more", "key": ["user_id"], "limit": 1, "window": "1s" });
+    site.operator("PUT", "/domains/payments/rules/more").if_match("*").json(&added).send().expect(200);
+    let version = before.etag().trim_matches('"').parse::<i64>().unwrap();
+    let was =
+        site.operator("GET", &format!("/domains/payments/versions/{version}")).send().expect(200).json();
+    assert_eq!(was, before.json());
+    let back = json!({ "version": version });
+    let rollback = || site.operator("POST", "/domains/payments/rollback").json(&back);
+    rollback().if_match(&before.etag()).send().expect(412);
+    assert_eq!(rollback().if_match("*").send().expect(200).json()["in_force"], true);
+    assert_eq!(site.operator("GET", "/domains/payments").send().json(), before.json());
+    assert_eq!(check(&site)["limit"], 100);
+    // Also where the domain is gone.
+    site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
+    rollback().field("If-None-Match", "*").send().expect(200);
+    assert_eq!(site.operator("GET", "/domains/payments").send().json(), before.json());
+    let actions = site.operator("GET", "/domains/payments/history").send().expect(200).json();
+    assert!(actions["items"].as_array().unwrap().len() >= 8, "{actions}");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let site = with_payments();
+    site.tenant("acme");
+    let seen = || {
+        ["/export", "/audit", "/domains/payments/history", "/tenants", "/status"]
+            .map(|target| site.operator("GET", target).send().expect(200).body)
+    };
+    let before = seen();
+    for (method, target, body) in
+        changes().into_iter().filter(|(_, target, _)| target.starts_with("/domains"))
+    {
+        let target = format!("{target}?dry_run=5m");
+        let answer = site.operator(method, &target).if_match("*").body(body_of(&body)).send();
+        assert!(answer.status == 200 || target.contains("rollback"), "{target}: {answer:?}");
+    }
+    site.operator("POST", "/import?dry_run=true&others=remove")
+        .body("version: 1\ndomains: []")
+        .send()
+        .expect(200);
+    site.operator("POST", "/domains/payments/dry-run")
+        .json(&json!({ "domain": payments(1) }))
+        .send()
+        .expect(200);
+    assert_eq!(seen()[..4], before[..4]);
+    assert_eq!(check(&site)["limit"], 100);
+}
+
+#[test]
+fn domains_of_the_rule_file_are_changed_by_the_file_only() {
+    let directory = tidegate_testkit::TempDir::new("rules");
+    let file = "version: 1\ndomains:\n  - name: payments\n    rules:\n      - name: calls\n        key: [user_id]\n        limit: 9\n        window: 1h\n";
+    let path = directory.write("rules.yaml", file);
+    let site = Site::with(&["--rules", path.to_str().unwrap()]);
+    let put = |tag| site.operator("PUT", "/domains/payments").if_match(tag).json(&payments(1)).send();
+    let refused = put("*").expect(409);
+    assert!(refused.body.contains("rule file"), "{}", refused.body);
+    site.operator("POST", "/import").body(file).send().expect(409);
+    for (method, target) in [("GET", ""), ("DELETE", ""), ("GET", "/rules"), ("DELETE", "/rules/calls")] {
+        let answer = site.operator(method, &format!("/domains/payments{target}")).if_match("*").send();
+        assert_eq!(answer.status, 409, "{method} {target}: {answer:?}");
+    }
+    assert_eq!(check(&site)["limit"], 9);
+    // Another tenant's domain of the same name is another domain.
+    site.tenant("acme");
+    site.domain("acme", &payments(3));
+}
