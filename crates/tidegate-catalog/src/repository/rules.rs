@@ -84,6 +84,23 @@ impl Repository {
         .await
     }
 
+    /// All domains of a tenant with their rules, as they are at one instant, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`](super::CatalogError).
+    pub async fn domains_of(&self, tenant: &str) -> Result<Vec<StoredDomain>> {
+        self.bounded(LONG_CALL, async {
+            let mut tx = self.snapshot().await?;
+            let query = sqlx::query("SELECT name FROM domains WHERE tenant = $1").bind(tenant);
+            let rows = query.fetch_all(&mut *tx).await?;
+            let names = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<String>>>()?;
+            let places: Vec<[&str; 2]> = names.iter().map(|name| [tenant, name.as_str()]).collect();
+            self.whole(&mut tx, &places).await
+        })
+        .await
+    }
+
     /// Domains of a tenant in the order of their names, those after `after` or all.
     ///
     /// # Errors
