@@ -40,7 +40,8 @@ pub(super) struct Record<'a> {
 }
 
 impl Repository {
-    /// The newest entries first; those of one tenant or all, those with a lower id than `before` or all.
+    /// The newest entries first; those of one tenant since it was made or all, those with a lower id than `before` or all.
+    /// A tenant that was removed and made again under its name is another one.
     ///
     /// # Errors
     ///
@@ -53,7 +54,8 @@ impl Repository {
     ) -> Result<Vec<AuditEntry>> {
         self.bounded(CALL, async {
             let sql = "SELECT id, at_us, actor, tenant, action, target, before_json, after_json, correlation FROM audit \
-                       WHERE ($1 IS NULL OR tenant = $1) AND id < $2 ORDER BY id DESC LIMIT $3";
+                       WHERE ($1 IS NULL OR tenant = $1 AND at_us >= COALESCE((SELECT created_us FROM tenants WHERE name = $1), 0)) \
+                       AND id < $2 ORDER BY id DESC LIMIT $3";
             let query = sqlx::query(sql).bind(tenant).bind(before.unwrap_or(i64::MAX));
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
             let rows = query.fetch_all(&mut *self.connection().await?).await?;

@@ -17,7 +17,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::call::{Caller, TenantBy};
 use super::route::Needs;
-use crate::door::{key_of, query_parameter};
+use crate::door::{is_in_query, key_of, query_parameter};
 use crate::gate::Catalog;
 use crate::net::PeerInfo;
 
@@ -150,6 +150,10 @@ pub(super) fn tenant_of(caller: &Caller, head: &Parts) -> Result<(String, Tenant
     let mut fields = head.headers.get_all(TENANT_FIELD).iter();
     let field = fields.next().map(|value| value.to_str().unwrap_or_default().to_owned());
     let query = query_parameter(head.uri.query(), "tenant").map(std::borrow::Cow::into_owned);
+    if query.is_none() && is_in_query(head.uri.query(), "tenant") {
+        // Taken for none, it would be about the default tenant.
+        return Err(Problem::invalid_field("tenant", "name one tenant, once"));
+    }
     let named = match (field, query, fields.next()) {
         (Some(field), Some(query), None) if field == query => Some(field),
         (Some(name), None, None) | (None, Some(name), None) => Some(name),

@@ -142,6 +142,11 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
                 format!("there may be at most {most} {what}: remove some, or ask for a higher ceiling");
             problem_response(&Problem::new(ProblemType::CeilingReached, detail))
         }
+        CatalogError::Refused(detail) => problem_response(&Problem::new(ProblemType::Conflicting, detail)),
+        CatalogError::Stale => {
+            let detail = "others change the same all the time, and nothing was changed: try again";
+            problem_response(&Problem::new(ProblemType::Conflicting, detail))
+        }
         error => {
             tracing::warn!(%error, "the admin API could not do as asked");
             let detail = "the database does not answer; nothing was changed that this answer could tell of: read, and try again";

@@ -10,7 +10,7 @@ use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
 use tidegate_config::parse_duration;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use crate::door::{query_parameter, text_of};
+use crate::door::{is_in_query, query_parameter, text_of};
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -66,13 +66,9 @@ impl Call {
 
     /// A parameter of the query; `None` where it is not there.
     pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, Problem> {
-        let is_there = self
-            .query
-            .as_deref()
-            .is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some(name)));
         match query_parameter(self.query.as_deref(), name) {
             Some(value) => Ok(Some(value.into_owned())),
-            None if is_there => Err(Problem::invalid_field(
+            None if is_in_query(self.query.as_deref(), name) => Err(Problem::invalid_field(
                 name.to_owned(),
                 "write it once, with a value of 1 to 1024 bytes of UTF-8 text, percent-encoded",
             )),

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::{Ceilings, Tenant, is_tenant_name};
+use tidegate_catalog::repository::CatalogError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::Admin;
@@ -57,7 +58,14 @@ pub(super) async fn create(admin: &Admin, call: &Call) -> Answered {
         max_keys: wanted.max_keys.unwrap_or(usual.max_keys),
         max_requests_per_second: wanted.max_requests_per_second,
     })?;
-    let version = admin.repository.create_tenant(&call.actor(), call.now_us, &wanted.name, &ceilings).await?;
+    let made = admin.repository.create_tenant(&call.actor(), call.now_us, &wanted.name, &ceilings).await;
+    let version = made.map_err(|error| match error {
+        CatalogError::Conflict { .. } => {
+            Problem::new(ProblemType::Conflicting, format!("there is a tenant '{}' already", wanted.name))
+                .into()
+        }
+        error => Refusal::from(error),
+    })?;
     let in_force = admin.rules_in_force(version).await;
     let tenant = Tenant { name: wanted.name, ceilings, created_us: call.now_us, version };
     let mut body = value(&tenant);

@@ -28,6 +28,11 @@ pub(crate) fn query_parameter<'a>(query: Option<&'a str>, name: &str) -> Option<
     }
 }
 
+/// Whether a query has a parameter at all, usable or not.
+pub(crate) fn is_in_query(query: Option<&str>, name: &str) -> bool {
+    query.is_some_and(|query| query.split('&').any(|pair| pair.split('=').next() == Some(name)))
+}
+
 /// Whether every `%` begins an escape of two hexadecimal digits.
 fn escapes_are_whole(encoded: &str) -> bool {
     encoded.split('%').skip(1).all(|rest| {

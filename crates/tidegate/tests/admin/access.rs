@@ -193,3 +193,34 @@ fn an_address_that_guesses_keys_has_to_wait() {
     // Whoever guesses could not be told apart from whoever knows: nothing more is looked at from there.
     site.operator("GET", "/whoami").send().expect(429);
 }
+
+#[test]
+fn a_tenant_is_named_once_and_is_there() {
+    let site = with_acme();
+    let export = |target: &str| site.operator("GET", target);
+    assert!(export("/export?tenant=acme").send().expect(200).body.contains("calls"));
+    export("/export?tenant=acme").field("Tidegate-Tenant", "acme").send().expect(200);
+    export("/export?tenant=acme").field("Tidegate-Tenant", "default").send().expect(422);
+    export("/export?tenant=acme&tenant=default").send().expect(422);
+    export("/export").field("Tidegate-Tenant", "acme").field("Tidegate-Tenant", "acme").send().expect(422);
+    export("/export").field("Tidegate-Tenant", "Acme").send().expect(422);
+    let nobody = |method: &str, target: &str| site.about("nobody", method, target).if_match("*");
+    nobody("PUT", "/domains/payments").json(&payments(1)).send().expect(404);
+    nobody("POST", "/import").json(&json!({ "version": 1, "domains": [payments(1)] })).send().expect(404);
+    nobody("POST", "/keys").json(&json!({ "name": "x", "scopes": ["check"] })).send().expect(404);
+    assert!(!site.operator("GET", "/tenants").send().expect(200).body.contains("nobody"));
+}
+
+#[test]
+fn the_default_tenant_stays_and_names_are_taken_once() {
+    let site = with_acme();
+    let make = |name: &str| site.operator("POST", "/tenants").json(&json!({ "name": name })).send();
+    for taken in ["acme", "default"] {
+        assert_eq!(make(taken).status, 409, "{taken}: {}", make(taken).body);
+    }
+    for bad in ["", "A", "-a", "a\u{1f}b", "a.b", &"x".repeat(64)] {
+        assert_eq!(make(bad).status, 422, "{bad}");
+    }
+    site.operator("DELETE", "/tenants/default").if_match("*").send().expect(409);
+    site.operator("GET", "/tenants/default").send().expect(200);
+}

@@ -228,3 +228,37 @@ fn domains_of_the_rule_file_are_changed_by_the_file_only() {
     site.tenant("acme");
     site.domain("acme", &payments(3));
 }
+
+#[test]
+fn of_sixteen_who_make_the_same_domain_one_makes_it() {
+    let site = Site::start();
+    let start = Barrier::new(16);
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let maker = |limit: u64| {
+            let (site, start) = (&site, &start);
+            scope.spawn(move || {
+                start.wait();
+                let put = site.operator("PUT", "/domains/payments").field("If-None-Match", "*");
+                put.json(&payments(limit)).send().status
+            })
+        };
+        let makers: Vec<_> = (1..=16).map(maker).collect();
+        makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 15, "{statuses:?}");
+}
+
+#[test]
+fn a_rule_that_comes_back_gives_nobody_a_second_burst() {
+    let site = with_payments();
+    (0..4).for_each(|_| assert_eq!(check(&site)["allowed"], true));
+    site.operator("DELETE", "/domains/payments/rules/calls").if_match("*").send().expect(200);
+    let gone = check(&site);
+    assert_eq!((&gone["allowed"], &gone["rule"]), (&json!(true), &Value::Null));
+    put(&site, "*", 100).expect(200);
+    assert_eq!(check(&site)["remaining"], 95);
+    site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
+    site.domain("default", &payments(100));
+    assert_eq!(check(&site)["remaining"], 94);
+}

@@ -344,6 +344,36 @@ fn ceilings_of_rules_and_keys_hold() {
 }
 
 #[test]
+fn ceilings_hold_when_many_come_at_once() {
+    let site = Site::start();
+    let wanted = json!({ "name": "small", "max_rules": 3, "max_keys": 3 });
+    site.operator("POST", "/tenants").json(&wanted).send().expect(201);
+    site.domain("small", &json!({ "name": "payments", "rules": [] }));
+    let start = std::sync::Barrier::new(16);
+    let statuses: Vec<(u16, u16)> = std::thread::scope(|scope| {
+        let maker = |number: u64| {
+            let (site, start) = (&site, &start);
+            scope.spawn(move || {
+                start.wait();
+                let key = json!({ "name": format!("key {number}"), "scopes": ["check"] });
+                let key = site.about("small", "POST", "/keys").json(&key).send().status;
+                let rule = json!({ "name": format!("r{number}"), "key": ["a"], "limit": 1, "window": "1s" });
+                let target = format!("/domains/payments/rules/r{number}");
+                (key, site.about("small", "PUT", &target).if_match("*").json(&rule).send().status)
+            })
+        };
+        let makers: Vec<_> = (0..16).map(maker).collect();
+        makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+    });
+    assert_eq!(statuses.iter().filter(|(key, _)| *key == 201).count(), 3, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|(_, rule)| *rule == 200).count(), 3, "{statuses:?}");
+    assert!(
+        statuses.iter().all(|(key, rule)| [201, 409].contains(key) && [200, 409].contains(rule)),
+        "{statuses:?}"
+    );
+}
+
+#[test]
 fn a_tenant_that_is_removed_leaves_nothing() {
     let twins = Twins::new();
     twins.site.operator("DELETE", "/tenants/b").if_match("*").send().expect(200);
@@ -355,8 +385,9 @@ fn a_tenant_that_is_removed_leaves_nothing() {
     site.bare("GET", "/whoami").key(&twins.key_b).send().expect(401);
     // Who comes later with the same name finds nothing of the old one.
     site.tenant("b");
-    for target in ["/export", "/keys", "/domains"] {
-        let answer = site.about("b", "GET", target).send().expect(200);
+    let key = site.key(Some("b"), "new", ALL);
+    for target in ["/export", "/keys", "/domains", "/audit", "/usage", "/domains/payments/history"] {
+        let answer = site.bare("GET", target).key(&key).send().expect(200);
         assert!(!answer.body.contains(MARKER) && !answer.body.contains("payments"), "{}", answer.body);
     }
     site.domain("b", &domain("new"));
@@ -364,4 +395,6 @@ fn a_tenant_that_is_removed_leaves_nothing() {
         assert_eq!(site.about("b", "GET", target).send().expect(200).json()["items"], json!([]), "{target}");
     }
     assert_eq!(twins.check(&twins.key_a, "sue")["allowed"], true);
+    // Operators see both.
+    assert!(site.operator("GET", "/audit").send().expect(200).body.contains(MARKER));
 }
