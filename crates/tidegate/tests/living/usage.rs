@@ -61,7 +61,7 @@ fn usage_is_counted_once_however_often_the_database_dies() {
         .collect();
     let mut random = fastrand::Rng::new();
     println!("seed {}", random.get_seed());
-    let kills = rounds(if is_strict() { 20 } else { 4 });
+    let kills = rounds(if is_strict() { 20 } else { 3 });
     for _ in 0..kills {
         hold(Duration::from_millis(random.u64(300..1_500)));
         postgres.kill();
