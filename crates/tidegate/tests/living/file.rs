@@ -105,7 +105,7 @@ fn a_rule_file_beside_a_database_that_changes_all_the_time_is_followed() {
     let count =
         "SELECT 1 FROM pg_sleep(0.05); UPDATE versions SET version = version + 1 WHERE kind = 'rules';";
     std::thread::scope(|scope| {
-        let busy = scope.spawn(|| (0..6).for_each(|_| drop(postgres.sql("postgres", &count_each(count)))));
+        let busy = scope.spawn(|| (0..3).for_each(|_| drop(postgres.sql("postgres", &count_each(count)))));
         change_in_every_way(&nodes, &path, |nodes| nodes.catalog(0)["rule_file_error"] == true);
         busy.join().unwrap();
     });

@@ -82,7 +82,7 @@ fn a_change_that_the_database_dies_in_is_in_force_whole_or_not_at_all() {
     println!("seed {}", random.get_seed());
     let (mut made, mut unmade) = (0, 0);
     let mut before = 1_000_000;
-    for round in 1..=u64::from(rounds(if is_strict() { 30 } else { 4 })) {
+    for round in 1..=u64::from(rounds(if is_strict() { 30 } else { 3 })) {
         let after = 1_000_000 + round;
         let delay = usual.mul_f64(random.f64() * 1.5);
         let body = rule_file(after);

@@ -22,7 +22,7 @@ fn a_database_that_dies_while_its_tables_are_made_is_whole_after_the_next_start(
     println!("migrations|domains|rules|history|audit: {wanted}");
     let mut random = fastrand::Rng::new();
     println!("seed {}", random.get_seed());
-    for round in 1..=rounds(if is_strict() { 30 } else { 4 }) {
+    for round in 1..=rounds(if is_strict() { 30 } else { 3 }) {
         let name = format!("disturbed_{round}");
         let options = options(&dir, round as usize, &postgres.database(&name), &[]);
         let starting = thread::spawn(move || Tidegate::with(&options));

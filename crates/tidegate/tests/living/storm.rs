@@ -229,7 +229,7 @@ fn a_thousand_changes_a_minute_leave_every_answer_with_one_valid_version_and_eve
         "/domains/hot",
         &format!(r#"{{"name":"hot","rules":[{}]}}"#, hot_rule("hot", LIMIT)),
     );
-    let length = seconds(if is_strict() { 60 } else { 8 });
+    let length = seconds(if is_strict() { 60 } else { 6 });
     let quiet = Load::start(&nodes);
     hold(length / 2);
     let quiet = p99(&quiet.stop());

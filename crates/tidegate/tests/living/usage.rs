@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tidegate_testkit::{Postgres, RedisServer, Stopwatch, wait_for};
+use tidegate_testkit::{FaultProxy, Postgres, RedisServer, Stopwatch, wait_for};
 
 use crate::machine::{PATIENCE, RUNTIME, alone, hold, is_strict, rounds};
 use crate::site::{Nodes, check_of};
@@ -48,7 +48,10 @@ fn usage_is_counted_once_however_often_the_database_dies() {
     let _alone = alone();
     let (mut postgres, redis) = (Postgres::start(), RedisServer::start());
     let arguments = ["--store", &redis.url(), "--store-deadline", "1s", "--usage-flush", "100ms"];
-    let nodes = Nodes::start(&vec![postgres.url(); 3], &arguments);
+    // What the database did is unknown where its answer is lost.
+    let proxy = FaultProxy::start(([127, 0, 0, 1], postgres.port()).into(), 11);
+    let lossy = format!("postgres://postgres@{}/postgres", proxy.address());
+    let nodes = Nodes::start(&[postgres.url(), postgres.url(), lossy], &arguments);
     nodes.change(0, "PUT", "/domains/used", DOMAIN);
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = nodes
@@ -59,9 +62,10 @@ fn usage_is_counted_once_however_often_the_database_dies() {
         .enumerate()
         .map(|(client, address)| RUNTIME.spawn(ask(Connection::new(address), client, Arc::clone(&stop))))
         .collect();
+    proxy.change(|faults| faults.drop_replies = 0.05);
     let mut random = fastrand::Rng::new();
     println!("seed {}", random.get_seed());
-    let kills = rounds(if is_strict() { 20 } else { 4 });
+    let kills = rounds(if is_strict() { 20 } else { 3 });
     for _ in 0..kills {
         hold(Duration::from_millis(random.u64(300..1_500)));
         postgres.kill();
@@ -69,6 +73,9 @@ fn usage_is_counted_once_however_often_the_database_dies() {
         postgres.restart();
     }
     stop.store(true, Relaxed);
+    println!("{} replies lost", proxy.replies_dropped());
+    assert!(proxy.replies_dropped() > 0);
+    proxy.heal();
     let answered = clients.into_iter().map(|client| RUNTIME.block_on(client).unwrap());
     let answered = answered.fold((0, 0), |(allowed, denied), (a, d)| (allowed + a, denied + d));
     let watch = Stopwatch::start();
