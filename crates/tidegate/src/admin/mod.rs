@@ -57,7 +57,7 @@ use crate::gate::Catalog;
 use crate::net::PeerInfo;
 use access::Access;
 use answer::Refusal;
-use call::Call;
+use call::{Call, TenantBy};
 use route::Paths;
 
 /// How long a change may take until this node has it in force, before the answer says that it is not yet.
@@ -155,6 +155,9 @@ impl Admin {
         };
         access::check_role(&caller, route.needs)?;
         let (tenant, tenant_by) = access::tenant_of(&caller, &head)?;
+        if tenant_by == TenantBy::Name && self.repository.tenant(&tenant).await?.is_none() {
+            return Err(Refusal::not_found("tenant"));
+        }
         let call = Call {
             names: found.names,
             query: head.uri.query().map(str::to_owned),

@@ -1,5 +1,6 @@
 //! The catalog beside the engine: opened before it, followed and written to while it serves.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tidegate_config::{Defaults, EXAMPLE_RULES, parse_rules_with, quota_settings_
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, SystemClock, random_seed};
 use tidegate_store::BucketStore;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -158,8 +159,8 @@ impl Opened {
     pub(super) fn start<S: BucketStore>(self, engine: &Engine<S>, reread: Arc<Notify>) -> CatalogTasks {
         let Opened { follower, file, database } = self;
         let in_force = Arc::new(EngineInForce(engine.clone()));
-        let mut tasks = vec![tokio::spawn(follower.run(in_force, file, reread))];
-        let mut writer = None;
+        let mut ending = vec![Ending::of(|stop| follower.run(in_force, file, reread, stop))];
+        let mut tasks = Vec::new();
         if let Some(database) = database {
             let options = WriterOptions {
                 node: format!("{:016x}", fastrand::u64(..)),
@@ -169,14 +170,12 @@ impl Opened {
             let (usage, stats) = (database.catalog.usage_meter(), database.catalog.writer_stats());
             let sink = database.repository.clone();
             let clock = SystemClock::new();
-            let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let writing = Writer::new(sink, usage, stats, options)
-                .run(move || now_us(&clock), async move { drop(stopped.await) });
-            writer = Some((stop, tokio::spawn(writing)));
+            let writer = Writer::new(sink, usage, stats, options);
+            ending.push(Ending::of(|stop| writer.run(move || now_us(&clock), stop)));
             tasks.push(tokio::spawn(preload(database.repository.clone(), Arc::clone(&database.catalog))));
             tasks.push(tokio::spawn(tidy(database)));
         }
-        CatalogTasks { tasks, writer }
+        CatalogTasks { tasks, ending }
     }
 }
 
@@ -263,26 +262,54 @@ async fn tidy(database: Database) {
     }
 }
 
+/// A task that has something to finish when it is told to stop.
+struct Ending {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Ending {
+    /// Starts what `run` gives when it gets the signal to stop.
+    fn of<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(Stopped) -> F) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let stopped: Stopped = Box::pin(async move {
+            let _ = stopped.await;
+        });
+        Self { stop, task: tokio::spawn(run(stopped)) }
+    }
+}
+
+/// Resolves when a task is to stop.
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What runs beside the requests; ends with this.
 pub(super) struct CatalogTasks {
     tasks: Vec<JoinHandle<()>>,
-    writer: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
+    /// The follower keeps the last good rules on disk, the writer writes the usage that waits.
+    ending: Vec<Ending>,
 }
 
 impl CatalogTasks {
-    /// Writes the usage that waits, and ends the tasks.
+    /// Finishes what can be finished soon, and ends the tasks.
     pub(super) async fn stop(mut self) {
-        let Some((stop, writing)) = self.writer.take() else { return };
-        drop(stop);
-        if tokio::time::timeout(LAST_FLUSH, writing).await.is_err() {
-            tracing::warn!("the last usage could not be written");
+        let ending = std::mem::take(&mut self.ending);
+        let (stops, mut tasks): (Vec<_>, Vec<_>) = ending.into_iter().map(|one| (one.stop, one.task)).unzip();
+        drop(stops);
+        let finished = tokio::time::timeout(LAST_FLUSH, async {
+            for task in &mut tasks {
+                let _ = task.await;
+            }
+        });
+        if finished.await.is_err() {
+            tracing::warn!("the last usage or the last good rules could not be written");
+            tasks.iter().for_each(JoinHandle::abort);
         }
     }
 }
 
 impl Drop for CatalogTasks {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().chain(self.ending.iter().map(|one| &one.task)).for_each(JoinHandle::abort);
     }
 }
 

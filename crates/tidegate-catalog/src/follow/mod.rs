@@ -1,0 +1,252 @@
+//! Following the catalog: what changes in the database or in the rule file is in force on this node a moment later.
+//!
+//! Versions are asked for every so often, and at once where the database or this node says that something has changed.
+//! Rules are loaded in one snapshot, validated whole, compiled, and swapped in one step; where that fails, the last good
+//! ones stay in force. What is in force is kept on disk, so that a node can start while the database is away.
+
+mod keep;
+mod rules;
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::Defaults;
+use tidegate_core::rule::RuleSet;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::compose::Composer;
+use crate::keys::KeyRing;
+use crate::last_good::LastGood;
+use crate::model::ApiKey;
+use crate::repository::{CatalogError, Changed, Listener, Repository, SubjectChanges};
+use crate::source::RuleFile;
+use crate::state::{Database, Origin, StateCell};
+use crate::subjects::SubjectCache;
+use rules::{FileChanges, file_changed, note_file};
+pub use start::First;
+
+/// The most subjects that are forgotten one by one after a change; beyond, all are.
+const MAX_SUBJECT_CHANGES: u32 = 10_000;
+/// The shortest time between two looks at the database, however often it says that something has changed.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The longest pause between two tries while the database does not answer.
+const MAX_RETRY: Duration = Duration::from_secs(2);
+
+/// The engine, as far as following needs it.
+pub trait InForce: Send + Sync + 'static {
+    /// Puts rules in force in one step, as the given version or a higher one.
+    fn replace(&self, rules: RuleSet, version: u64);
+    /// The present, in microseconds since the Unix epoch.
+    fn now_us(&self) -> i64;
+}
+
+/// What following a database takes.
+#[derive(Debug)]
+pub struct DatabaseParts {
+    /// The database.
+    pub repository: Repository,
+    /// API keys, replaced when they change.
+    pub keys: Arc<KeyRing>,
+    /// Subjects, forgotten when they change.
+    pub subjects: SubjectCache<Repository>,
+    /// Where what is in force is kept.
+    pub last_good: Option<LastGood>,
+    /// How often the database is asked.
+    pub poll: Duration,
+    /// What a new database begins with, under the name of the default tenant.
+    pub seed: Option<crate::seed::Seed>,
+}
+
+/// Follows the catalog for one node.
+#[derive(Debug)]
+pub struct Follower {
+    /// `None` where there is a rule file only.
+    database: Option<DatabaseParts>,
+    defaults: Defaults,
+    composer: Composer,
+    state: StateCell,
+    nudge: Arc<Notify>,
+    kept_keys: Vec<ApiKey>,
+    /// The rules version that composing failed for, so that the same failure is told once.
+    failed: Option<i64>,
+    is_migrated: bool,
+    unsaved_since: Option<Instant>,
+    /// What was warned of already: it is not said again at every change of something else.
+    told: Vec<String>,
+}
+
+impl Follower {
+    /// A follower that has seen nothing yet. `composer` knows the rule file's domains.
+    #[must_use]
+    pub fn new(database: Option<DatabaseParts>, defaults: Defaults, composer: Composer) -> Self {
+        let (state, nudge) = (StateCell::default(), Arc::default());
+        note_file(&state, &composer);
+        Self {
+            database,
+            defaults,
+            composer,
+            state,
+            nudge,
+            kept_keys: Vec::new(),
+            failed: None,
+            is_migrated: false,
+            unsaved_since: None,
+            told: Vec::new(),
+        }
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn state(&self) -> StateCell {
+        self.state.clone()
+    }
+
+    /// Told when this node has changed something and wants it in force at once.
+    #[must_use]
+    pub fn nudge(&self) -> Arc<Notify> {
+        Arc::clone(&self.nudge)
+    }
+
+    /// Follows until `stop`, and keeps on disk what is in force then. `file` is the rule file, if there is one; `reread` asks to
+    /// read it again.
+    pub async fn run<E: InForce>(
+        mut self,
+        engine: Arc<E>,
+        file: Option<RuleFile>,
+        reread: Arc<Notify>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
+        let mut file = file.map(FileChanges::of);
+        let mut listener: Option<Listener> = None;
+        let mut pause = self.database.as_ref().map_or(MAX_RETRY, |database| database.poll);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                () = tokio::time::sleep(pause) => {}
+                () = self.nudge.notified() => {}
+                () = heard(&mut listener) => {}
+                changed = file_changed(&mut file) => self.file_changed(changed, &engine).await,
+                () = reread.notified() => self.reread(file.as_ref(), &engine).await,
+            }
+            pause = self.look(&engine, &mut listener, pause).await;
+            self.save_if_due(engine.now_us()).await;
+            tokio::time::sleep(MIN_PAUSE).await;
+        }
+        self.save_if_needed(engine.now_us()).await;
+    }
+
+    /// Looks at the database once. Returns how long to wait for the next look.
+    async fn look<E: InForce>(
+        &mut self,
+        engine: &Arc<E>,
+        listener: &mut Option<Listener>,
+        pause: Duration,
+    ) -> Duration {
+        let caught_up = self.catch_up(engine).await;
+        let Some(database) = &self.database else { return pause };
+        match caught_up {
+            Ok(()) => {
+                if listener.is_none() {
+                    *listener = database.repository.listen().await.ok().flatten();
+                }
+                let poll = database.poll;
+                self.note_success();
+                poll
+            }
+            Err(error) => {
+                *listener = None;
+                let longest = MAX_RETRY.max(database.poll);
+                self.note_failure(&error, engine.now_us());
+                (pause * 2).min(longest)
+            }
+        }
+    }
+
+    async fn catch_up<E: InForce>(&mut self, engine: &Arc<E>) -> Result<(), CatalogError> {
+        self.prepare(engine.now_us()).await?;
+        let Some(database) = &self.database else { return Ok(()) };
+        let versions = database.repository.versions().await?;
+        self.state.change(|state| state.seen = versions);
+        let state = self.state.get();
+        // Rules first: a subject's new override needs its quota.
+        if versions.rules != state.applied.rules || state.origin != Origin::Database {
+            self.reload(engine, versions.rules).await?;
+        }
+        if versions.subjects != state.applied.subjects {
+            self.follow_subjects(state.applied.subjects).await?;
+        }
+        if versions.keys != state.applied.keys {
+            self.follow_keys().await?;
+            self.unsaved_since.get_or_insert_with(Instant::now);
+            self.state.change(|state| state.applied.keys = versions.keys);
+        }
+        Ok(())
+    }
+
+    async fn follow_keys(&mut self) -> Result<(), CatalogError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let keys = database.repository.all_keys().await?;
+        database.keys.replace(keys.clone());
+        self.kept_keys = keys;
+        Ok(())
+    }
+
+    async fn follow_subjects(&mut self, since: i64) -> Result<(), CatalogError> {
+        let Some(database) = &self.database else { return Ok(()) };
+        let SubjectChanges { version, what } =
+            database.repository.subject_changes(since, MAX_SUBJECT_CHANGES).await?;
+        match what {
+            Changed::These(keys) => database.subjects.changed(&keys),
+            Changed::Everything => database.subjects.changed_all(),
+        }
+        self.state.change(|state| state.applied.subjects = version);
+        Ok(())
+    }
+
+    /// Warns of what was not warned of before.
+    fn tell(&mut self, warnings: Vec<String>) {
+        warnings
+            .iter()
+            .filter(|warning| !self.told.contains(warning))
+            .for_each(|warning| tracing::warn!("{warning}"));
+        self.told = warnings;
+    }
+
+    fn note_success(&mut self) {
+        if let Database::Down { since_us, .. } = self.state.get().database {
+            tracing::info!(since_us, "the database answers again");
+        }
+        self.state.change(|state| state.database = Database::Up);
+    }
+
+    fn note_failure(&mut self, error: &CatalogError, now_us: i64) {
+        let was_down = matches!(self.state.get().database, Database::Down { .. });
+        if !was_down {
+            tracing::error!(%error, "the database does not answer: the rules in force stay, subjects not in the cache have their default tier");
+        }
+        self.state.change(|state| {
+            let since_us = match &state.database {
+                Database::Down { since_us, .. } => *since_us,
+                Database::Up | Database::Unknown => now_us,
+            };
+            state.outages += u64::from(!was_down);
+            state.database = Database::Down { since_us, error: error.to_string() };
+        });
+    }
+}
+
+/// Resolves when the database says that something has changed; never where it says nothing.
+async fn heard(listener: &mut Option<Listener>) {
+    match listener {
+        Some(listening) => {
+            if listening.changed().await.is_err() {
+                *listener = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,173 @@
+//! New rules, of the database or of the rule file: validated whole, compiled, swapped in one step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidegate_config::{RuleFileErrors, parse_rules_with};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Follower, InForce};
+use crate::compose::{ComposeError, Composer};
+use crate::repository::CatalogError;
+use crate::source::RuleFile;
+use crate::state::{Origin, StateCell};
+
+impl Follower {
+    /// Loads what has changed and puts it in force. What cannot be put in force is said once, and tried again when it
+    /// changes.
+    pub(super) async fn reload<E: InForce>(
+        &mut self,
+        engine: &Arc<E>,
+        seen: i64,
+    ) -> Result<(), CatalogError> {
+        if self.failed == Some(seen) {
+            return Ok(());
+        }
+        let Some(database) = &self.database else { return Ok(()) };
+        let delta = database.repository.rules(engine.now_us(), &self.composer.known()).await?;
+        let version = delta.version;
+        let before = match self.composer.apply(delta) {
+            Ok(before) => before,
+            Err(error) => {
+                self.note_bad_rules(version, &error);
+                return Ok(());
+            }
+        };
+        // The last good rules were these: they keep their version.
+        let is_in_force = version == self.state.get().applied.rules && self.composer.is_as(&before);
+        if !is_in_force && let Err(error) = self.put_in_force(engine).await {
+            self.composer.take_back(before);
+            self.note_bad_rules(version, &error);
+            return Ok(());
+        }
+        self.failed = None;
+        self.state.change(|state| {
+            state.origin = Origin::Database;
+            state.rules_error = None;
+        });
+        Ok(())
+    }
+
+    /// Compiles and swaps beside the requests: a large set takes a while, which no request should have to share.
+    async fn put_in_force<E: InForce>(&mut self, engine: &Arc<E>) -> Result<(), ComposeError> {
+        let (composer, engine) = (std::mem::take(&mut self.composer), Arc::clone(engine));
+        let version = composer.version();
+        let composing = tokio::task::spawn_blocking(move || {
+            let composed = composer.compose().map(|composed| {
+                engine.replace(composed.rules, u64::try_from(version).unwrap_or(0));
+                composed.warnings
+            });
+            (composer, composed)
+        });
+        let (composer, composed) = composing.await.map_err(|_| ComposeError::Interrupted)?;
+        self.composer = composer;
+        self.tell(composed?);
+        self.unsaved_since.get_or_insert_with(Instant::now);
+        self.state.change(|state| {
+            state.applied.rules = version;
+            state.rules_error = None;
+            state.reloads += 1;
+        });
+        Ok(())
+    }
+
+    fn note_bad_rules(&mut self, version: i64, error: &ComposeError) {
+        tracing::error!(%error, version, "new rules cannot be put in force: the last good ones stay");
+        self.failed = Some(version);
+        self.state.change(|state| {
+            state.failed_reloads += 1;
+            state.rules_error = Some(error.to_string());
+        });
+    }
+
+    pub(super) async fn file_changed<E: InForce>(
+        &mut self,
+        changed: Result<String, String>,
+        engine: &Arc<E>,
+    ) {
+        let result = match changed {
+            Ok(text) => self.take_file(text, engine).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result {
+            error.lines().for_each(|line| tracing::error!("{line}"));
+            tracing::error!("the rules were not changed: the file has errors");
+        }
+        self.state.change(|state| {
+            state.failed_reloads += u64::from(result.is_err());
+            state.file_error = result.err();
+        });
+    }
+
+    pub(super) async fn reread<E: InForce>(&mut self, file: Option<&FileChanges>, engine: &Arc<E>) {
+        let Some(file) = file else { return };
+        let text = tidegate_config::read_text(&file.path).map_err(|errors| errors.to_string());
+        self.file_changed(text, engine).await;
+    }
+
+    async fn take_file<E: InForce>(&mut self, text: String, engine: &Arc<E>) -> Result<(), String> {
+        let defaults = self.defaults;
+        let parsing =
+            tokio::task::spawn_blocking(move || parse_rules_with(&text, "the rule file", &defaults));
+        let parsed = parsing.await.map_err(|_| "reading it was interrupted".to_owned())?;
+        let parsed = parsed.map_err(|errors: RuleFileErrors| errors.to_string())?;
+        parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let before = self.composer.file().clone();
+        self.composer.set_file(parsed.rules);
+        match self.put_in_force(engine).await {
+            Ok(()) => {
+                note_file(&self.state, &self.composer);
+                tracing::info!("new rules of the rule file are in force");
+                Ok(())
+            }
+            Err(error) => {
+                self.composer.set_file(before);
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+pub(super) fn note_file(state: &StateCell, composer: &Composer) {
+    let names = composer.file().domains.iter().map(|domain| domain.name.clone()).collect();
+    state.change(|state| state.file_domains = names);
+}
+
+/// The contents of the rule file as they come. They are waited for beside everything else: a file has to stay the same for
+/// a moment, and a database that changes all the time must not keep it from that.
+pub(super) struct FileChanges {
+    path: PathBuf,
+    contents: mpsc::Receiver<Result<String, String>>,
+    _watching: JoinSet<()>,
+}
+
+impl FileChanges {
+    pub(super) fn of(mut file: RuleFile) -> Self {
+        let (sender, contents) = mpsc::channel(1);
+        let (path, mut watching) = (file.path().to_owned(), JoinSet::new());
+        watching.spawn(async move {
+            loop {
+                let changed = file.changed().await;
+                let content = changed.map(|changed| changed.text).map_err(|error| error.0.to_string());
+                if sender.send(content).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { path, contents, _watching: watching }
+    }
+}
+
+/// The next content of the rule file, or why it cannot be read; never where there is none.
+pub(super) async fn file_changed(file: &mut Option<FileChanges>) -> Result<String, String> {
+    let next = match file {
+        Some(file) => file.contents.recv().await,
+        None => None,
+    };
+    match next {
+        Some(content) => content,
+        None => std::future::pending().await,
+    }
+}
