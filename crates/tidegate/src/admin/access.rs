@@ -24,7 +24,7 @@ use crate::net::PeerInfo;
 /// The field by which an operator says which tenant a request is about; `?tenant=` says the same.
 pub(super) const TENANT_FIELD: &str = "tidegate-tenant";
 
-/// Failed credentials of one address a minute, before they are not looked at any more.
+/// Failed credentials of one address a minute that are answered as such.
 const FAILURES: u64 = 30;
 /// Requests of one key a minute, and at one instant.
 const REQUESTS: (u64, u64) = (12_000, 1_000);
@@ -55,7 +55,7 @@ impl Access {
         Ok(Self { limiter: Engine::new(RuleSet::compile(rules)?, MemoryStore::new(&options)) })
     }
 
-    /// Who asks, by the key that the request carries.
+    /// Who asks, by the key that the request carries. A good key is never refused for somebody else's bad ones.
     pub(super) async fn caller(
         &self,
         catalog: &Catalog,
@@ -63,19 +63,14 @@ impl Access {
         head: &Parts,
         now_us: i64,
     ) -> Result<Caller, Problem> {
-        let address = address_key(peer.address.ip());
-        let by_address = [("client_ip", address.as_str())];
-        let failed = Request::new("failures", &by_address);
-        if let Some(limited) = self.limited(&failed, Ask::Peek).await {
-            return Err(limited);
-        }
-        let verified = key_of(head)?.and_then(|key| catalog.keys().verify(key, now_us).ok());
+        let verified = match key_of(head) {
+            Ok(key) => key.and_then(|key| catalog.keys().verify(key, now_us).ok()),
+            Err(problem) => return Err(self.failed(peer).await.unwrap_or(problem)),
+        };
         let Some(verified) = verified else {
-            let _ = self.limited(&failed, Ask::Charge).await;
-            return Err(Problem::new(
-                ProblemType::Unauthorized,
-                "send a key of the admin API: Authorization: Bearer tg_…",
-            ));
+            let detail = "send a key of the admin API: Authorization: Bearer tg_…";
+            let problem = || Problem::new(ProblemType::Unauthorized, detail);
+            return Err(self.failed(peer).await.unwrap_or_else(problem));
         };
         let caller = Caller {
             name: format!("{} ({})", verified.name, verified.prefix),
@@ -84,27 +79,22 @@ impl Access {
             scopes: verified.scopes.to_vec(),
         };
         let by_key = [("key", caller.prefix.as_str())];
-        match self.limited(&Request::new("requests", &by_key), Ask::Charge).await {
+        match self.limited(&Request::new("requests", &by_key)).await {
             Some(limited) => Err(limited),
             None => Ok(caller),
         }
     }
 
-    async fn limited(&self, request: &Request<'_>, ask: Ask) -> Option<Problem> {
-        let decision = match ask {
-            Ask::Peek => self.limiter.peek(request).await,
-            Ask::Charge => self.limiter.decide(request).await,
-        };
-        let retry_after = decision.ok()?.retry_after()?;
+    /// Counts a credential that is not good; `Some` where an address has brought too many.
+    async fn failed(&self, peer: PeerInfo) -> Option<Problem> {
+        let address = address_key(peer.address.ip());
+        self.limited(&Request::new("failures", &[("client_ip", address.as_str())])).await
+    }
+
+    async fn limited(&self, request: &Request<'_>) -> Option<Problem> {
+        let retry_after = self.limiter.decide(request).await.ok()?.retry_after()?;
         Some(Problem::quota_exceeded(retry_after.as_millis_ceil(), vec![request.domain.to_owned()]))
     }
-}
-
-/// Whether asking counts.
-#[derive(Clone, Copy)]
-enum Ask {
-    Peek,
-    Charge,
 }
 
 fn address_key(address: IpAddr) -> String {
