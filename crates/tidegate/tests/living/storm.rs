@@ -113,20 +113,23 @@ async fn change_the_hot_rule(mut admin: Connection, stop: Arc<AtomicBool>, pace:
     let (mut made, mut large) = (0, Large::new());
     let mut larger_since = None;
     let (normal, larger) = (hot_rule("hot", LIMIT), hot_rule("hot", LIMIT * FACTOR));
-    let steps: [(&str, &str, &str); 6] = [
-        ("PUT", "/domains/hot/rules/hot", &larger),
-        ("PUT", "/domains/hot/rules/hot", &normal),
-        ("POST", "/domains/hot/rules/hot/rename", r#"{"to":"renamed"}"#),
-        ("POST", "/domains/hot/rules/renamed/rename", r#"{"to":"hot"}"#),
-        ("DELETE", "/domains/hot/rules/hot", ""),
-        ("PUT", "/domains/hot/rules/hot", &normal),
-    ];
-    for step in (0..steps.len()).cycle() {
+    for turn in 0_u64.. {
+        let step = turn % 6;
         if step == 0 && stop.load(Relaxed) {
-            return (made, large);
+            break;
         }
         ticks.tick().await;
-        let (method, path, body) = steps[step];
+        // Another name each time: a bucket that a rename loses would be a fresh one.
+        let renamed = format!("renamed-{}", turn / 6);
+        let to = format!(r#"{{"to":"{renamed}"}}"#);
+        let back = format!("/domains/hot/rules/{renamed}/rename");
+        let (method, path, body) = match step {
+            0 => ("PUT", "/domains/hot/rules/hot", &*larger),
+            2 => ("POST", "/domains/hot/rules/hot/rename", &*to),
+            3 => ("POST", &*back, r#"{"to":"hot"}"#),
+            4 => ("DELETE", "/domains/hot/rules/hot", ""),
+            _ => ("PUT", "/domains/hot/rules/hot", &*normal),
+        };
         if step == 0 {
             larger_since = Some(now_micros());
         }
@@ -137,7 +140,7 @@ async fn change_the_hot_rule(mut admin: Connection, stop: Arc<AtomicBool>, pace:
         }
         made += 1;
     }
-    unreachable!("a cycle has no end")
+    (made, large)
 }
 
 async fn change_other_rules(mut admin: Connection, stop: Arc<AtomicBool>, pace: Duration) -> u64 {
@@ -188,13 +191,17 @@ fn check_versions(nodes: &Nodes, all: &[Vec<Seen>]) -> usize {
 /// How many units of the hammered key passed, and how many too many in the worst interval. Times are stretched where the
 /// larger rate may be in force, so that the rate is one and the same; while the rule is deleted nothing is counted.
 fn check_bound(all: &[Vec<Seen>], large: &Large) -> (usize, i128) {
-    // A node may decide by the larger limit until it has heard of the next.
-    let last = |from: i64, to: i64| {
-        let by_it = all.iter().flatten().filter(|seen| seen.answer["limit"] == LIMIT * FACTOR);
-        let in_it = by_it.filter(|seen| seen.received >= from && seen.sent <= to + 1_500_000);
-        in_it.map(|seen| seen.received).max().unwrap_or(to).max(to)
+    // A node may decide by the larger limit until it has heard of the next one.
+    let by_larger = || all.iter().flatten().filter(|seen| seen.answer["limit"] == LIMIT * FACTOR);
+    let last = |from: i64, to: i64, next: i64| {
+        let received = by_larger().map(|seen| seen.received).filter(|at| (from..next).contains(at));
+        received.max().map_or(to, |last| last.max(to))
     };
-    let large: Vec<(i64, i64)> = large.iter().map(|(from, to)| (*from, last(*from, *to))).collect();
+    let next = |index: usize| large.get(index + 1).map_or(i64::MAX, |(next, _)| *next);
+    let large = large.iter().enumerate().map(|(index, (from, to))| (*from, last(*from, *to, next(index))));
+    let large: Vec<(i64, i64)> = large.collect();
+    let span: i64 = large.iter().map(|(from, to)| to - from).sum();
+    println!("the larger limit was in force for {} ms at the most", span / 1_000);
     let stretched = |at: i64| {
         let more: i64 = large.iter().map(|(from, to)| (at.min(*to) - from).max(0)).sum();
         at + more * (i64::try_from(FACTOR).unwrap() - 1)
