@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tidegate_catalog::repository::CatalogError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
@@ -26,9 +26,9 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// A problem of the request.
-    Problem(Problem),
+    Problem(Box<Problem>),
     /// A problem with more members than every problem has.
-    Detailed(Problem, Value),
+    Detailed(Box<(Problem, Value)>),
     /// The database's.
     Catalog(CatalogError),
 }
@@ -56,7 +56,10 @@ impl Answer {
 
     /// One page of a list; `next` is what `after` (or `before`) must be for the next one.
     pub(super) fn page(items: Vec<Value>, next: Option<Value>) -> Self {
-        Self::json(&json!({ "items": items, "next": next }))
+        let mut page = Map::new();
+        page.insert("items".to_owned(), Value::Array(items));
+        page.insert("next".to_owned(), next.unwrap_or_default());
+        Self::json(&page)
     }
 
     /// With the version that the caller must know to change it.
@@ -77,7 +80,7 @@ impl Answer {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Refusal::Problem(problem)
+        Refusal::Problem(Box::new(problem))
     }
 }
 
@@ -95,7 +98,7 @@ impl Refusal {
     pub(super) fn into_response(self) -> DoorResponse {
         let mut response = match self {
             Refusal::Problem(problem) => problem_response(&problem),
-            Refusal::Detailed(problem, members) => detailed(&problem, members),
+            Refusal::Detailed(detailed) => with_members(&detailed.0, &detailed.1),
             Refusal::Catalog(error) => of_catalog(error),
         };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -103,7 +106,7 @@ impl Refusal {
     }
 }
 
-fn detailed(problem: &Problem, members: Value) -> DoorResponse {
+fn with_members(problem: &Problem, members: &Value) -> DoorResponse {
     let mut response = problem_response(problem);
     let body = serde_json::from_slice::<Value>(&problem.to_json()).ok().and_then(|mut body| {
         let all = body.as_object_mut()?;
@@ -123,9 +126,9 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
                 Some(_) => "somebody has changed it since you read it: read it again, and try with its ETag",
                 None => "it is not there (any more)",
             };
-            let mut response = detailed(
+            let mut response = with_members(
                 &Problem::new(ProblemType::PreconditionFailed, detail),
-                json!({ "current_version": current }),
+                &json!({ "current_version": current }),
             );
             if let Some(tag) =
                 current.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok())

@@ -140,7 +140,8 @@ pub(super) fn refusal(error: EditError) -> Refusal {
             let first = errors.errors.first().map(ToString::to_string).unwrap_or_default();
             let problem = Problem::invalid_field("body", first);
             let findings: Vec<Value> = errors.errors.iter().map(finding).collect();
-            Refusal::Detailed(problem, json!({ "findings": findings, "omitted": errors.omitted }))
+            let members = json!({ "findings": findings, "omitted": errors.omitted });
+            Refusal::Detailed(Box::new((problem, members)))
         }
         EditError::InFile(domain) => in_file(&domain).into(),
         EditError::Invalid(detail) => Problem::invalid_field("body", detail).into(),

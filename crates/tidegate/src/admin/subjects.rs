@@ -119,7 +119,7 @@ pub(super) async fn inspect(admin: &Admin, call: &Call) -> Answered {
         quotas: quotas.borrowed(&known),
         ..Selection::new(&domain, &key.subject)
     };
-    let decision = admin.buckets.stats(&selection).await.map_err(engine_refusal)?;
+    let decision = admin.buckets.stats(&selection).await.map_err(|error| engine_refusal(&error))?;
     let ban = known.ban.as_ref().map(|ban| {
         json!({ "reason": ban.reason, "until": time_or_null(ban.until_us), "by": ban.by, "since": time(ban.since_us) })
     });
@@ -144,14 +144,15 @@ pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
             quotas: quotas.borrowed(&known),
             ..Selection::new(&domain, &key.subject)
         };
-        let buckets = admin.buckets.reset_selected(&selection).await.map_err(engine_refusal)?;
+        let buckets =
+            admin.buckets.reset_selected(&selection).await.map_err(|error| engine_refusal(&error))?;
         let done = json!({ "reset": buckets });
         admin.note(call, "subject.reset", &key, &done).await?;
         return Ok(Answer::json(&done));
     }
     let entries = entries_of(&which, &entry, &key.subject)?;
     let request = Request::new(&domain, &entries).with_quotas(quotas.borrowed(&known));
-    admin.buckets.reset(&request).await.map_err(engine_refusal)?;
+    admin.buckets.reset(&request).await.map_err(|error| engine_refusal(&error))?;
     admin.note(call, "subject.reset", &key, &json!({ "descriptors": which.descriptors })).await?;
     Ok(Answer::json(&json!({ "reset": Value::Null })))
 }
@@ -170,11 +171,11 @@ pub(super) async fn refund(admin: &Admin, call: &Call) -> Answered {
     let decision = if which.descriptors.is_empty() {
         let selection =
             Selection { entry: Some(&entry), cost, quotas, ..Selection::new(&domain, &key.subject) };
-        admin.buckets.refund_selected(&selection).await.map_err(engine_refusal)?
+        admin.buckets.refund_selected(&selection).await.map_err(|error| engine_refusal(&error))?
     } else {
         let entries = entries_of(&which, &entry, &key.subject)?;
         let request = Request::new(&domain, &entries).with_cost(cost).with_quotas(quotas);
-        admin.buckets.refund(&request).await.map_err(engine_refusal)?
+        admin.buckets.refund(&request).await.map_err(|error| engine_refusal(&error))?
     };
     admin
         .note(call, "subject.refund", &key, &json!({ "cost": cost, "descriptors": which.descriptors }))
@@ -254,7 +255,7 @@ fn check_tier(tier: &str) -> Result<(), Problem> {
     Err(Problem::invalid_field("tier", detail))
 }
 
-fn engine_refusal(error: EngineError) -> Refusal {
+fn engine_refusal(error: &EngineError) -> Refusal {
     tracing::warn!(%error, "the admin API could not reach the buckets");
     Problem::new(ProblemType::StoreUnavailable, "the store of the buckets does not answer; try again shortly")
         .into()
