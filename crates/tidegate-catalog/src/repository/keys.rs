@@ -87,24 +87,30 @@ impl Repository {
         .await
     }
 
-    /// Gives a key another secret. Returns the keys version.
+    /// Gives a key another secret; the one that it has until now is good until `previous_until_us`. Returns the keys
+    /// version.
     ///
     /// # Errors
     ///
-    /// `NotFound` where it is not there or revoked.
+    /// `NotFound` where it is not there or revoked, `Refused` where it has expired.
     pub async fn rotate_key(
         &self,
         actor: &Actor,
         now_us: i64,
         prefix: &str,
         hash: [u8; 32],
-        previous: PreviousSecret,
+        previous_until_us: i64,
     ) -> Result<i64> {
         self.bounded(CALL, async {
             let mut write = self.write().await?;
             let conn = write.conn();
             let version = bump(conn, Kind::Keys).await?;
             let before = live(conn, prefix).await?;
+            if before.expires_us.is_some_and(|end| now_us >= end) {
+                return Err(CatalogError::Refused("the key has expired: make another one"));
+            }
+            // What is known of the key only now: somebody else may have rotated it meanwhile.
+            let previous = PreviousSecret { hash: before.hash, until_us: previous_until_us };
             let sql =
                 "UPDATE api_keys SET hash = $2, previous_hash = $3, previous_until_us = $4 WHERE prefix = $1";
             let query = sqlx::query(sql).bind(prefix).bind(hash.to_vec()).bind(previous.hash.to_vec());

@@ -8,6 +8,8 @@ use crate::database::*;
 crate::on_both!(
     a_key_is_kept_as_it_was_made,
     a_key_is_rotated_touched_and_revoked,
+    the_secret_before_a_rotation_is_the_last_one_that_was_shown,
+    an_expired_key_is_not_rotated,
     a_tenant_has_at_most_so_many_keys_as_its_ceiling,
     keys_are_listed_by_tenant_in_pages,
 );
@@ -46,7 +48,7 @@ async fn a_key_is_rotated_touched_and_revoked(database: Database) {
     let key = api_key("k1", None);
     repository.create_key(&actor(), NOW, &key).await.unwrap();
     let previous = PreviousSecret { hash: [7; 32], until_us: NOW + 5 };
-    let version = repository.rotate_key(&actor(), NOW, "k1", [8; 32], previous).await.unwrap();
+    let version = repository.rotate_key(&actor(), NOW, "k1", [8; 32], NOW + 5).await.unwrap();
     for at_us in [NOW + 3, NOW + 2] {
         repository.touch_keys(&[("k1".to_owned(), at_us), ("none".to_owned(), NOW)]).await.unwrap();
     }
@@ -58,8 +60,27 @@ async fn a_key_is_rotated_touched_and_revoked(database: Database) {
     assert_eq!(repository.keys(None, None, 10).await.unwrap(), [revoked]);
     assert_eq!(repository.all_keys().await.unwrap(), []);
     assert!(matches!(repository.revoke_key(&actor(), NOW, "k1").await, Err(CatalogError::NotFound)));
-    let told = repository.rotate_key(&actor(), NOW, "k1", [9; 32], previous).await;
+    let told = repository.rotate_key(&actor(), NOW, "k1", [9; 32], NOW + 5).await;
     assert!(matches!(told, Err(CatalogError::NotFound)));
+}
+
+async fn the_secret_before_a_rotation_is_the_last_one_that_was_shown(database: Database) {
+    let repository = database.open();
+    repository.create_key(&actor(), NOW, &api_key("k1", None)).await.unwrap();
+    for hash in [[8; 32], [9; 32]] {
+        repository.rotate_key(&actor(), NOW, "k1", hash, NOW + 5).await.unwrap();
+    }
+    let key = repository.key("k1").await.unwrap().unwrap();
+    let previous = PreviousSecret { hash: [8; 32], until_us: NOW + 5 };
+    assert_eq!((key.hash, key.previous), ([9; 32], Some(previous)));
+}
+
+async fn an_expired_key_is_not_rotated(database: Database) {
+    let repository = database.open();
+    repository.create_key(&actor(), NOW, &api_key("k1", None)).await.unwrap();
+    let refused = repository.rotate_key(&actor(), NOW + SECOND, "k1", [8; 32], NOW + SECOND).await;
+    assert!(matches!(refused, Err(CatalogError::Refused(_))), "{refused:?}");
+    assert_eq!(repository.key("k1").await.unwrap().unwrap().hash, [7; 32]);
 }
 
 async fn a_tenant_has_at_most_so_many_keys_as_its_ceiling(database: Database) {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::keys::NewKey;
-use tidegate_catalog::model::{ApiKey, PreviousSecret, Scope};
+use tidegate_catalog::model::{ApiKey, Scope};
 use tidegate_config::parse_duration;
 use tidegate_wire::problem::{Problem, ProblemType};
 
@@ -115,11 +115,11 @@ pub(super) async fn rotate(admin: &Admin, call: &Call) -> Answered {
     let prefix = key.prefix.as_str();
     let new = NewKey::with_prefix(prefix, getrandom::fill)
         .map_err(|error| Problem::new(ProblemType::Internal, error.to_string()))?;
-    let previous = PreviousSecret { hash: key.hash, until_us: call.now_us.saturating_add(grace_us) };
-    let version = admin.repository.rotate_key(&call.actor(), call.now_us, prefix, new.hash, previous).await?;
+    let until_us = call.now_us.saturating_add(grace_us);
+    let version = admin.repository.rotate_key(&call.actor(), call.now_us, prefix, new.hash, until_us).await?;
     let in_force = admin.keys_in_force(version).await;
     let mut body = shown(&key, new.shown.reveal(), in_force);
-    body["previous_until"] = time(previous.until_us);
+    body["previous_until"] = time(until_us);
     Ok(Answer::json(&body))
 }
 
