@@ -37,7 +37,9 @@ impl<'a> SubjectQuotas<'a> {
     where
         'a: 't,
     {
-        let own = self.by_rule.iter().find(|own| *own.rule == *rule.name());
+        // One that the rule does not have, as after a change of its algorithm, says nothing.
+        let is_known = |own: &&RuleTier| rule.quota_index(Some(&own.tier)) > 0;
+        let own = self.by_rule.iter().find(|own| *own.rule == *rule.name()).filter(is_known);
         own.map_or(tier, |own| Some(&*own.tier))
     }
 }

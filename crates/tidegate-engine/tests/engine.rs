@@ -408,6 +408,10 @@ async fn a_subject_has_its_tier_and_single_rules_their_own() {
     let says_itself = [("user", "u1"), ("tier", "free")];
     let said = Request::new("d", &says_itself).with_quotas(quotas);
     assert_eq!(limits(&said).await, [(10, None), (70, Some("=70//".into()))]);
+    // One that the rule does not have takes nothing away from the subject.
+    let by_rule = [RuleTier { rule: "b".into(), tier: "=9//".into() }];
+    let left_out = request().with_quotas(SubjectQuotas { tier: Some("pro"), by_rule: &by_rule });
+    assert_eq!(limits(&left_out).await, [(50, Some("pro".into())), (50, Some("pro".into()))]);
 }
 
 #[test]
