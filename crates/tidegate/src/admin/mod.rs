@@ -74,7 +74,7 @@ pub struct Admin {
     /// The engine, as far as the admin API needs it.
     buckets: Arc<dyn Buckets>,
     /// One trial at a time: it takes a core for a while.
-    trials: tokio::sync::Semaphore,
+    trials: Arc<tokio::sync::Semaphore>,
     paths: Paths,
     access: Access,
     body_timeout: Duration,
@@ -98,7 +98,8 @@ impl Admin {
         buckets: Arc<dyn Buckets>,
         body_timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let (paths, access, trials) = (Paths::new()?, Access::new()?, tokio::sync::Semaphore::new(1));
+        let (paths, access, trials) =
+            (Paths::new()?, Access::new()?, Arc::new(tokio::sync::Semaphore::new(1)));
         Ok(Self { repository, editor, catalog, buckets, trials, paths, access, body_timeout })
     }
 

@@ -102,9 +102,11 @@ async fn compared(
     let (before, after) = (alone(changed.before.as_ref())?, alone(changed.after.as_ref())?);
     let (tenant, domain) = (call.tenant.clone(), changed.domain.clone());
     let (catalog, now_us) = (Arc::clone(&admin.catalog), call.now_us);
-    let _turn = admin.trials.acquire().await;
+    let turn = Arc::clone(&admin.trials).acquire_owned().await;
     let runtime = tokio::runtime::Handle::current();
     let comparing = tokio::task::spawn_blocking(move || {
+        // Held here: it goes on where the caller has hung up, and the next one waits for it all the same.
+        let _turn = turn;
         let recent;
         let requests = match &*tried {
             Tried::Recent { last_us } => {
