@@ -119,7 +119,11 @@ impl Composer {
     /// [`ComposeError::Domain`]; then nothing is taken over.
     pub fn apply(&mut self, delta: RulesDelta) -> Result<Before, ComposeError> {
         let mut changed = Vec::with_capacity(delta.changed.len());
-        for stored in delta.changed {
+        let is_other = |stored: &StoredDomain| {
+            let known = self.domains.get(&(stored.tenant.clone(), stored.name.clone()));
+            known.is_none_or(|known| known.stored != *stored)
+        };
+        for stored in delta.changed.into_iter().filter(is_other) {
             let domain = read_stored(&stored, &self.defaults)?;
             changed.push(((stored.tenant.clone(), stored.name.clone()), Loaded { stored, domain }));
         }

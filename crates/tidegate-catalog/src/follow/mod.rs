@@ -72,6 +72,9 @@ pub struct Follower {
     /// The rules version that composing failed for, so that the same failure is told once.
     failed: Option<i64>,
     is_migrated: bool,
+    /// Whether what is known may be of another history than the database's: a standby that took over, or a copy that was
+    /// put back, may have counted to the same versions with other changes.
+    is_doubtful: bool,
     unsaved_since: Option<Instant>,
     /// What was warned of already: it is not said again at every change of something else.
     told: Vec<String>,
@@ -92,6 +95,7 @@ impl Follower {
             kept_keys: Vec::new(),
             failed: None,
             is_migrated: false,
+            is_doubtful: false,
             unsaved_since: None,
             told: Vec::new(),
         }
@@ -173,17 +177,19 @@ impl Follower {
         self.state.change(|state| state.seen = versions);
         let state = self.state.get();
         // Rules first: a subject's new override needs its quota.
-        if versions.rules != state.applied.rules || state.origin != Origin::Database {
+        let is_other = self.is_doubtful || state.origin != Origin::Database;
+        if versions.rules != state.applied.rules || is_other {
             self.reload(engine, versions.rules).await?;
         }
         if versions.subjects != state.applied.subjects {
             self.follow_subjects(state.applied.subjects).await?;
         }
-        if versions.keys != state.applied.keys {
+        if versions.keys != state.applied.keys || is_other {
             self.follow_keys().await?;
             self.unsaved_since.get_or_insert_with(Instant::now);
             self.state.change(|state| state.applied.keys = versions.keys);
         }
+        self.is_doubtful = false;
         Ok(())
     }
 
@@ -224,6 +230,7 @@ impl Follower {
     }
 
     fn note_failure(&mut self, error: &CatalogError, now_us: i64) {
+        self.is_doubtful = true;
         let was_down = matches!(self.state.get().database, Database::Down { .. });
         if !was_down {
             tracing::error!(%error, "the database does not answer: the rules in force stay, subjects not in the cache have their default tier");

@@ -1,5 +1,6 @@
 //! New rules, of the database or of the rule file: validated whole, compiled, swapped in one step.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,11 +23,12 @@ impl Follower {
         engine: &Arc<E>,
         seen: i64,
     ) -> Result<(), CatalogError> {
-        if self.failed == Some(seen) {
+        if self.failed == Some(seen) && !self.is_doubtful {
             return Ok(());
         }
         let Some(database) = &self.database else { return Ok(()) };
-        let delta = database.repository.rules(engine.now_us(), &self.composer.known()).await?;
+        let known = if self.is_doubtful { HashMap::new() } else { self.composer.known() };
+        let delta = database.repository.rules(engine.now_us(), &known).await?;
         let version = delta.version;
         let before = match self.composer.apply(delta) {
             Ok(before) => before,
@@ -118,6 +120,8 @@ impl Follower {
         self.composer.set_file(parsed.rules);
         match self.put_in_force(engine).await {
             Ok(()) => {
+                // What did not go together with the old file may go together with this one.
+                self.failed = None;
                 note_file(&self.state, &self.composer);
                 tracing::info!("new rules of the rule file are in force");
                 Ok(())

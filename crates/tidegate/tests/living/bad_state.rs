@@ -105,3 +105,41 @@ fn rules_that_do_not_go_together_are_never_kept_as_the_last_good_ones() {
     assert_eq!(nodes.catalog(0)["rules_from"], "database");
     nodes.assert_alive();
 }
+
+#[test]
+fn what_a_new_rule_file_makes_good_is_put_in_force() {
+    let _alone = alone();
+    let postgres = Postgres::start();
+    let dir = tidegate_testkit::TempDir::new("living");
+    let file = |domains: &str| format!("version: 1\ndomains:\n{domains}");
+    let one = |name: &str| {
+        format!(
+            "  - name: {name}\n    rules:\n      - {{ name: per-user, key: [user_id], limit: 3, window: 1h }}\n"
+        )
+    };
+    let path = dir.write("rules.yaml", &file(&one("search")));
+    let server = crate::site::options(&dir, 0, &postgres.url(), &["--rules", &path.display().to_string()]);
+    let nodes = Nodes { nodes: vec![tidegate_testkit::Tidegate::with(&server)], dir };
+    nodes.change(0, "PUT", "/domains/payments", &tiered(10));
+    nodes.change(0, "PUT", "/domains/other", &tiered(10).replace("payments", "other"));
+    // Too many for one request, and a change of another domain in the same version.
+    let document = r#"'{"name":"r' || n || '","key":["user_id"],"limit":5,"window":"' || n || 's"}'"#;
+    postgres.sql(
+        "postgres",
+        &format!(
+            "BEGIN; UPDATE versions SET version = version + 1 WHERE kind = 'rules'; \
+             INSERT INTO rules SELECT 'default', 'payments', 'r' || n, 1000 + n, {document}, 99 FROM generate_series(1, 80) n; \
+             UPDATE rules SET document = replace(document, ':10,', ':13,') WHERE domain = 'other'; \
+             UPDATE domains SET content_version = 99; COMMIT"
+        ),
+    );
+    wait_until("the node says so", PATIENCE, || nodes.catalog(0)["rules_error"] == true);
+    assert_eq!(nodes.check(0, &check_of("other", "u")).json()["limit"], 10);
+    // The file's domain holds, and what remains goes together.
+    nodes.dir.write("rules.yaml", &file(&(one("search") + &one("payments"))));
+    nodes.wait_until_each("the other domain has changed", &check_of("other", "u"), |answer| {
+        answer["limit"] == 13
+    });
+    wait_until("the node recovers", PATIENCE, || nodes.catalog(0)["current"] == true);
+    nodes.assert_alive();
+}

@@ -226,3 +226,32 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
     }
     nodes.assert_alive();
 }
+
+#[test]
+fn after_an_outage_the_same_version_may_be_another_history() {
+    let _alone = alone();
+    let mut postgres = Postgres::start();
+    let nodes = Nodes::start(&[postgres.url()], &[]);
+    nodes.change(0, "PUT", "/domains/payments", &tiered(10));
+    let made = nodes.admin(0, "POST", "/keys", r#"{"name":"app","scopes":["check"]}"#);
+    // As a standby would have it that took over without the last change, and has counted others since.
+    postgres.sql(
+        "postgres",
+        "UPDATE rules SET document = replace(document, ':10,', ':13,') WHERE domain = 'payments'; \
+         UPDATE api_keys SET revoked_us = 1",
+    );
+    let version = nodes.catalog(0)["version"].clone();
+    postgres.kill();
+    nodes.wait_until_database(0, "down");
+    postgres.restart();
+    nodes.wait_until_database(0, "up");
+    nodes.wait_until_each("the rules are the database's", &check_of("payments", "u"), |answer| {
+        answer["limit"] == 13
+    });
+    assert_eq!(nodes.catalog(0)["version"], version);
+    let mut connection = Connection::new(nodes.nodes[0].address());
+    let key = format!("authorization: Bearer {}\r\n", made["key"].as_str().unwrap());
+    let asked = connection.request("POST", "/v1/check", &key, &check_of("payments", "u"));
+    assert_eq!(RUNTIME.block_on(asked).unwrap().status, 401);
+    nodes.assert_alive();
+}
