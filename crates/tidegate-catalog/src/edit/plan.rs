@@ -2,7 +2,7 @@
 
 use tidegate_config::{RuleFileErrors, parse_domain_with, parse_rule_with, parse_rules_with};
 use tidegate_core::rule::RuleSet;
-use tidegate_core::rule::model::{Domain, Rules};
+use tidegate_core::rule::model::{Domain, Rule, Rules};
 
 use super::{Change, Changed, EditError, Editor, Others, Planned, rule_document, settings_document};
 use crate::compose::read_stored;
@@ -266,15 +266,28 @@ fn replacing(
     if before.is_none_or(|before| settings_document(before) != settings) {
         edits.push(RuleEdit::PutDomain { domain: name.to_owned(), document: settings, expect: Expect::Any });
     }
+    let mut renamed: Vec<&str> = Vec::new();
     for gone in before.map_or(&[][..], |before| &before.rules) {
-        if !after.rules.iter().any(|rule| rule.name == gone.name) {
-            let (domain, rule) = (name.to_owned(), gone.name.clone());
-            edits.push(RuleEdit::DeleteRule { domain, rule, expect: Expect::Any });
+        if after.rules.iter().any(|rule| rule.name == gone.name) {
+            continue;
+        }
+        let (domain, rule) = (name.to_owned(), gone.name.clone());
+        let is_new =
+            |name: &str| before.is_none_or(|before| before.rules.iter().all(|rule| rule.name != name));
+        let free = |rule: &&Rule| is_new(&rule.name) && !renamed.contains(&rule.name.as_str());
+        match after.rules.iter().filter(free).find(|rule| continues(rule, gone)) {
+            Some(rule) => {
+                renamed.push(&rule.name);
+                let (to, document) = (rule.name.clone(), rule_document(rule));
+                let rule = gone.name.clone();
+                edits.push(RuleEdit::RenameRule { domain, rule, to, document, expect: Expect::Any });
+            }
+            None => edits.push(RuleEdit::DeleteRule { domain, rule, expect: Expect::Any }),
         }
     }
     for rule in &after.rules {
         let is_known = before.is_some_and(|before| before.rules.contains(rule));
-        if !is_known {
+        if !is_known && !renamed.contains(&rule.name.as_str()) {
             let (domain, document) = (name.to_owned(), rule_document(rule));
             edits.push(RuleEdit::PutRule { domain, rule: rule.name.clone(), document, expect: Expect::Any });
         }
@@ -286,6 +299,12 @@ fn replacing(
         vec![Changed { domain: name.to_owned(), before, after: Some(after) }]
     };
     Ok(Planned { edits, guards, changed, warnings })
+}
+
+/// Whether a new rule is one that is gone, under another name: it says so, or has its buckets, as after a rollback.
+fn continues(rule: &Rule, gone: &Rule) -> bool {
+    let buckets = |rule: &'_ Rule| rule.formerly.clone().unwrap_or_else(|| rule.name.clone());
+    rule.formerly.as_deref() == Some(&gone.name) || buckets(rule) == buckets(gone)
 }
 
 fn removing(present: Present) -> Planned {

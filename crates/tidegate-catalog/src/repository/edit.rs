@@ -317,9 +317,20 @@ impl<'a> Editor<'a> {
                    WHERE tenant = $1 AND domain = $2 AND name = $3";
         let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule).bind(to);
         query.bind(document).bind(self.version).execute(&mut *self.conn).await?;
+        self.move_overrides(domain, rule, to).await?;
         self.keep(domain, rule, "rename", None, found.position).await?;
         self.keep(domain, to, "rename", Some(document), found.position).await?;
         self.record("rule.rename", format!("{domain}/{rule} to {to}"), Some(found), Some(document)).await
+    }
+
+    /// The overrides of a rule follow it to its new name; those of a rule that had this name before go.
+    async fn move_overrides(&mut self, domain: &str, rule: &str, to: &str) -> Result<()> {
+        let left = sqlx::query("DELETE FROM overrides WHERE tenant = $1 AND domain = $2 AND rule = $3");
+        left.bind(self.tenant).bind(domain).bind(to).execute(&mut *self.conn).await?;
+        let own =
+            sqlx::query("UPDATE overrides SET rule = $4 WHERE tenant = $1 AND domain = $2 AND rule = $3");
+        own.bind(self.tenant).bind(domain).bind(rule).bind(to).execute(&mut *self.conn).await?;
+        Ok(())
     }
 
     async fn domain(&mut self, domain: &str) -> Result<Option<Found>> {

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use tidegate_catalog::model::{Ban, Override, OverrideQuota, Subject, SubjectKey};
-use tidegate_catalog::repository::{CatalogError, Changed, MAX_DISTINCT_QUOTAS, Repository};
+use tidegate_catalog::model::{Ban, Expect, Override, OverrideQuota, Subject, SubjectKey};
+use tidegate_catalog::repository::{CatalogError, Changed, MAX_DISTINCT_QUOTAS, Repository, RuleEdit};
 
 use crate::database::*;
 
@@ -17,6 +17,7 @@ crate::on_both!(
     a_node_that_is_too_far_behind_hears_everything,
     an_override_counts_the_rules_version_too,
     a_rule_has_at_most_so_many_different_override_quotas,
+    overrides_follow_a_rule_to_its_new_name,
     bans_are_listed_lifted_and_logged,
     subjects_of_a_domain_that_is_absent_are_not_found,
     any_text_is_a_subject,
@@ -198,6 +199,27 @@ async fn an_override_counts_the_rules_version_too(database: Database) {
     assert!(matches!(gone, Err(CatalogError::NotFound)));
     let log = repository.audit(None, None, 1).await.unwrap();
     assert_eq!((log[0].action.as_str(), log[0].target.as_str()), ("override.delete", "pay/u/a"));
+}
+
+async fn overrides_follow_a_rule_to_its_new_name(database: Database) {
+    let repository = database.open();
+    with_rules(&repository, &["a", "b"]).await;
+    repository.put_override(&actor(), NOW, &key("u"), &own("a", 7, None)).await.unwrap();
+    // Of a rule that had the name before: they are not the renamed rule's.
+    repository.put_override(&actor(), NOW, &key("u"), &own("b", 8, None)).await.unwrap();
+    let before = edit(&repository, &[delete_rule("pay", "b")]).await.unwrap();
+    let subjects = repository.versions().await.unwrap().subjects;
+    let rename = RuleEdit::RenameRule {
+        domain: "pay".to_owned(),
+        rule: "a".to_owned(),
+        to: "b".to_owned(),
+        document: "{}".to_owned(),
+        expect: Expect::Any,
+    };
+    assert!(edit(&repository, &[rename]).await.unwrap() > before);
+    assert_eq!(repository.subject(&key("u"), NOW).await.unwrap().overrides, [own("b", 7, None)]);
+    let changes = repository.subject_changes(subjects, 10).await.unwrap();
+    assert_eq!(changes.what, Changed::These(vec![key("u")]));
 }
 
 async fn a_rule_has_at_most_so_many_different_override_quotas(database: Database) {

@@ -182,6 +182,33 @@ fn a_domain_is_put_back_to_how_it_was() {
 }
 
 #[test]
+fn overrides_follow_a_rule_however_it_is_renamed() {
+    let site = with_payments();
+    let mut domain = site.operator("GET", "/domains/payments").send().expect(200);
+    let version = domain.etag().trim_matches('"').parse::<i64>().unwrap();
+    let target = "/domains/payments/subjects/u/overrides/calls";
+    site.operator("PUT", target).json(&json!({ "limit": 7 })).send().expect(200);
+    let of = || {
+        let overrides = site.operator("GET", "/domains/payments/overrides").send().expect(200).json();
+        assert_eq!(overrides["items"].as_array().unwrap().len(), 1, "{overrides}");
+        overrides["items"][0]["rule"].clone()
+    };
+    let rename = site.operator("POST", "/domains/payments/rules/calls/rename").if_match("*");
+    rename.json(&json!({ "to": "asks" })).send().expect(200);
+    assert_eq!(of(), "asks");
+    let rollback = site.operator("POST", "/domains/payments/rollback").if_match("*");
+    rollback.json(&json!({ "version": version })).send().expect(200);
+    assert_eq!(of(), "calls");
+    // As a file would say it.
+    domain = site.operator("GET", "/domains/payments").send().expect(200);
+    let mut document = domain.json();
+    document["rules"][0]["name"] = json!("more");
+    document["rules"][0]["formerly"] = json!("calls");
+    site.operator("PUT", "/domains/payments").if_match("*").json(&document).send().expect(200);
+    assert_eq!(of(), "more");
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let site = with_payments();
     site.tenant("acme");
