@@ -400,6 +400,9 @@ fn a_tenant_that_is_removed_leaves_nothing() {
     for target in ["/domains/payments/subjects", "/domains/payments/bans", "/domains/payments/overrides"] {
         assert_eq!(site.about("b", "GET", target).send().expect(200).json()["items"], json!([]), "{target}");
     }
+    let other = json!({ "domain": { "name": "payments", "rules": [{ "name": "calls", "key": ["user_id"], "limit": 1, "window": "1h" }] } });
+    let tried = site.bare("POST", "/domains/payments/dry-run").key(&key).json(&other).send().expect(200);
+    assert_eq!(tried.json()["results"][0]["effect"]["requests"], 0, "{}", tried.body);
     assert_eq!(twins.check(&twins.key_a, "sue")["allowed"], true);
     // Operators see both.
     assert!(site.operator("GET", "/audit").send().expect(200).body.contains(MARKER));
