@@ -70,7 +70,7 @@ impl Load {
 }
 
 async fn ask(index: usize, mut connection: Connection, stop: Arc<AtomicBool>) -> Vec<Seen> {
-    let is_hot_key = index / 3 % 4 == 0;
+    let is_hot_key = (index / 3).is_multiple_of(4);
     let pace = Duration::from_micros(1_000_000 / RATE);
     let mut ticks = interval_at(Instant::now() + pace.mul_f64(index as f64 / CLIENTS as f64), pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
