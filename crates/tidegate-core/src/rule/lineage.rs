@@ -54,6 +54,12 @@ impl Revision {
         Self::from_number((shape ^ (shape >> 32)) as u32)
     }
 
+    /// The same for one quota in one version of its rule, whatever was before.
+    pub(super) fn stamped(meter: &Meter, version: u64) -> Self {
+        let mixed = version.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self::from_number(Self::first_of(meter).0 ^ (mixed >> 40) as u32)
+    }
+
     pub(super) const fn next(self) -> Self {
         Self::from_number(self.0.wrapping_add(1))
     }
