@@ -147,7 +147,8 @@ fn removal_of(tenant: &str) -> String {
 }
 
 async fn was_removed_lately(conn: &mut AnyConnection, now_us: i64, tenant: &str) -> Result<bool> {
-    let query = sqlx::query("SELECT CAST(value AS BIGINT) FROM meta WHERE name = $1").bind(removal_of(tenant));
+    let query =
+        sqlx::query("SELECT CAST(value AS BIGINT) FROM meta WHERE name = $1").bind(removal_of(tenant));
     let removed = query.fetch_optional(conn).await?.map(|row| int(&row, 0)).transpose()?;
     Ok(removed.is_some_and(|removed| now_us.saturating_sub(removed) < NAME_RESTS_US))
 }
