@@ -59,14 +59,6 @@ fn span_us(field: &str, text: &str) -> Result<i64, Problem> {
     Ok(i64::try_from(span.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Of recent requests, those since the tenant was made: what came before was another's, which had its name.
-async fn since_made(admin: &Admin, call: &Call, tried: Tried) -> Result<Tried, Refusal> {
-    let Tried::Recent { last_us } = tried else { return Ok(tried) };
-    let tenant = admin.repository.tenant(&call.tenant).await?;
-    let age_us = tenant.map_or(0, |tenant| call.now_us.saturating_sub(tenant.created_us));
-    Ok(Tried::Recent { last_us: last_us.min(age_us) })
-}
-
 pub(super) async fn run(admin: &Admin, call: &Call) -> Answered {
     let (domain, wanted) = (call.name("domain")?, call.json::<Wanted>()?);
     let text = wanted.domain.to_string();
@@ -76,12 +68,12 @@ pub(super) async fn run(admin: &Admin, call: &Call) -> Answered {
         Some(log) => Tried::Log(requests_of_log(log, &wanted, &planned)?),
         None => Tried::Recent { last_us: span_us("last", wanted.last.as_deref().unwrap_or(USUAL_SPAN))? },
     };
-    report(admin, call, &planned, since_made(admin, call, tried).await?).await
+    report(admin, call, &planned, tried).await
 }
 
 /// What a planned change would have done.
 pub(super) async fn of_plan(admin: &Admin, call: &Call, planned: &Planned, last_us: i64) -> Answered {
-    report(admin, call, planned, since_made(admin, call, Tried::Recent { last_us }).await?).await
+    report(admin, call, planned, Tried::Recent { last_us }).await
 }
 
 async fn report(admin: &Admin, call: &Call, planned: &Planned, tried: Tried) -> Answered {
