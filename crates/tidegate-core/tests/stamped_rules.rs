@@ -2,7 +2,12 @@
 //! what it went through all the same.
 //! Method: two nodes that follow the same versions, one of them with gaps.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may fail, and prints its seed"
+)]
 
 mod common;
 
