@@ -68,6 +68,40 @@ fn every_version_has_names_of_its_own() {
 }
 
 #[test]
+fn versions_that_are_alive_at_one_time_have_tags_of_their_own() {
+    let tags = |version| revisions(&stamped(rule(10, 50), version)).map(Revision::tag);
+    for first in 1..1_000 {
+        let mut seen: Vec<u32> = (first..first + 30).flat_map(tags).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 60, "from version {first}");
+    }
+}
+
+#[test]
+fn a_quota_that_came_back_is_understood_of_a_node_that_was_started_since() {
+    let of =
+        |limit| RuleSet::compile(Rules { domains: vec![Domain::new("d", vec![rule(limit, 50)])] }).unwrap();
+    // Seen here: 10, 100 and 10 again, the first at rest by now or not yet. Started elsewhere: with 10.
+    for between in [SECOND, DAY] {
+        let second = of(100).succeeding(&of(10), at(START));
+        let third = of(10).succeeding(&second, at(START + between));
+        let (here, elsewhere) = (&third.domain("d").unwrap().rules()[0], of(10));
+        let elsewhere = elsewhere.domain("d").unwrap().rules()[0].metered(None).clone();
+        assert_ne!(here.metered(None).revision, elsewhere.revision);
+        let now = START + 2 * between;
+        let full = elsewhere.meter.fullest(at(now));
+        let carried = here.carry(full.clone(), elsewhere.revision, here.metered(None), at(now)).unwrap();
+        assert_eq!(here.metered(None).meter.gauge(&carried, at(now), 0).used, 50, "and not fresh");
+        // What was written before the first change is carried through the second quota all the same.
+        let old = elsewhere.meter.fullest(at(START));
+        let carried = here.carry(old, elsewhere.revision, here.metered(None), at(now)).unwrap();
+        let used = here.metered(None).meter.gauge(&carried, at(now), 0).used;
+        assert!(used < 50 && (between == SECOND) == (used > 0), "{used} after {between}");
+    }
+}
+
+#[test]
 fn what_was_used_is_carried_from_version_to_version() {
     let mut set = stamped(rule(10, 50), 1);
     let used = |set: &RuleSet, state, from, now| {

@@ -240,6 +240,11 @@ impl CompiledRule {
     #[must_use]
     pub fn carry(&self, state: State, from: Revision, to: &Metered, now: Timestamp) -> Option<State> {
         let (mut state, mut revision, mut place) = (state, from, 0);
+        if from != to.revision
+            && let Some(meter) = self.present_of_old_name(&state, from)
+        {
+            return Some(to.meter.carry(meter, &state, now));
+        }
         for _ in 0..=self.lineage.len() {
             if revision == to.revision {
                 return Some(state);
@@ -256,6 +261,15 @@ impl CompiledRule {
             }
         }
         (revision == to.revision).then_some(state)
+    }
+
+    /// The present quota that a state is of, although its number was an earlier one's here: a node that was started since,
+    /// when the quota of that time had come back, gives the present one the same number. Such a state shows by lasting
+    /// longer than any of the earlier one could.
+    fn present_of_old_name(&self, state: &State, revision: Revision) -> Option<&Meter> {
+        let last = self.lineage.last_of(revision)?;
+        let mut present = self.all_metered().map(|(_, metered)| &metered.meter);
+        present.find(|meter| Revision::first_of(meter) == revision && meter.rest_at(state) > last)
     }
 
     /// Whether [`Revision::tag`] tells apart all revisions that a bucket of this rule can have been written under.
@@ -299,8 +313,8 @@ impl CompiledRule {
     /// Names the revisions by a version of the rule that all nodes know.
     pub(super) fn stamp(&mut self, version: u64) {
         let mut taken: Vec<Revision> = Vec::new();
-        for metered in core::iter::once(&mut self.base).chain(&mut self.tiers) {
-            let wanted = Revision::stamped(&metered.meter, version);
+        for (place, metered) in core::iter::once(&mut self.base).chain(&mut self.tiers).enumerate() {
+            let wanted = Revision::stamped(&metered.meter, version, place);
             metered.revision = free_revision(wanted, &taken, |_| false);
             taken.push(metered.revision);
         }
