@@ -55,6 +55,14 @@ pub struct Actor {
     pub correlation: Option<String>,
 }
 
+impl Actor {
+    /// What a server does by itself.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { name: "server".to_owned(), correlation: None }
+    }
+}
+
 /// What a change expects of what it changes; `CatalogError::Conflict` where it is not so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -249,7 +257,7 @@ pub struct ApiKey {
     pub name: String,
     /// What it may do; never empty.
     pub scopes: Vec<Scope>,
-    /// SHA-256 of the secret.
+    /// SHA-256 of the whole key, prefix and secret.
     pub hash: [u8; 32],
     /// The secret before the last rotation, and until when it is still good.
     pub previous: Option<PreviousSecret>,
@@ -266,7 +274,7 @@ pub struct ApiKey {
 /// A secret that a rotation has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreviousSecret {
-    /// SHA-256 of it.
+    /// SHA-256 of the whole key that had it.
     pub hash: [u8; 32],
     /// Until when it is still good.
     pub until_us: i64,

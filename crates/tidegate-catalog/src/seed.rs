@@ -22,7 +22,7 @@ impl Seed {
 
     /// Puts them in, unless that was done before. Returns whether it was done now.
     pub(crate) async fn plant(&self, repository: &Repository, now_us: i64) -> Result<bool, CatalogError> {
-        let actor = Actor { name: "server".to_owned(), correlation: None };
+        let actor = Actor::server();
         let mut edits = Vec::new();
         for domain in &self.0.domains {
             let (name, expect) = (domain.name.clone(), Expect::Any);

@@ -7,7 +7,7 @@ use tidegate_core::rule::model::{Domain, Rule, Rules};
 use super::{Change, Changed, EditError, Editor, Others, Planned, rule_document, settings_document};
 use crate::compose::read_stored;
 use crate::model::{Expect, StoredDomain};
-use crate::repository::{CatalogError, DomainGuard, RuleEdit};
+use crate::repository::{CatalogError, DomainGuard, RuleEdit, expect_version};
 
 /// A domain as it is kept, and as the model has it.
 struct Present {
@@ -54,14 +54,14 @@ impl Editor {
         let parsed = parse_domain_with(text, "body", &self.defaults).map_err(findings)?;
         same_name("domain", name, &parsed.domain.name)?;
         let present = self.present(tenant, name).await?;
-        check_expectation(expect, present.as_ref().map(|present| present.stored.content_version))?;
+        expect_version(expect, present.as_ref().map(|present| present.stored.content_version))?;
         let warnings = parsed.warnings.iter().map(ToString::to_string).collect();
         replacing(name, present, parsed.domain, warnings)
     }
 
     async fn delete_domain(&self, tenant: &str, name: &str, expect: Expect) -> Result<Planned, EditError> {
         let present = self.present(tenant, name).await?.ok_or(CatalogError::NotFound)?;
-        check_expectation(expect, Some(present.stored.content_version))?;
+        expect_version(expect, Some(present.stored.content_version))?;
         Ok(removing(present))
     }
 
@@ -153,7 +153,7 @@ impl Editor {
             self.repository.domain_at(tenant, domain, version).await?.ok_or(CatalogError::NotFound)?;
         let target = read_stored(&target, &self.defaults)?;
         let present = self.present(tenant, domain).await?;
-        check_expectation(expect, present.as_ref().map(|present| present.stored.content_version))?;
+        expect_version(expect, present.as_ref().map(|present| present.stored.content_version))?;
         replacing(domain, present, target, Vec::new())
     }
 
@@ -210,17 +210,6 @@ fn same_name(what: &str, in_path: &str, in_document: &str) -> Result<(), EditErr
     Err(EditError::Invalid(format!(
         "the {what} is called '{in_document}' in the document and '{in_path}' in the path: write the same name twice"
     )))
-}
-
-/// Of a thing whose version was just read; the database checks again when it writes.
-fn check_expectation(expect: Expect, current: Option<i64>) -> Result<(), CatalogError> {
-    let holds = match expect {
-        Expect::Any => true,
-        Expect::Absent => current.is_none(),
-        Expect::Present => current.is_some(),
-        Expect::Version(version) => current == Some(version),
-    };
-    if holds { Ok(()) } else { Err(CatalogError::Conflict { current }) }
 }
 
 /// Compiles a domain alone, as it will be compiled with the others.

@@ -425,8 +425,8 @@ fn meet(expect: Expect, found: Option<&Found>) -> Result<()> {
     expect_version(expect, found.map(|found| found.version))
 }
 
-/// Whether what a change expects is so.
-pub(super) fn expect_version(expect: Expect, current: Option<i64>) -> Result<()> {
+/// Whether what a change expects is so; asked for early where that saves work, and always by who writes.
+pub(crate) fn expect_version(expect: Expect, current: Option<i64>) -> Result<()> {
     let met = match expect {
         Expect::Any => true,
         Expect::Absent => current.is_none(),

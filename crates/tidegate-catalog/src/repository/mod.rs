@@ -41,6 +41,7 @@ pub use audit::{AuditEntry, Deed};
 pub use bans::MAX_BANS;
 pub use changes::{Changed, Listener, SubjectChanges};
 pub use dialect::Dialect;
+pub(crate) use edit::expect_version;
 pub use edit::{DomainGuard, RuleEdit};
 pub use error::{CatalogError, Result};
 pub use history::HistoryEntry;

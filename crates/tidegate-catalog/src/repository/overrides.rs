@@ -16,7 +16,8 @@ pub const MAX_OVERRIDES: u32 = 10_000;
 pub const MAX_DISTINCT_QUOTAS: u32 = 64;
 
 impl Repository {
-    /// Gives a subject a quota of its own for one rule, or replaces it. Returns the rules version: new quotas are compiled.
+    /// Gives a subject a quota of its own for one rule, or replaces it. Returns the versions that have it: new
+    /// quotas are compiled.
     ///
     /// # Errors
     ///

@@ -69,9 +69,8 @@ impl Answer {
 
     pub(super) fn into_response(self) -> DoorResponse {
         let mut response = respond(self.status, self.content_type, self.body);
-        if let Some(tag) = self.etag.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok())
-        {
-            response.headers_mut().insert(ETAG, tag);
+        if let Some(version) = self.etag {
+            response.headers_mut().insert(ETAG, etag(version));
         }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
@@ -130,10 +129,8 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
                 &Problem::new(ProblemType::PreconditionFailed, detail),
                 &json!({ "current_version": current }),
             );
-            if let Some(tag) =
-                current.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok())
-            {
-                response.headers_mut().insert(ETAG, tag);
+            if let Some(version) = current {
+                response.headers_mut().insert(ETAG, etag(version));
             }
             response
         }
@@ -156,6 +153,18 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
             problem_response(&Problem::new(ProblemType::StoreUnavailable, detail))
         }
     }
+}
+
+/// Where the page after this one begins; `None` where these rows do not fill a page.
+pub(super) fn next_page<T>(rows: &[T], limit: u32, place: impl FnOnce(&T) -> Value) -> Option<Value> {
+    let is_full = rows.len() == limit as usize;
+    rows.last().filter(|_| is_full).map(place)
+}
+
+/// A version as an ETag.
+fn etag(version: i64) -> HeaderValue {
+    // Digits between quotes are always a value.
+    HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
 /// A time for people and programs: RFC 3339, to the second.

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::answer::{Answer, Answered, time};
+use super::answer::{Answer, Answered, next_page, time};
 use super::call::Call;
 
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (limit, before) = (call.limit()?, call.number("before")?);
     // An operator that names no tenant sees all; a tenant's key its own.
     let entries = admin.repository.audit(call.listed_tenant(), before, limit).await?;
-    let next = (entries.len() == limit as usize).then(|| entries.last().map(|last| Value::from(last.id)));
+    let next = next_page(&entries, limit, |last| Value::from(last.id));
     let parsed = |text: &Option<String>| -> Value {
         text.as_deref()
             .map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)))
@@ -31,5 +31,5 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
             })
         })
         .collect();
-    Ok(Answer::page(items, next.flatten()))
+    Ok(Answer::page(items, next))
 }

@@ -6,7 +6,7 @@ use tidegate_catalog::model::{Ban, MAX_REASON_BYTES};
 use tidegate_wire::problem::Problem;
 
 use super::Admin;
-use super::answer::{Answer, Answered, time, time_or_null};
+use super::answer::{Answer, Answered, next_page, time, time_or_null};
 use super::call::{Call, end_of};
 use super::subjects::subject_key;
 
@@ -47,9 +47,8 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     admin.check_domain(&call.tenant, &domain)?;
     let rows =
         admin.repository.bans(&call.tenant, &domain, call.parameter("after")?.as_deref(), limit).await?;
-    let next =
-        (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
-    Ok(Answer::page(rows.iter().map(|(subject, ban)| value(subject, ban)).collect(), next.flatten()))
+    let next = next_page(&rows, limit, |(subject, _)| Value::from(subject.as_str()));
+    Ok(Answer::page(rows.iter().map(|(subject, ban)| value(subject, ban)).collect(), next))
 }
 
 /// A reason for people, within its length.

@@ -9,7 +9,7 @@ use tidegate_core::rule::CompiledRule;
 use tidegate_core::rule::model::Domain;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::answer::{Answer, Answered, Refusal};
+use super::answer::{Answer, Answered, Refusal, next_page};
 use super::call::Call;
 use super::{Admin, trial};
 
@@ -17,25 +17,17 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let after = call.parameter("after")?;
     let domains = admin.repository.domains(&call.tenant, after.as_deref(), limit).await?;
-    let next =
-        (domains.len() == limit as usize).then(|| domains.last().map(|last| Value::from(last.name.as_str())));
+    let next = next_page(&domains, limit, |last| Value::from(last.name.as_str()));
     let mut items: Vec<Value> = Vec::with_capacity(domains.len());
     if after.is_none() && call.tenant == DEFAULT_TENANT {
-        items.extend(
-            admin
-                .catalog
-                .state()
-                .get()
-                .file_domains
-                .iter()
-                .map(|name| json!({ "name": name, "source": "file" })),
-        );
+        let in_file = admin.catalog.state().get().file_domains;
+        items.extend(in_file.iter().map(|name| json!({ "name": name, "source": "file" })));
     }
     items.extend(domains.iter().map(|domain| {
         let (name, rules, version) = (&domain.name, domain.rules, domain.content_version);
         json!({ "name": name, "source": "database", "rules": rules, "version": version })
     }));
-    Ok(Answer::page(items, next.flatten()))
+    Ok(Answer::page(items, next))
 }
 
 pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {

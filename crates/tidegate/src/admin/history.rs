@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, rule_value};
 use tidegate_wire::problem::Problem;
 
-use super::answer::{Answer, Answered, Refusal, time};
+use super::answer::{Answer, Answered, Refusal, next_page, time};
 use super::call::Call;
 use super::{Admin, domains};
 
@@ -19,7 +19,7 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (domain, limit) = (call.name("domain")?, call.limit()?);
     let (rule, before) = (call.parameter("rule")?, call.number("before")?);
     let entries = admin.repository.history(&call.tenant, &domain, rule.as_deref(), before, limit).await?;
-    let next = (entries.len() == limit as usize).then(|| entries.last().map(|last| Value::from(last.id)));
+    let next = next_page(&entries, limit, |last| Value::from(last.id));
     let items = entries
         .iter()
         .map(|entry| {
@@ -34,7 +34,7 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
             }))
         })
         .collect::<Result<Vec<Value>, Refusal>>()?;
-    Ok(Answer::page(items, next.flatten()))
+    Ok(Answer::page(items, next))
 }
 
 pub(super) async fn at(admin: &Admin, call: &Call) -> Answered {

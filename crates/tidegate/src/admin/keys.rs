@@ -8,7 +8,7 @@ use tidegate_config::parse_duration;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::Admin;
-use super::answer::{Answer, Answered, Refusal, time, time_or_null};
+use super::answer::{Answer, Answered, Refusal, next_page, time, time_or_null};
 use super::call::{Call, end_of};
 
 /// The longest name of a key, in bytes.
@@ -55,9 +55,8 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let keys =
         admin.repository.keys(call.listed_tenant(), call.parameter("after")?.as_deref(), limit).await?;
-    let next =
-        (keys.len() == limit as usize).then(|| keys.last().map(|last| Value::from(last.prefix.as_str())));
-    Ok(Answer::page(keys.iter().map(value).collect(), next.flatten()))
+    let next = next_page(&keys, limit, |last| Value::from(last.prefix.as_str()));
+    Ok(Answer::page(keys.iter().map(value).collect(), next))
 }
 
 pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {

@@ -8,7 +8,7 @@ use tidegate_config::parse_duration;
 use tidegate_wire::problem::Problem;
 
 use super::Admin;
-use super::answer::{Answer, Answered, Refusal, time_or_null};
+use super::answer::{Answer, Answered, Refusal, next_page, time_or_null};
 use super::bans::checked_reason;
 use super::call::{Call, end_of};
 use super::subjects::subject_key;
@@ -67,8 +67,7 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let after = after.as_deref().and_then(|after| after.rsplit_once('|'));
     let subject = call.parameter("subject")?;
     let rows = admin.repository.overrides(&call.tenant, &domain, subject.as_deref(), after, limit).await?;
-    let last = rows.last().map(|(subject, given)| Value::from(format!("{subject}|{}", given.rule)));
-    let next = (rows.len() == limit as usize).then_some(last).flatten();
+    let next = next_page(&rows, limit, |(subject, given)| Value::from(format!("{subject}|{}", given.rule)));
     let items = rows
         .iter()
         .map(|(subject, given)| {

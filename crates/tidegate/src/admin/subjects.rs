@@ -11,7 +11,7 @@ use tidegate_engine::{EngineError, Request, Selection, SubjectQuotas};
 use tidegate_wire::check::MAX_COST;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::answer::{Answer, Answered, Refusal, time, time_or_null};
+use super::answer::{Answer, Answered, Refusal, next_page, time, time_or_null};
 use super::buckets::buckets_of;
 use super::call::Call;
 use super::{Admin, overrides};
@@ -48,10 +48,9 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (after, tier) = (call.parameter("after")?, call.parameter("tier")?);
     let rows =
         admin.repository.subjects(&call.tenant, &domain, after.as_deref(), tier.as_deref(), limit).await?;
-    let next =
-        (rows.len() == limit as usize).then(|| rows.last().map(|(subject, _)| Value::from(subject.as_str())));
+    let next = next_page(&rows, limit, |(subject, _)| Value::from(subject.as_str()));
     let items = rows.iter().map(|(subject, tier)| json!({ "subject": subject, "tier": tier })).collect();
-    Ok(Answer::page(items, next.flatten()))
+    Ok(Answer::page(items, next))
 }
 
 pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {

@@ -7,7 +7,7 @@ use tidegate_catalog::repository::CatalogError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::Admin;
-use super::answer::{Answer, Answered, Refusal, time};
+use super::answer::{Answer, Answered, Refusal, next_page, time};
 use super::call::Call;
 
 /// The highest ceilings that can be set.
@@ -41,9 +41,8 @@ struct ChangedTenant {
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let tenants = admin.repository.tenants(call.parameter("after")?.as_deref(), limit).await?;
-    let next =
-        (tenants.len() == limit as usize).then(|| tenants.last().map(|last| Value::from(last.name.as_str())));
-    Ok(Answer::page(tenants.iter().map(value).collect(), next.flatten()))
+    let next = next_page(&tenants, limit, |last| Value::from(last.name.as_str()));
+    Ok(Answer::page(tenants.iter().map(value).collect(), next))
 }
 
 pub(super) async fn create(admin: &Admin, call: &Call) -> Answered {

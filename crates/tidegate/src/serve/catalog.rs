@@ -10,7 +10,7 @@ use tidegate_catalog::edit::Editor;
 use tidegate_catalog::follow::{DatabaseParts, First, Follower, InForce};
 use tidegate_catalog::keys::{KeyRing, NewKey, OperatorToken};
 use tidegate_catalog::last_good::LastGood;
-use tidegate_catalog::model::{Actor, ApiKey, Scope};
+use tidegate_catalog::model::{Actor, ApiKey, DEFAULT_TENANT, Scope};
 use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::{CatalogError, DatabaseSettings, Repository, Retention};
 use tidegate_catalog::seed::Seed;
@@ -182,8 +182,8 @@ impl Opened {
 async fn make_first_key(database: &Database, now_us: i64) -> Result<Option<FirstKey>, CatalogError> {
     let repository = &database.repository;
     let has_operator = repository.all_keys().await?.iter().any(|key| key.tenant.is_none());
-    let actor = Actor { name: "server".to_owned(), correlation: None };
-    if has_operator || !repository.seed(&actor, now_us, "default", &[], "first-operator-key").await? {
+    let actor = Actor::server();
+    if has_operator || !repository.seed(&actor, now_us, DEFAULT_TENANT, &[], "first-operator-key").await? {
         return Ok(None);
     }
     let new = NewKey::new(getrandom::fill).map_err(|error| CatalogError::Misconfigured(error.to_string()))?;
