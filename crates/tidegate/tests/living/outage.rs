@@ -251,7 +251,8 @@ fn after_an_outage_the_same_version_may_be_another_history() {
     assert_eq!(nodes.catalog(0)["version"], version);
     let mut connection = Connection::new(nodes.nodes[0].address());
     let key = format!("authorization: Bearer {}\r\n", made["key"].as_str().unwrap());
-    let asked = connection.request("POST", "/v1/check", &key, &check_of("payments", "u"));
+    let body = check_of("payments", "u");
+    let asked = connection.request("POST", "/v1/check", &key, &body);
     assert_eq!(RUNTIME.block_on(asked).unwrap().status, 401);
     nodes.assert_alive();
 }
