@@ -10,6 +10,9 @@ use crate::model::{Resolution, UsageCounts, UsageKey};
 
 /// The most rows of one answer.
 const MAX_ROWS: u32 = 10_000;
+/// The highest cost of a row and of a sum: what is above is this. One who asks for as many units as can be asked for must
+/// not keep everybody's usage from being added up.
+const MAX_STORED_COST: i64 = 9_000_000_000_000_000_000;
 /// How long the numbers of batches are known.
 const BATCHES_KEPT_US: i64 = 24 * 3_600 * 1_000_000;
 
@@ -110,9 +113,8 @@ impl Repository {
             "INSERT INTO usage (tenant, domain, rule, tier, resolution, at_s, allowed, denied, cost) \
              SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, 'minute', CAST(value ->> 4 AS BIGINT), \
              CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), CAST(value ->> 7 AS BIGINT) FROM {given} \
-             ON CONFLICT (tenant, domain, rule, tier, resolution, at_s) DO UPDATE SET \
-             allowed = usage.allowed + excluded.allowed, denied = usage.denied + excluded.denied, \
-             cost = usage.cost + excluded.cost"
+             {}",
+            on_conflict(self.dialect)
         );
         let minute = |at_s: i64| at_s.div_euclid(60).saturating_mul(60);
         let rows: Vec<_> = rows
@@ -134,7 +136,7 @@ impl Repository {
     /// See [`CatalogError`](super::CatalogError).
     pub async fn usage(&self, asked: &UsageQuery) -> Result<Vec<(UsageKey, UsageCounts)>> {
         self.bounded(CALL, async {
-            let query = sqlx::query(fixed(sums(asked)));
+            let query = sqlx::query(fixed(sums(self.dialect, asked)));
             let query = query.bind(&asked.tenant).bind(&asked.domain).bind(&asked.rule).bind(&asked.tier);
             let query = query.bind(asked.from_s).bind(asked.to_s).bind(i64::from(asked.limit.min(MAX_ROWS)));
             let rows = query.fetch_all(&mut *self.connection().await?).await?;
@@ -177,7 +179,7 @@ impl Repository {
                 turn.fetch_one(&mut *conn).await?;
             }
             for sql in to_hours(self.dialect) {
-                sqlx::query(*sql).bind(minutes_until).execute(&mut *conn).await?;
+                sqlx::query(fixed(sql)).bind(minutes_until).execute(&mut *conn).await?;
             }
             let old =
                 sqlx::query("DELETE FROM usage WHERE resolution = 'hour' AND at_s < $1").bind(hours_until);
@@ -208,7 +210,7 @@ fn summed(rows: Vec<(&UsageKey, UsageCounts)>) -> Vec<(&UsageKey, UsageCounts)> 
 }
 
 /// The statement for a question: made of texts of this file only.
-fn sums(asked: &UsageQuery) -> String {
+fn sums(dialect: Dialect, asked: &UsageQuery) -> String {
     let time = match asked.resolution {
         Resolution::Minute => "at_s",
         Resolution::Hour => "at_s - at_s % 3600",
@@ -242,33 +244,51 @@ fn sums(asked: &UsageQuery) -> String {
     };
     format!(
         "SELECT {tenant}, {domain}, {rule}, {tier}, {at}, CAST(SUM(allowed) AS BIGINT), \
-         CAST(SUM(denied) AS BIGINT), CAST(SUM(cost) AS BIGINT) FROM usage \
+         CAST(SUM(denied) AS BIGINT), {} FROM usage \
          WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR domain = $2) AND ($3 IS NULL OR rule = $3) \
-         AND ($4 IS NULL OR tier = $4) AND at_s >= $5 AND at_s < $6 {only} {group} {order} LIMIT $7"
+         AND ($4 IS NULL OR tier = $4) AND at_s >= $5 AND at_s < $6 {only} {group} {order} LIMIT $7",
+        sum_of_costs(dialect)
+    )
+}
+
+/// The sum of costs, at most [`MAX_STORED_COST`]. SQLite's is rounded where it is above 2^53.
+fn sum_of_costs(dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("CAST(MIN(TOTAL(cost), {MAX_STORED_COST}) AS INTEGER)"),
+        Dialect::Postgres => format!("CAST(LEAST(SUM(cost), {MAX_STORED_COST}) AS BIGINT)"),
+    }
+}
+
+/// What a row that is there already becomes. What SQLite cannot add up as a whole number it adds up as another.
+fn on_conflict(dialect: Dialect) -> String {
+    let cost = match dialect {
+        Dialect::Sqlite => format!("CAST(MIN(usage.cost + excluded.cost, {MAX_STORED_COST}) AS INTEGER)"),
+        Dialect::Postgres => {
+            format!("CAST(LEAST(CAST(usage.cost AS NUMERIC) + excluded.cost, {MAX_STORED_COST}) AS BIGINT)")
+        }
+    };
+    format!(
+        "ON CONFLICT (tenant, domain, rule, tier, resolution, at_s) DO UPDATE SET \
+         allowed = usage.allowed + excluded.allowed, denied = usage.denied + excluded.denied, cost = {cost}"
     )
 }
 
 /// Statements that move minutes into hours. PostgreSQL does it in one, so that no minute that comes in between is deleted
 /// without being counted; SQLite lets nothing come in between.
-const fn to_hours(dialect: Dialect) -> &'static [&'static str] {
+fn to_hours(dialect: Dialect) -> Vec<String> {
+    let (sum, add) = (sum_of_costs(dialect), on_conflict(dialect));
+    let into = "INSERT INTO usage (tenant, domain, rule, tier, resolution, at_s, allowed, denied, cost)";
+    let hours = "SELECT tenant, domain, rule, tier, 'hour', at_s - at_s % 3600 AS hour, CAST(SUM(allowed) AS BIGINT), \
+                 CAST(SUM(denied) AS BIGINT)";
+    let old = "resolution = 'minute' AND at_s < $1";
+    let groups = "GROUP BY tenant, domain, rule, tier, hour";
     match dialect {
-        Dialect::Sqlite => &[
-            "INSERT INTO usage (tenant, domain, rule, tier, resolution, at_s, allowed, denied, cost) \
-             SELECT tenant, domain, rule, tier, 'hour', at_s - at_s % 3600 AS hour, SUM(allowed), SUM(denied), SUM(cost) \
-             FROM usage WHERE resolution = 'minute' AND at_s < $1 GROUP BY tenant, domain, rule, tier, hour \
-             ON CONFLICT (tenant, domain, rule, tier, resolution, at_s) DO UPDATE SET \
-             allowed = usage.allowed + excluded.allowed, denied = usage.denied + excluded.denied, \
-             cost = usage.cost + excluded.cost",
-            "DELETE FROM usage WHERE resolution = 'minute' AND at_s < $1",
+        Dialect::Sqlite => vec![
+            format!("{into} {hours}, {sum} FROM usage WHERE {old} {groups} {add}"),
+            format!("DELETE FROM usage WHERE {old}"),
         ],
-        Dialect::Postgres => {
-            &["WITH gone AS (DELETE FROM usage WHERE resolution = 'minute' AND at_s < $1 RETURNING *) \
-             INSERT INTO usage (tenant, domain, rule, tier, resolution, at_s, allowed, denied, cost) \
-             SELECT tenant, domain, rule, tier, 'hour', at_s - at_s % 3600 AS hour, SUM(allowed)::bigint, \
-             SUM(denied)::bigint, SUM(cost)::bigint FROM gone GROUP BY tenant, domain, rule, tier, hour \
-             ON CONFLICT (tenant, domain, rule, tier, resolution, at_s) DO UPDATE SET \
-             allowed = usage.allowed + excluded.allowed, denied = usage.denied + excluded.denied, \
-             cost = usage.cost + excluded.cost"]
-        }
+        Dialect::Postgres => vec![format!(
+            "WITH gone AS (DELETE FROM usage WHERE {old} RETURNING *) {into} {hours}, {sum} FROM gone {groups} {add}"
+        )],
     }
 }

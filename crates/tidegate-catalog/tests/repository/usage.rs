@@ -10,6 +10,7 @@ crate::on_both!(
     usage_is_summed_apart_for_what_is_asked,
     old_minutes_become_hours_and_old_hours_go,
     several_nodes_may_roll_up_at_once,
+    costs_beyond_all_bounds_stay_at_the_bound,
 );
 
 /// Some hour, in seconds.
@@ -117,6 +118,22 @@ async fn old_minutes_become_hours_and_old_hours_go(database: Database) {
     // Batches of more than a day ago are not known any more.
     repository.roll_up(NOW + 24 * 3_600 * SECOND + 1, &keep).await.unwrap();
     assert_eq!(repository.add_usage("n", 2, NOW, &[]).await.unwrap(), Added::Now);
+}
+
+async fn costs_beyond_all_bounds_stay_at_the_bound(database: Database) {
+    let repository = database.open();
+    let huge = UsageCounts { allowed: 1, denied: 0, cost: u64::MAX };
+    for batch in 1..=2 {
+        let rows =
+            [(row("a", "", HOUR), huge), (row("a", "", HOUR + 60), huge), (row("b", "", HOUR), counts(1))];
+        repository.add_usage("n", batch, NOW, &rows).await.unwrap();
+    }
+    let most = Some(UsageCounts { allowed: 6, denied: 2, cost: 9_000_000_000_000_000_000 });
+    assert_eq!(total(&repository, Resolution::Minute).await, most);
+    let keep = Retention { minutes_s: 3_600, hours_s: 7_200 };
+    repository.roll_up((HOUR + 9_000) * SECOND, &keep).await.unwrap();
+    assert_eq!(total(&repository, Resolution::Minute).await, None);
+    assert_eq!(total(&repository, Resolution::Hour).await, most);
 }
 
 async fn several_nodes_may_roll_up_at_once(database: Database) {
