@@ -106,7 +106,7 @@ impl Repository {
     /// - `NotFound`: the tenant, the domain of a rule, or what is to be deleted or renamed is not there.
     /// - `Conflict`: an edit's expectation does not hold.
     /// - `Stale`: a guard does not hold.
-    /// - `Ceiling`: the tenant would have too many rules.
+    /// - `Ceiling`: the tenant would have too many rules, or more domains than it may have rules.
     pub async fn edit_rules(
         &self,
         actor: &Actor,
@@ -180,14 +180,18 @@ impl Repository {
             ends: BTreeMap::new(),
         };
         editor.check(guards).await?;
-        let before = editor.rules().await?;
+        let before = editor.counts().await?;
         for edit in edits {
             editor.apply(edit).await?;
         }
-        let after = editor.rules().await?;
-        // Who has more than a ceiling that was lowered may still change and delete.
-        if after > before && after > most {
-            return Err(CatalogError::Ceiling { what: "rules of a tenant", most: count(most) });
+        let after = editor.counts().await?;
+        // A domain without rules takes room from other tenants, too. Who has more than a ceiling that was lowered may still
+        // change and delete.
+        let whats = ["rules of a tenant", "domains of a tenant"];
+        for ((before, after), what) in before.into_iter().zip(after).zip(whats) {
+            if after > before && after > most {
+                return Err(CatalogError::Ceiling { what, most: count(most) });
+            }
         }
         if edits.iter().any(|edit| matches!(edit, RuleEdit::PutDomain { .. } | RuleEdit::PutRule { .. })) {
             check_installation(&mut *editor.conn).await?;
@@ -367,10 +371,12 @@ impl<'a> Editor<'a> {
         Ok(end)
     }
 
-    /// How many rules the tenant has.
-    async fn rules(&mut self) -> Result<i64> {
-        let query = sqlx::query("SELECT COUNT(*) FROM rules WHERE tenant = $1");
-        int(&query.bind(self.tenant).fetch_one(&mut *self.conn).await?, 0)
+    /// How many rules and how many domains the tenant has.
+    async fn counts(&mut self) -> Result<[i64; 2]> {
+        let sql = "SELECT (SELECT COUNT(*) FROM rules WHERE tenant = $1), \
+                   (SELECT COUNT(*) FROM domains WHERE tenant = $1)";
+        let row = sqlx::query(sql).bind(self.tenant).fetch_one(&mut *self.conn).await?;
+        Ok([int(&row, 0)?, int(&row, 1)?])
     }
 
     /// A line of history; the rule '' is the domain's settings.

@@ -186,6 +186,9 @@ async fn a_tenant_has_at_most_so_many_rules_as_its_ceiling(database: Database) {
     edit(&[put_rule("d", "c", "2")]).await.unwrap();
     edit(&[delete_rule("d", "c")]).await.unwrap();
     assert!(edit(&[put_rule("d", "c", "{}")]).await.is_err());
+    // Nor more domains, empty ones included.
+    let told = edit(&[put_domain("e")]).await;
+    assert!(matches!(told, Err(CatalogError::Ceiling { what: "domains of a tenant", most: 1 })), "{told:?}");
 }
 
 async fn every_change_is_in_the_audit_log_with_before_and_after(database: Database) {
