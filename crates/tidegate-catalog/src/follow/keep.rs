@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Follower;
 use crate::last_good::Saved;
 use crate::state::Origin;
@@ -34,8 +36,18 @@ impl Follower {
         let rules_version = self.composer.version();
         let saved = Saved { rules_version, saved_us: now_us, domains, tenants, overrides, keys };
         let saving = tokio::task::spawn_blocking(move || last_good.save(&saved)).await;
-        if let Ok(Err(error)) = saving {
-            tracing::warn!(%error, "the last good rules were not kept");
+        let failed = match saving {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = &failed {
+            // A disk that was full may have room again: it is tried until it works, and said once.
+            self.unsaved_since = Some(Instant::now());
+            if !self.is_unsaved {
+                tracing::warn!(%error, "the last good rules are not kept");
+            }
         }
+        self.is_unsaved = failed.is_some();
     }
 }

@@ -76,6 +76,8 @@ pub struct Follower {
     /// put back, may have counted to the same versions with other changes.
     is_doubtful: bool,
     unsaved_since: Option<Instant>,
+    /// Whether keeping what is in force has failed.
+    is_unsaved: bool,
     /// What was warned of already: it is not said again at every change of something else.
     told: Vec<String>,
 }
@@ -97,6 +99,7 @@ impl Follower {
             is_migrated: false,
             is_doubtful: false,
             unsaved_since: None,
+            is_unsaved: false,
             told: Vec::new(),
         }
     }

@@ -10,8 +10,8 @@ use tidegate_testkit::{Postgres, RedisServer, Stopwatch, TempDir, Tidegate, wait
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::machine::{PATIENCE, RUNTIME, alone, bound, hold, is_strict};
-use crate::site::{Nodes, check_of, most_until_caught_up, options, tiered};
+use crate::machine::{PATIENCE, RUNTIME, alone, binary, bound, hold, is_strict};
+use crate::site::{Nodes, TOKEN, check_of, most_until_caught_up, options, tiered};
 use crate::wire::Connection;
 
 /// The longest that nearly every answer may take while the database does not: a lookup is waited for 100 ms at the most, and
@@ -254,5 +254,19 @@ fn after_an_outage_the_same_version_may_be_another_history() {
     let body = check_of("payments", "u");
     let asked = connection.request("POST", "/v1/check", &key, &body);
     assert_eq!(RUNTIME.block_on(asked).unwrap().status, 401);
+    nodes.assert_alive();
+}
+
+#[test]
+fn last_good_rules_that_could_not_be_kept_are_kept_later() {
+    let _alone = alone();
+    let dir = TempDir::new("living");
+    let (database, folder) = (dir.join("catalog.db"), dir.join("later"));
+    let last_good = folder.join("last-good");
+    let server = binary().catalog(database.display().to_string(), TOKEN, &last_good);
+    let nodes = Nodes { nodes: vec![Tidegate::with(&server)], dir };
+    wait_until("it has failed", PATIENCE, || nodes.nodes[0].logs().contains("are not kept"));
+    std::fs::create_dir(&folder).unwrap();
+    wait_until("the last good rules are on disk", PATIENCE, || last_good.exists());
     nodes.assert_alive();
 }
