@@ -19,9 +19,9 @@ const DEFAULT_DATABASE: &str = "tidegate.db";
 /// The file of the last good rules beside a database that is no file.
 const LAST_GOOD: &str = "tidegate-last-good.json";
 /// The fewest bytes of an operator's token: fewer can be guessed.
-const MIN_TOKEN_BYTES: usize = 24;
-/// The most bytes of an operator's token.
-const MAX_TOKEN_BYTES: usize = 1_024;
+const MIN_TOKEN_BYTES: usize = tidegate_catalog::keys::MIN_OPERATOR_TOKEN_BYTES;
+/// The most bytes of an operator's token: no longer text is looked at as a key.
+const MAX_TOKEN_BYTES: usize = tidegate_catalog::keys::MAX_KEY_BYTES;
 /// The most bytes of a database's address.
 const MAX_DATABASE_BYTES: usize = 4_096;
 /// The most memory for recent requests, in MiB: 4 GiB.
@@ -300,5 +300,7 @@ mod tests {
         assert!(unfit_token(&"t".repeat(MIN_TOKEN_BYTES - 1)).is_some());
         assert!(unfit_token(&"t".repeat(MAX_TOKEN_BYTES + 1)).is_some());
         assert!(unfit_token(&"t ".repeat(MIN_TOKEN_BYTES)).is_some());
+        // What is fit here is taken there.
+        assert!(tidegate_catalog::keys::OperatorToken::new(&"t".repeat(MAX_TOKEN_BYTES)).is_ok());
     }
 }
