@@ -64,7 +64,9 @@ pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     admin.check_domain(&call.tenant, &domain)?;
     let after = call.parameter("after")?;
     // Rules have no bar in their names, so the last one is ours.
-    let after = after.as_deref().and_then(|after| after.rsplit_once('|'));
+    let parts = |after| str::rsplit_once(after, '|').ok_or("write what 'next' was in the page before");
+    let after = after.as_deref().map(parts).transpose();
+    let after = after.map_err(|detail| Problem::invalid_field("after", detail))?;
     let subject = call.parameter("subject")?;
     let rows = admin.repository.overrides(&call.tenant, &domain, subject.as_deref(), after, limit).await?;
     let next = next_page(&rows, limit, |(subject, given)| Value::from(format!("{subject}|{}", given.rule)));
