@@ -74,7 +74,8 @@ fn counts(told: Told, decision: &Decision) -> UsageCounts {
     }
 }
 
-/// The subject's tier: the catalog's, else the request's where a rule that was asked names it, else the domain's.
+/// The tier that the quotas were chosen by: the request's own, else the catalog's, else the domain's. One that the request
+/// says and no rule names chose nothing, and its name is anybody's, so it counts as the domain's.
 fn tier<'a>(
     look: &'a Look<'_>,
     request: &Request<'a>,
@@ -84,8 +85,11 @@ fn tier<'a>(
     let is_named = |tier: &&str| {
         decision.verdicts().any(|verdict| verdict.rule.model().tiers.iter().any(|(name, _)| name == tier))
     };
-    let said = || value_of(request, TIER_ENTRY).filter(is_named);
-    look.tier().or_else(said).or(domain.default_tier()).unwrap_or_default()
+    let tier = match value_of(request, TIER_ENTRY) {
+        Some(said) => Some(said).filter(is_named),
+        None => look.tier(),
+    };
+    tier.or(domain.default_tier()).unwrap_or_default()
 }
 
 /// What a request is known by among the busiest: its subject, else the first entry of the key of the rule that binds.

@@ -130,6 +130,15 @@ async fn the_tier_that_a_request_says_counts_where_a_rule_names_it() {
 }
 
 #[tokio::test]
+async fn the_tier_that_a_request_says_counts_before_the_one_that_the_catalog_has() {
+    let (gate, _directory) = gate();
+    ask(&gate, "pay", &[("user", "rich")], 1, None).await;
+    ask(&gate, "pay", &[("user", "rich"), ("tier", "made up")], 1, None).await;
+    let each: Vec<_> = counted(&gate).into_iter().filter(|(rule, ..)| rule == "pay/each").collect();
+    assert_eq!(each, [row("pay/each", "free", 1, 0, 1), row("pay/each", "gold", 1, 0, 1)]);
+}
+
+#[tokio::test]
 async fn what_no_rule_matched_counts_under_no_rule_and_unknown_domains_not_at_all() {
     let (gate, _directory) = gate();
     ask(&gate, "plain", &[("other", "x")], 4, None).await;
