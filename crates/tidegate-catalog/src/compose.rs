@@ -82,6 +82,14 @@ struct Loaded {
     domain: Domain,
 }
 
+impl Loaded {
+    /// The version of each rule.
+    fn versions(&self) -> HashMap<&str, u64> {
+        let version = |rule: &StoredRule| u64::try_from(rule.version).unwrap_or(0);
+        self.stored.rules.iter().map(|rule| (&*rule.name, version(rule))).collect()
+    }
+}
+
 impl Composer {
     /// A composer that knows nothing yet. `quota_settings` change limits of rules whatever the file and the database say.
     #[must_use]
@@ -175,6 +183,7 @@ impl Composer {
     pub fn compose(&self) -> Result<Composed, ComposeError> {
         let mut warnings = Vec::new();
         let mut domains: Vec<Domain> = self.file.domains.clone();
+        let mut versions: HashMap<String, HashMap<&str, u64>> = HashMap::new();
         let in_file: std::collections::HashSet<String> =
             self.file.domains.iter().map(|domain| domain.name.clone()).collect();
         for ((tenant, name), loaded) in &self.domains {
@@ -184,12 +193,17 @@ impl Composer {
                 ));
                 continue;
             }
-            domains.push(Domain { name: qualified(tenant, name).into_owned(), ..loaded.domain.clone() });
+            let name = qualified(tenant, name).into_owned();
+            versions.insert(name.clone(), loaded.versions());
+            domains.push(Domain { name, ..loaded.domain.clone() });
         }
         domains = self.with_quota_settings(domains, &mut warnings);
         self.add_overrides(&mut domains, &mut warnings);
         domains.extend(ceilings(&self.tenants));
-        Ok(Composed { rules: RuleSet::compile(Rules { domains })?, warnings })
+        // Nodes that were cut off for a while must agree with the others on what a bucket was written under.
+        let version_of = |domain: &str, rule: &str| versions.get(domain)?.get(rule).copied();
+        let rules = RuleSet::compile(Rules { domains })?.stamped(version_of);
+        Ok(Composed { rules, warnings })
     }
 
     /// The settings of this installation change the default tenant's rules; other tenants' rules are their own.

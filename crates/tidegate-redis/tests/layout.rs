@@ -19,6 +19,8 @@ use tidegate_store::{Applied, BucketStore, Plan};
 use tidegate_testkit::{RedisCluster, RedisServer, Reply};
 
 const MINUTE: Micros = Micros::from_secs(60);
+/// Long enough for no window to end while a test runs on a slow machine, but at midnight.
+const DAY: Micros = Micros::from_secs(86_400);
 /// The store's clock decides, so the caller's time means nothing.
 const NOW: Timestamp = Timestamp::EPOCH;
 /// Times in the short form count from 2026-01-01.
@@ -247,8 +249,8 @@ async fn rules_that_keep_a_bucket_elsewhere_do_not_start_it_afresh() {
             continue;
         }
         let user = format!("user:{number}");
-        let old = rule(from, 10, MINUTE, None);
-        let new = rule(to, 10, MINUTE, None).succeeding(&old, NOW);
+        let old = rule(from, 10, DAY, None);
+        let new = rule(to, 10, DAY, None).succeeding(&old, NOW);
         assert!(passes(&store, &new, &user, 7).await);
         // A node that has not heard of the new rules yet asks for them.
         for cost in [1, 7] {

@@ -7,15 +7,21 @@ use super::audit::{Record, record};
 use super::dialect::{Kind, bump, int, maybe_int, text};
 use super::edit::expect_version;
 use super::error::{CatalogError, Result};
-use super::{CALL, LONG_CALL, Repository, subjects};
+use super::{CALL, LONG_CALL, Repository, set_meta, subjects};
 use crate::model::{Actor, Ceilings, DEFAULT_TENANT, Expect, MAX_PAGE, Tenant};
+
+/// Names of removed tenants are kept in `meta` behind this.
+const REMOVED: &str = "removed-tenant:";
+/// How long the name of a removed tenant cannot be used: nodes still know its busiest keys and recent requests, and buckets go
+/// by the name.
+const NAME_RESTS_US: i64 = 24 * 3_600 * 1_000_000;
 
 impl Repository {
     /// Makes a tenant. Returns the rules version.
     ///
     /// # Errors
     ///
-    /// `Conflict` where the name is taken.
+    /// `Conflict` where the name is taken, `Refused` where it was until less than a day ago.
     pub async fn create_tenant(
         &self,
         actor: &Actor,
@@ -28,6 +34,11 @@ impl Repository {
             let conn = write.conn();
             let version = bump(conn, Kind::Rules).await?;
             expect_version(Expect::Absent, find(conn, name).await?.map(|tenant| tenant.version))?;
+            if was_removed_lately(conn, now_us, name).await? {
+                return Err(CatalogError::Refused(
+                    "a tenant of this name was removed less than a day ago, and what its requests have left behind would become the new one's: choose another name, or wait",
+                ));
+            }
             let sql = "INSERT INTO tenants (name, max_rules, max_keys, max_requests_per_second, created_us, version) \
                        VALUES ($1, $2, $3, $4, $5, $6)";
             let query = sqlx::query(sql).bind(name).bind(i64::from(ceilings.max_rules));
@@ -121,12 +132,33 @@ impl Repository {
             ] {
                 sqlx::query(sql).bind(name).execute(&mut *conn).await?;
             }
+            set_meta(conn, &removal_of(name), &now_us.to_string()).await?;
             log(conn, actor, now_us, "tenant.delete", name, Some(&before.ceilings), None).await?;
             write.commit().await?;
             Ok(version)
         })
         .await
     }
+}
+
+/// Where it is noted that a tenant was removed, and when.
+fn removal_of(tenant: &str) -> String {
+    format!("{REMOVED}{tenant}")
+}
+
+async fn was_removed_lately(conn: &mut AnyConnection, now_us: i64, tenant: &str) -> Result<bool> {
+    let query =
+        sqlx::query("SELECT CAST(value AS BIGINT) FROM meta WHERE name = $1").bind(removal_of(tenant));
+    let removed = query.fetch_optional(conn).await?.map(|row| int(&row, 0)).transpose()?;
+    Ok(removed.is_some_and(|removed| now_us.saturating_sub(removed) < NAME_RESTS_US))
+}
+
+/// Forgets which tenants were removed so long ago that their names can be used again.
+pub(super) async fn purge(conn: &mut AnyConnection, now_us: i64) -> Result<()> {
+    // In this order: other values of `meta` are no numbers.
+    let sql = "DELETE FROM meta WHERE CASE WHEN name LIKE 'removed-tenant:%' THEN CAST(value AS BIGINT) <= $1 ELSE FALSE END";
+    sqlx::query(sql).bind(now_us.saturating_sub(NAME_RESTS_US)).execute(conn).await?;
+    Ok(())
 }
 
 /// Every tenant in the order of their names.

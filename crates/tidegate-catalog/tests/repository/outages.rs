@@ -170,6 +170,7 @@ async fn a_kill_in_the_middle_of_edits_leaves_all_or_nothing() {
         server.kill();
         let promised: usize = editor.await.unwrap();
         server.restart();
+        find_out(&repository).await;
         let rules = rules_of(&repository).await;
         let of_round = rules.iter().filter(|name| name.starts_with(&format!("{round}-"))).count();
         assert!(
@@ -180,6 +181,17 @@ async fn a_kill_in_the_middle_of_edits_leaves_all_or_nothing() {
         let versions = repository.versions().await.unwrap();
         assert_eq!(history[0].version, versions.rules);
     }
+}
+
+/// A connection of the pool may still be to the server that was killed: a call finds out, and says that another may succeed.
+async fn find_out(repository: &Repository) {
+    for _ in 0..4 {
+        match repository.versions().await {
+            Err(error @ CatalogError::Unavailable(_)) => assert!(error.retryable()),
+            _ => return,
+        }
+    }
+    panic!("the database is back, and is not found after a call for every connection");
 }
 
 /// The same with the tables: a kill at some time in the migration, and the next one does it all.
@@ -203,6 +215,7 @@ async fn a_kill_in_the_middle_of_a_migration_leaves_all_or_nothing() {
             _ => server.sql(&name, "SELECT count(*) FROM tidegate_migrations"),
         };
         assert!((tables == "0") == (noted == "0"), "{tables} tables, {noted} noted");
+        find_out(&repository).await;
         repository.migrate().await.unwrap();
         with_rules(&repository, &["a"]).await;
     }

@@ -9,6 +9,7 @@ crate::on_both!(
     an_installation_has_the_default_tenant_for_good,
     a_tenant_is_made_changed_and_listed,
     a_deleted_tenant_leaves_nothing_but_the_audit_log,
+    the_name_of_a_removed_tenant_rests_for_a_day,
 );
 
 async fn an_installation_has_the_default_tenant_for_good(database: Database) {
@@ -85,4 +86,16 @@ async fn a_deleted_tenant_leaves_nothing_but_the_audit_log(database: Database) {
     assert_eq!(log[0].action, "tenant.delete");
     let told = repository.delete_tenant(&actor(), NOW, "acme", Expect::Any).await;
     assert!(matches!(told, Err(CatalogError::NotFound)));
+}
+
+async fn the_name_of_a_removed_tenant_rests_for_a_day(database: Database) {
+    let repository = database.open();
+    let make = async |now_us| repository.create_tenant(&actor(), now_us, "acme", &Ceilings::default()).await;
+    make(NOW).await.unwrap();
+    repository.delete_tenant(&actor(), NOW, "acme", Expect::Any).await.unwrap();
+    let day = 24 * 3_600 * 1_000_000;
+    repository.purge(NOW + day - 1).await.unwrap();
+    assert!(matches!(make(NOW + day - 1).await, Err(CatalogError::Refused(_))));
+    repository.purge(NOW + day).await.unwrap();
+    assert!(make(NOW + day).await.is_ok());
 }

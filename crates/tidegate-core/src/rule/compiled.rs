@@ -26,6 +26,16 @@ pub struct CompiledRule {
     /// The longest life of a permit that may be held.
     longest_life: Micros,
     has_tags: bool,
+    naming: Naming,
+}
+
+/// How revisions are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// By the first quota, and then counted: nodes that see the same changes have the same names.
+    Counted,
+    /// By the version of the rule: nodes that have missed changes have the same names, too.
+    Stamped,
 }
 
 /// A quota with its meter, and the name of its version.
@@ -71,6 +81,7 @@ impl CompiledRule {
             ceiling_until,
             longest_life,
             has_tags: true,
+            naming: Naming::Counted,
         };
         rule.has_tags = rule.tags_are_unique();
         rule
@@ -229,6 +240,11 @@ impl CompiledRule {
     #[must_use]
     pub fn carry(&self, state: State, from: Revision, to: &Metered, now: Timestamp) -> Option<State> {
         let (mut state, mut revision, mut place) = (state, from, 0);
+        if from != to.revision
+            && let Some(meter) = self.present_of_old_name(&state, from)
+        {
+            return Some(to.meter.carry(meter, &state, now));
+        }
         for _ in 0..=self.lineage.len() {
             if revision == to.revision {
                 return Some(state);
@@ -245,6 +261,15 @@ impl CompiledRule {
             }
         }
         (revision == to.revision).then_some(state)
+    }
+
+    /// The present quota that a state is of, although its number was an earlier one's here: a node that was started since,
+    /// when the quota of that time had come back, gives the present one the same number. Such a state shows by lasting
+    /// longer than any of the earlier one could.
+    fn present_of_old_name(&self, state: &State, revision: Revision) -> Option<&Meter> {
+        let last = self.lineage.last_of(revision)?;
+        let mut present = self.all_metered().map(|(_, metered)| &metered.meter);
+        present.find(|meter| Revision::first_of(meter) == revision && meter.rest_at(state) > last)
     }
 
     /// Whether [`Revision::tag`] tells apart all revisions that a bucket of this rule can have been written under.
@@ -285,6 +310,18 @@ impl CompiledRule {
         self.uid
     }
 
+    /// Names the revisions by a version of the rule that all nodes know.
+    pub(super) fn stamp(&mut self, version: u64) {
+        let mut taken: Vec<Revision> = Vec::new();
+        for (place, metered) in core::iter::once(&mut self.base).chain(&mut self.tiers).enumerate() {
+            let wanted = Revision::stamped(&metered.meter, version, place);
+            metered.revision = free_revision(wanted, &taken, |_| false);
+            taken.push(metered.revision);
+        }
+        self.naming = Naming::Stamped;
+        self.has_tags = self.tags_are_unique();
+    }
+
     /// Takes over revisions and lineage from the rule this one replaces at `at`.
     pub(super) fn succeed(&mut self, old: &CompiledRule, at: Timestamp) {
         self.lineage = old.lineage.clone();
@@ -302,7 +339,16 @@ impl CompiledRule {
         for (name, metered) in names.iter().zip(core::iter::once(&mut self.base).chain(&mut self.tiers)) {
             let before = predecessor(name.as_deref());
             metered.meter = metered.meter.clone().with_ceiling(ceiling).with_longest_life(self.longest_life);
+            // A number that meant something else is not used again.
+            let stays = |(of, was): (Option<&str>, &Metered)| {
+                was.revision != metered.revision
+                    || (of == name.as_deref() && metered.meter.shares_state_with(&was.meter))
+            };
+            let is_stamped = self.naming == Naming::Stamped
+                && !self.lineage.knows(metered.revision)
+                && old.all_metered().all(stays);
             metered.revision = match before {
+                _ if is_stamped => metered.revision,
                 Some(before) if metered.meter.shares_state_with(&before.meter) => before.revision,
                 // A new tier has buckets of its own from now on: were it to take the base's revision, the buckets of
                 // the base would seem to be its own.

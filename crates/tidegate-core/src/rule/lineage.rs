@@ -54,6 +54,19 @@ impl Revision {
         Self::from_number((shape ^ (shape >> 32)) as u32)
     }
 
+    /// The same for one quota in one version of its rule, whatever was before; `place` is the quota's among those of the
+    /// rule. Versions that follow one another have tags that follow one another, so that those which are alive at one time
+    /// share none.
+    pub(super) fn stamped(meter: &Meter, version: u64, place: usize) -> Self {
+        /// Quotas of a version before its tags meet those of the next.
+        const QUOTAS: u64 = 8;
+        let tags = u64::from(Self::TAGS);
+        let tag = (version % tags * QUOTAS + place as u64 % tags) % tags;
+        let mixed = (meter.shape() ^ version).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let rows = u64::from(Self::MASK / Self::TAGS);
+        Self::from_number((mixed % rows * tags + tag) as u32)
+    }
+
     pub(super) const fn next(self) -> Self {
         Self::from_number(self.0.wrapping_add(1))
     }
@@ -63,9 +76,9 @@ impl Revision {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lineage {
     records: Vec<Record>,
-    /// Revisions of which every bucket is at rest. Their states mean nothing any more, but read in other terms they
-    /// could seem to.
-    at_rest: VecDeque<Revision>,
+    /// Revisions of which every bucket is at rest, and until when one could last be in its own terms. Their states mean
+    /// nothing any more, but read in other terms they could seem to.
+    at_rest: VecDeque<(Revision, Timestamp)>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +94,11 @@ struct Record {
 }
 
 impl Record {
+    /// Until when the fullest bucket would not have been at rest, had nothing changed.
+    fn last(&self) -> Timestamp {
+        self.meter.rest_at(&self.meter.fullest(self.retired_at))
+    }
+
     fn rests_at(&self) -> Timestamp {
         self.stands_in.1.rest_at(&self.fullest)
     }
@@ -109,7 +127,16 @@ impl Lineage {
 
     /// Whether every bucket of this earlier revision is at rest.
     pub(super) fn is_at_rest(&self, revision: Revision) -> bool {
-        self.at_rest.contains(&revision)
+        self.at_rest.iter().any(|(known, _)| *known == revision)
+    }
+
+    /// Until when a bucket of this earlier revision could last be not at rest, in its own terms: one that is later was written
+    /// by somebody who calls another quota so.
+    pub(super) fn last_of(&self, revision: Revision) -> Option<Timestamp> {
+        let at_rest = self.at_rest.iter().rev().find(|(known, _)| *known == revision).map(|(_, last)| *last);
+        at_rest.or_else(|| {
+            self.records.iter().rev().find(|record| record.revision == revision).map(Record::last)
+        })
     }
 
     /// Whether the number stands for an earlier revision.
@@ -124,7 +151,7 @@ impl Lineage {
 
     /// The earlier revisions of which every bucket is at rest, newest first.
     pub(super) fn at_rest(&self) -> impl Iterator<Item = Revision> {
-        self.at_rest.iter().rev().copied()
+        self.at_rest.iter().rev().map(|(revision, _)| *revision)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -170,7 +197,7 @@ impl Lineage {
             if needed {
                 on_the_way.insert(record.successor, ());
             } else {
-                self.at_rest.push_back(record.revision);
+                self.at_rest.push_back((record.revision, record.last()));
             }
             needed
         });

@@ -107,6 +107,20 @@ impl RuleSet {
         Ok(set)
     }
 
+    /// Names the revisions of rules by versions that all nodes know, so that nodes which have missed changes agree on them
+    /// with those which have not. `version_of` is given a domain and a rule; what has no version is counted from here.
+    #[must_use]
+    pub fn stamped(mut self, version_of: impl Fn(&str, &str) -> Option<u64>) -> Self {
+        for domain in &mut self.domains {
+            for rule in &mut domain.rules {
+                if let Some(version) = version_of(&domain.name, rule.name()) {
+                    rule.stamp(version);
+                }
+            }
+        }
+        self
+    }
+
     /// This set as the successor of `old` at `at`: its version is one higher, or its own where that is higher still, and
     /// buckets written under `old` are carried over instead of starting afresh.
     #[must_use]

@@ -30,6 +30,14 @@ const DIMENSIONS: [(&str, Dimension); 5] = [
 pub(super) async fn usage(admin: &Admin, call: &Call) -> Answered {
     let now_s = call.now_us / 1_000_000;
     let (from_s, to_s) = span(call, now_s)?;
+    // What was counted under the name before the tenant was made is somebody else's.
+    let made_s = match call.listed_tenant() {
+        Some(tenant) => {
+            admin.repository.tenant(tenant).await?.map_or(0, |tenant| tenant.created_us / 60_000_000 * 60)
+        }
+        None => 0,
+    };
+    let from_s = from_s.max(made_s);
     let resolution = match call.parameter("resolution")?.as_deref() {
         None | Some("minute") => Resolution::Minute,
         Some("hour") => Resolution::Hour,

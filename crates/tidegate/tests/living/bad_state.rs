@@ -34,8 +34,8 @@ fn a_state_that_cannot_be_put_in_force_is_said_loudly_and_the_last_good_one_stay
     for bad in [r#"{"name":"per-user","key":["user_id"],"limit":-4,"window":"1d"}"#, "{", "[]", r#""rule""#] {
         let before: Vec<f64> = (0..3).map(|node| failures(&nodes, node)).collect();
         write_by_hand(&postgres, bad);
-        for node in 0..3 {
-            wait_until("the node has seen it", PATIENCE, || failures(&nodes, node) > before[node]);
+        for (node, before) in before.into_iter().enumerate() {
+            wait_until("the node has seen it", PATIENCE, || failures(&nodes, node) > before);
             let catalog = nodes.catalog(node);
             assert_eq!(
                 (&catalog["version"], &catalog["current"]),

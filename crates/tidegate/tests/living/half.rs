@@ -104,9 +104,9 @@ fn a_change_that_the_database_dies_in_is_in_force_whole_or_not_at_all() {
         assert!(!said || kept == [after], "round {round}: said to be made, and it is not");
         nodes.wait_until_each("every node has it", BOTH, |answer| limits_of(answer).contains(&kept[0]));
         if kept == [after] {
-            made += 1
+            made += 1;
         } else {
-            unmade += 1
+            unmade += 1;
         }
         before = kept[0];
     }

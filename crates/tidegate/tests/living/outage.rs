@@ -172,9 +172,9 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
     for outage in ["killed", "paused"] {
         let version = nodes.catalog(0)["version"].clone();
         if outage == "killed" {
-            postgres.kill()
+            postgres.kill();
         } else {
-            postgres.pause()
+            postgres.pause();
         }
         let probe = Probe::start(&nodes, outage);
         let watch = Stopwatch::start();
@@ -209,9 +209,9 @@ fn checks_go_on_while_the_database_is_killed_or_paused_and_nodes_catch_up_by_the
         assert!(slow <= most_of_an_answer(), "{slow:?}");
 
         if outage == "killed" {
-            postgres.restart()
+            postgres.restart();
         } else {
-            postgres.resume()
+            postgres.resume();
         }
         let watch = Stopwatch::start();
         postgres.sql("postgres", &format!("INSERT INTO subjects (domain, subject, tier) VALUES ('payments', 'after-{outage}', 'enterprise')"));

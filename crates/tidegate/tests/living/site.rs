@@ -13,9 +13,7 @@ use crate::wire::{Answer, Connection};
 pub const TOKEN: &str = "an-operators-token-of-32-letters";
 
 /// The longest time from a change to when every node answers by it.
-pub fn most_until_in_force() -> Duration {
-    bound(Duration::from_millis(1_500), Duration::from_millis(1_500))
-}
+pub const MOST_UNTIL_IN_FORCE: Duration = Duration::from_millis(1_500);
 
 /// The longest time from when the database is well to when every node follows it again.
 pub fn most_until_caught_up() -> Duration {

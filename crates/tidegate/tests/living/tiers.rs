@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegate_testkit::{Postgres, RedisServer, Stopwatch, TempDir};
 
 use crate::machine::{RUNTIME, alone};
-use crate::site::{Nodes, check_of, most_until_in_force, tiered};
+use crate::site::{MOST_UNTIL_IN_FORCE, Nodes, check_of, tiered};
 use crate::wire::Connection;
 
 const USERS: usize = 100;
@@ -84,7 +84,7 @@ fn up_and_down(nodes: &Nodes, user: &str, change: impl Fn(&str)) {
     change("enterprise");
     let (took, mut admitted) = time_to_effect(nodes, user, ENTERPRISE, watch);
     println!("{user}: enterprise on {count} nodes {took:?} after the change");
-    assert!(took <= most_until_in_force(), "{took:?}");
+    assert!(took <= MOST_UNTIL_IN_FORCE, "{took:?}");
     let mut turn = 0;
     while nodes.check(turn % count, &body).status == 200 {
         admitted += 1;
@@ -95,7 +95,7 @@ fn up_and_down(nodes: &Nodes, user: &str, change: impl Fn(&str)) {
     change("free");
     let (took, admitted) = time_to_effect(nodes, user, FREE, watch);
     println!("{user}: free on {count} nodes {took:?} after the change");
-    assert!(took <= most_until_in_force(), "{took:?}");
+    assert!(took <= MOST_UNTIL_IN_FORCE, "{took:?}");
     assert_eq!(admitted, 0);
 }
 
