@@ -8,7 +8,7 @@ use tidegate_core::rule::CompiledDomain;
 use tidegate_engine::{Clock, Decision, Request, TIER_ENTRY};
 use tidegate_store::BucketStore;
 
-use super::{Gate, Look};
+use super::{Gate, Look, unix_us};
 
 /// The offset basis of 64-bit FNV-1a.
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -23,7 +23,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     pub fn note(&self, look: &Look<'_>, request: &Request<'_>, decision: &Decision) {
         let Some(catalog) = self.catalog.as_ref().filter(|_| !decision.is_repeated()) else { return };
         let Some(domain) = decision.compiled_domain() else { return };
-        let now_us = i64::try_from(decision.decided_at().as_micros()).unwrap_or(i64::MAX);
+        let now_us = unix_us(decision.decided_at());
         let tier = tier(look, request, decision, domain);
         count(catalog.usage(), now_us, tier, domain, decision);
         if let Some(key) = key(request, decision, domain) {
