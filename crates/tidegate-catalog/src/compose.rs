@@ -290,3 +290,6 @@ fn ceilings(tenants: &[Tenant]) -> Option<Domain> {
     let rules: Vec<Rule> = tenants.iter().filter_map(ceiling).collect();
     (!rules.is_empty()).then(|| Domain::new(TENANTS_DOMAIN, rules))
 }
+
+#[cfg(test)]
+mod tests;

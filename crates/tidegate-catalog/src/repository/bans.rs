@@ -18,7 +18,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the domain is not there, `Ceiling` where the tenant has [`MAX_BANS`].
+    /// `NotFound` where the tenant is not there, `Ceiling` where the tenant has [`MAX_BANS`].
     pub async fn put_ban(&self, actor: &Actor, now_us: i64, key: &SubjectKey, ban: &Ban) -> Result<i64> {
         self.bounded(CALL, async {
             let mut write = self.write().await?;

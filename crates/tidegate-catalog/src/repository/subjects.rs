@@ -71,7 +71,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the domain is not there, `Ceiling` where there are more than [`MAX_SUBJECTS`].
+    /// `NotFound` where the tenant is not there, `Ceiling` where there are more than [`MAX_SUBJECTS`].
     pub async fn put_subjects(
         &self,
         actor: &Actor,

@@ -53,7 +53,7 @@ pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
 pub use trial::effect_json;
 
 use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
-use crate::gate::Catalog;
+use crate::gate::{Catalog, unix_us};
 use crate::net::PeerInfo;
 use access::Access;
 use answer::Refusal;
@@ -175,7 +175,7 @@ impl Admin {
 
     /// The present, in microseconds since the Unix epoch.
     fn now_us(&self) -> i64 {
-        i64::try_from(self.buckets.now().as_micros()).unwrap_or(i64::MAX)
+        unix_us(self.buckets.now())
     }
 
     /// Waits until this node has applied a version of the rules. `false` where that takes too long.

@@ -7,7 +7,7 @@ use tidegate_config::parse_duration;
 use tidegate_wire::problem::Problem;
 
 use super::Admin;
-use super::answer::{Answer, Answered, time};
+use super::answer::{Answer, Answered, Refusal, time};
 use super::call::Call;
 
 /// The span of a question that names none: the last hour.
@@ -30,19 +30,12 @@ const DIMENSIONS: [(&str, Dimension); 5] = [
 pub(super) async fn usage(admin: &Admin, call: &Call) -> Answered {
     let now_s = call.now_us / 1_000_000;
     let (from_s, to_s) = span(call, now_s)?;
-    // What was counted under the name before the tenant was made is somebody else's.
-    let made_s = match call.listed_tenant() {
-        Some(tenant) => {
-            admin.repository.tenant(tenant).await?.map_or(0, |tenant| tenant.created_us / 60_000_000 * 60)
-        }
-        None => 0,
-    };
-    let from_s = from_s.max(made_s);
     let resolution = match call.parameter("resolution")?.as_deref() {
         None | Some("minute") => Resolution::Minute,
         Some("hour") => Resolution::Hour,
         Some(_) => return Err(Problem::invalid_field("resolution", "write minute or hour").into()),
     };
+    let from_s = from_s.max(made_s(admin, call, resolution).await?);
     let group_by = group_by(call)?;
     let limit = match call.number("limit")? {
         None => MAX_ROWS,
@@ -87,6 +80,15 @@ pub(super) async fn usage(admin: &Admin, call: &Call) -> Answered {
         "items": items,
         "complete": whole,
     })))
+}
+
+/// The beginning of the span in which the tenant was made: what was counted under its name before is somebody else's, and
+/// the name has rested for longer than a span.
+async fn made_s(admin: &Admin, call: &Call, resolution: Resolution) -> Result<i64, Refusal> {
+    let Some(tenant) = call.listed_tenant() else { return Ok(0) };
+    let tenant = admin.repository.tenant(tenant).await?;
+    let made_s = tenant.map_or(0, |tenant| tenant.created_us / 1_000_000);
+    Ok(made_s.div_euclid(resolution.seconds()).saturating_mul(resolution.seconds()))
 }
 
 /// The span asked for: `last=15m`, or `from` and `to` as times of RFC 3339.

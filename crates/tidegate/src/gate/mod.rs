@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tidegate_catalog::compose::{TENANT_ENTRY, TENANTS_DOMAIN};
 use tidegate_catalog::keys::Refusal;
 use tidegate_catalog::model::Scope;
+use tidegate_core::time::Timestamp;
 use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
 use tidegate_store::BucketStore;
 
@@ -130,6 +131,11 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     }
 
     fn now_us(&self) -> i64 {
-        i64::try_from(self.engine.now().as_micros()).unwrap_or(i64::MAX)
+        unix_us(self.engine.now())
     }
+}
+
+/// A time as the catalog has it, in microseconds since the Unix epoch.
+pub(crate) fn unix_us(time: Timestamp) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

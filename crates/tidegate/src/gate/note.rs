@@ -8,7 +8,7 @@ use tidegate_core::rule::CompiledDomain;
 use tidegate_engine::{Clock, Decision, Request, TIER_ENTRY};
 use tidegate_store::BucketStore;
 
-use super::{Gate, Look};
+use super::{Gate, Look, unix_us};
 
 /// The offset basis of 64-bit FNV-1a.
 const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -23,7 +23,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     pub fn note(&self, look: &Look<'_>, request: &Request<'_>, decision: &Decision) {
         let Some(catalog) = self.catalog.as_ref().filter(|_| !decision.is_repeated()) else { return };
         let Some(domain) = decision.compiled_domain() else { return };
-        let now_us = i64::try_from(decision.decided_at().as_micros()).unwrap_or(i64::MAX);
+        let now_us = unix_us(decision.decided_at());
         let tier = tier(look, request, decision, domain);
         count(catalog.usage(), now_us, tier, domain, decision);
         if let Some(key) = key(request, decision, domain) {
@@ -74,7 +74,8 @@ fn counts(told: Told, decision: &Decision) -> UsageCounts {
     }
 }
 
-/// The subject's tier: the catalog's, else the request's where a rule that was asked names it, else the domain's.
+/// The tier that the quotas were chosen by: the request's own, else the catalog's, else the domain's. One that the request
+/// says and no rule names chose nothing, and its name is anybody's, so it counts as the domain's.
 fn tier<'a>(
     look: &'a Look<'_>,
     request: &Request<'a>,
@@ -84,8 +85,11 @@ fn tier<'a>(
     let is_named = |tier: &&str| {
         decision.verdicts().any(|verdict| verdict.rule.model().tiers.iter().any(|(name, _)| name == tier))
     };
-    let said = || value_of(request, TIER_ENTRY).filter(is_named);
-    look.tier().or_else(said).or(domain.default_tier()).unwrap_or_default()
+    let tier = match value_of(request, TIER_ENTRY) {
+        Some(said) => Some(said).filter(is_named),
+        None => look.tier(),
+    };
+    tier.or(domain.default_tier()).unwrap_or_default()
 }
 
 /// What a request is known by among the busiest: its subject, else the first entry of the key of the rule that binds.

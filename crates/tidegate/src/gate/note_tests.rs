@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tidegate_catalog::keys::KeyRing;
-use tidegate_catalog::model::{Subject, SubjectKey};
+use tidegate_catalog::model::{Subject, SubjectKey, qualified};
 use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::{DatabaseSettings, Repository};
 use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
 use tidegate_catalog::usage::TopKeys;
 use tidegate_config::{Defaults, parse_rules_with};
 use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::model::Domain;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Engine, ManualClock};
 use tidegate_store::{MemoryOptions, MemoryStore};
@@ -35,7 +36,8 @@ domains:
 
 type TestGate = Gate<MemoryStore, ManualClock>;
 
-/// A gate that knows the tier of the user `rich`, and of the user `poor` that there is none.
+/// A gate that knows the tier of the user `rich`, and of the user `poor` that there is none. The tenant `acme` has a domain
+/// `plain`, too.
 fn gate() -> (TestGate, TempDir) {
     let directory = TempDir::new("note");
     let repository = Repository::open(&DatabaseSettings::file(&directory.path().join("catalog.db"))).unwrap();
@@ -56,8 +58,10 @@ fn gate() -> (TestGate, TempDir) {
         top: TopKeys::default(),
         recent: Recorder::new(1 << 16),
     });
-    let rules =
-        RuleSet::compile(parse_rules_with(RULES, "rules", &Defaults::default()).unwrap().rules).unwrap();
+    let mut rules = parse_rules_with(RULES, "rules", &Defaults::default()).unwrap().rules;
+    let plain = rules.domains[1].clone();
+    rules.domains.push(Domain { name: qualified("acme", "plain").into_owned(), ..plain });
+    let rules = RuleSet::compile(rules).unwrap();
     let clock = ManualClock::new(Timestamp::from_micros(NOW_US.unsigned_abs()));
     let engine = Engine::with_parts(rules, MemoryStore::new(&MemoryOptions::new([1, 2])), clock, None);
     (Gate::new(engine, Arc::new(catalog), ApiKeys::Optional), directory)
@@ -70,7 +74,18 @@ async fn ask(
     cost: u64,
     idempotency_key: Option<&str>,
 ) {
-    let look = gate.look(&Caller::default(), domain, entries).await;
+    ask_as(&Caller::default(), gate, domain, entries, cost, idempotency_key).await;
+}
+
+async fn ask_as(
+    caller: &Caller,
+    gate: &TestGate,
+    domain: &str,
+    entries: &[(&str, &str)],
+    cost: u64,
+    idempotency_key: Option<&str>,
+) {
+    let look = gate.look(caller, domain, entries).await;
     let request = look.request(entries, cost, idempotency_key);
     let decision = gate.engine().decide(&request).await.unwrap();
     gate.note(&look, &request, &decision);
@@ -130,11 +145,45 @@ async fn the_tier_that_a_request_says_counts_where_a_rule_names_it() {
 }
 
 #[tokio::test]
+async fn the_tier_that_a_request_says_counts_before_the_one_that_the_catalog_has() {
+    let (gate, _directory) = gate();
+    ask(&gate, "pay", &[("user", "rich")], 1, None).await;
+    ask(&gate, "pay", &[("user", "rich"), ("tier", "made up")], 1, None).await;
+    let each: Vec<_> = counted(&gate).into_iter().filter(|(rule, ..)| rule == "pay/each").collect();
+    assert_eq!(each, [row("pay/each", "free", 1, 0, 1), row("pay/each", "gold", 1, 0, 1)]);
+}
+
+#[tokio::test]
 async fn what_no_rule_matched_counts_under_no_rule_and_unknown_domains_not_at_all() {
     let (gate, _directory) = gate();
     ask(&gate, "plain", &[("other", "x")], 4, None).await;
     ask(&gate, "nowhere", &[("other", "x")], 1, None).await;
     assert_eq!(counted(&gate), [row("plain/", "", 1, 0, 4)]);
+}
+
+#[tokio::test]
+async fn what_a_tenant_asks_is_remembered_as_its_own() {
+    let (gate, _directory) = gate();
+    let acme = Caller { tenant: Some("acme".into()) };
+    ask(&gate, "plain", &[("path", "/a")], 1, None).await;
+    ask_as(&acme, &gate, "plain", &[("path", "/b")], 3, None).await;
+    let catalog = gate.catalog().unwrap();
+    let mut usage: Vec<_> = catalog
+        .usage()
+        .drain()
+        .into_iter()
+        .map(|(key, counts)| (key.tenant, key.domain, counts.cost))
+        .collect();
+    usage.sort();
+    let row = |tenant: &str, cost| (tenant.to_owned(), "plain".to_owned(), cost);
+    assert_eq!(usage, [row("acme", 3), row("default", 1)]);
+    for (tenant, path) in [("default", "/a"), ("acme", "/b")] {
+        let busiest = catalog.top(&qualified(tenant, "plain"), 9, NOW_US);
+        assert_eq!(busiest.iter().map(|key| key.key.as_str()).collect::<Vec<_>>(), [path], "{tenant}");
+        let recent = catalog.recent_requests(tenant, "plain", 0);
+        assert_eq!(recent[0].entries, [("path".to_owned(), path.to_owned())], "{tenant}");
+        assert_eq!(recent.len(), 1, "{tenant}");
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::settings::{CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
-use crate::gate::{Catalog, CatalogParts};
+use crate::gate::{Catalog, CatalogParts, unix_us};
 
 /// How often a node tidies up: what is over is removed, old usage is rolled up, when keys were used is written.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
@@ -322,10 +322,10 @@ impl<S: BucketStore> InForce for EngineInForce<S> {
     }
 
     fn now_us(&self) -> i64 {
-        i64::try_from(self.0.now().as_micros()).unwrap_or(i64::MAX)
+        unix_us(self.0.now())
     }
 }
 
 fn now_us(clock: &impl Clock) -> i64 {
-    i64::try_from(clock.now().as_micros()).unwrap_or(i64::MAX)
+    unix_us(clock.now())
 }

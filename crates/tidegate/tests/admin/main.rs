@@ -12,9 +12,11 @@
 mod access;
 mod audit;
 mod decisions;
+mod environment;
 mod hostile;
 mod reference;
 mod rules;
 mod site;
 mod tenants;
 mod transfer;
+mod usage;
