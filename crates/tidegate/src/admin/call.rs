@@ -10,7 +10,48 @@ use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
 use tidegate_config::parse_duration;
 use tidegate_wire::problem::{Problem, ProblemType};
 
+use super::route::Route;
 use crate::door::{is_in_query, query_parameter, text_of};
+
+/// Asks what a change would do.
+pub(super) const DRY_RUN: &str = "dry_run";
+/// The parameters that endpoints take in the query, beside [`DRY_RUN`]. Not every endpoint takes all.
+const PARAMETERS: [&str; 14] = [
+    "after",
+    "before",
+    "by",
+    "domain",
+    "from",
+    "last",
+    "limit",
+    "others",
+    "resolution",
+    "rule",
+    "subject",
+    "tenant",
+    "tier",
+    "to",
+];
+
+/// Refuses a query with a parameter that no endpoint takes, and a dry run where there is none: the change would be made.
+pub(super) fn check_parameters(route: &Route, query: Option<&str>) -> Result<(), Problem> {
+    let names = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
+    for name in names.filter(|name| !name.is_empty() && !PARAMETERS.contains(name)) {
+        if name != DRY_RUN {
+            let shown: String = name.chars().take(64).collect();
+            let detail =
+                format!("there is no parameter '{shown}': there are {DRY_RUN}, {}", PARAMETERS.join(", "));
+            return Err(Problem::invalid_field("query", detail));
+        }
+        if !route.takes_dry_run {
+            return Err(Problem::invalid_field(
+                DRY_RUN,
+                "only changes of rules have a dry_run: leave it out",
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// Who asks.
 #[derive(Clone, Debug)]

@@ -155,6 +155,7 @@ impl Admin {
             return Ok(method_not_allowed(&found.routes));
         };
         access::check_role(&caller, route.needs)?;
+        call::check_parameters(route, head.uri.query())?;
         let (tenant, tenant_by) = access::tenant_of(&caller, &head)?;
         if tenant_by == TenantBy::Name && self.repository.tenant(&tenant).await?.is_none() {
             return Err(Refusal::not_found("tenant"));

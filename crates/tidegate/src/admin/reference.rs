@@ -13,7 +13,8 @@ pub fn page() -> String {
          come in pages of at most 200: `?limit=` and, from `next`, `?after=` (`?before=` where the newest come first).\n\
          Rule changes take `If-Match` with the ETag that was read, or `*`; `If-None-Match: *` makes what is not there yet.\n\
          With `?dry_run=15m`, a change of rules is not made: the answer says what it would have done to that much of the recent\n\
-         requests of this node. The guide has examples: [changing limits safely](../guide/changing-limits.md).\n\n\
+         requests of this node. Where there is no dry run it is refused, like a parameter that no endpoint takes. The guide has\n\
+         examples: [changing limits safely](../guide/changing-limits.md).\n\n\
          | method | path | needs | what it is for |\n| --- | --- | --- | --- |\n",
     );
     for route in routes() {

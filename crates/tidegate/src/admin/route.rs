@@ -60,6 +60,8 @@ pub struct Route {
     pub needs: Needs,
     /// The longest body, in bytes; 0 where it takes none.
     pub max_body_bytes: usize,
+    /// Whether it can be asked what it would do.
+    pub takes_dry_run: bool,
     /// What it is for.
     pub summary: &'static str,
     handler: Handler,
@@ -72,6 +74,10 @@ impl std::fmt::Debug for Route {
 }
 
 impl Route {
+    fn with_dry_run(self) -> Self {
+        Self { takes_dry_run: true, ..self }
+    }
+
     pub(super) fn handle<'a>(&self, admin: &'a Admin, call: &'a Call) -> Handling<'a> {
         (self.handler)(admin, call)
     }
@@ -85,6 +91,7 @@ macro_rules! route {
             path: concat!("/admin/v1", $path),
             needs: Needs::$needs,
             max_body_bytes: $body,
+            takes_dry_run: false,
             summary: $summary,
             handler: |admin, call| Box::pin($handler(admin, call)),
         }
@@ -125,19 +132,19 @@ fn rule_routes() -> Vec<Route> {
     vec![
         route!(GET "/domains", Read, NONE, domains::list, "the tenant's domains"),
         route!(GET "/domains/{domain}", Read, NONE, domains::get, "a domain with its rules"),
-        route!(PUT "/domains/{domain}", Write, BODY, domains::put, "make a domain, or replace it and its rules"),
-        route!(DELETE "/domains/{domain}", Write, NONE, domains::delete, "remove a domain and its rules"),
+        route!(PUT "/domains/{domain}", Write, BODY, domains::put, "make a domain, or replace it and its rules").with_dry_run(),
+        route!(DELETE "/domains/{domain}", Write, NONE, domains::delete, "remove a domain and its rules").with_dry_run(),
         route!(GET "/domains/{domain}/rules", Read, NONE, rules::list, "the rules of a domain"),
         route!(GET "/domains/{domain}/rules/{rule}", Read, NONE, rules::get, "one rule"),
-        route!(PUT "/domains/{domain}/rules/{rule}", Write, BODY, rules::put, "make or change a rule"),
-        route!(DELETE "/domains/{domain}/rules/{rule}", Write, NONE, rules::delete, "remove a rule"),
-        route!(POST "/domains/{domain}/rules/{rule}/rename", Write, BODY, rules::rename, "rename a rule; it keeps its buckets"),
+        route!(PUT "/domains/{domain}/rules/{rule}", Write, BODY, rules::put, "make or change a rule").with_dry_run(),
+        route!(DELETE "/domains/{domain}/rules/{rule}", Write, NONE, rules::delete, "remove a rule").with_dry_run(),
+        route!(POST "/domains/{domain}/rules/{rule}/rename", Write, BODY, rules::rename, "rename a rule; it keeps its buckets").with_dry_run(),
         route!(GET "/domains/{domain}/history", Read, NONE, history::list, "the changes of a domain's rules, newest first"),
         route!(GET "/domains/{domain}/versions/{version}", Read, NONE, history::at, "a domain as it was in a version"),
-        route!(POST "/domains/{domain}/rollback", Write, BODY, history::rollback, "put a domain back to a version"),
+        route!(POST "/domains/{domain}/rollback", Write, BODY, history::rollback, "put a domain back to a version").with_dry_run(),
         route!(POST "/domains/{domain}/dry-run", Read, BODY, trial::run, "what other rules would have done to recent requests, or to a log"),
         route!(GET "/export", Read, NONE, transfer::export, "all domains as a rule file"),
-        route!(POST "/import", Write, MAX_IMPORT_BYTES, transfer::import, "put a rule file's domains in force, all or none"),
+        route!(POST "/import", Write, MAX_IMPORT_BYTES, transfer::import, "put a rule file's domains in force, all or none").with_dry_run(),
     ]
 }
 

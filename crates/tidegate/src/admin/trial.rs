@@ -12,7 +12,7 @@ use tidegate_core::rule::model::{Domain, Rules};
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::answer::{Answer, Answered, Refusal, time};
-use super::call::Call;
+use super::call::{Call, DRY_RUN};
 use super::{Admin, domains};
 use crate::replay::{LogFormat, LogInput, LogStream, ReadOptions, trial_requests};
 use crate::trial::{Comparison, TrialRequest, compare};
@@ -49,7 +49,7 @@ enum Tried {
 
 /// Whether the caller wants to know what a change would do, and on how much of the past, in microseconds.
 pub(super) fn asked_for(call: &Call) -> Result<Option<i64>, Problem> {
-    call.parameter("dry_run")?.map(|text| span_us("dry_run", &text)).transpose()
+    call.parameter(DRY_RUN)?.map(|text| span_us(DRY_RUN, &text)).transpose()
 }
 
 fn span_us(field: &str, text: &str) -> Result<i64, Problem> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate::admin::{MAX_BODY_BYTES, routes};
 
-use super::site::{Answer, Site, filled, payments};
+use super::site::{Answer, Site, filled, payments, writes};
 
 fn with_payments() -> Site {
     let site = Site::start();
@@ -128,6 +128,32 @@ fn fields_that_are_not_known_are_named() {
         assert_eq!(answer.status, 422, "{target}: {answer:?}");
         assert!(answer.body.contains("colour"), "{target}: {}", answer.body);
     }
+}
+
+#[test]
+fn a_dry_run_that_is_misspelt_or_that_there_is_none_of_changes_nothing() {
+    let site = with_payments();
+    let seen = || site.operator("GET", "/audit").send().expect(200).body;
+    let before = seen();
+    for route in routes().iter().filter(|route| writes(route)) {
+        let names = [
+            ("tenant", "acme"),
+            ("domain", "payments"),
+            ("rule", "calls"),
+            ("subject", "sue"),
+            ("prefix", "none"),
+        ];
+        let target = filled(route, &names);
+        for query in ["?dry-run=15m", "?limit=1&DRY_RUN=15m", "?dry_run=15m"] {
+            let ask = site.operator(route.method.as_str(), &format!("{target}{query}")).if_match("*");
+            let refused = ask.send();
+            if !query.ends_with("?dry_run=15m") || !route.takes_dry_run {
+                let said = refused.expect(422).json();
+                assert!(said["detail"].as_str().unwrap().contains("dry_run"), "{route:?} {query}: {said}");
+            }
+        }
+    }
+    assert_eq!(seen(), before);
 }
 
 #[test]
