@@ -138,6 +138,9 @@ pub(super) async fn refund<S: BucketStore, C: Clock>(
         Ok(refund) => refund,
         Err(error) => return problem(&error.into()),
     };
+    if let Err(refused) = within_ceiling(door, caller, 1).await {
+        return refused;
+    }
     let entries = borrowed(&refund.entries);
     let look = door.gate.look(caller, &refund.domain, &entries).await;
     let request = look.request(&entries, refund.cost, refund.idempotency_key.as_deref());
@@ -226,6 +229,9 @@ async fn stats_of<S: BucketStore, C: Clock>(
     name: &'static str,
     key: &str,
 ) -> DoorResponse {
+    if let Err(refused) = within_ceiling(door, caller, 1).await {
+        return refused;
+    }
     // An IPv6 address is kept by its network, however it is written here.
     let kept = canonical_ip_key(key, door.options.identity.ipv6_prefix);
     let value = kept.as_deref().unwrap_or(key);
