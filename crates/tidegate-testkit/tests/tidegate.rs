@@ -21,7 +21,11 @@ fn arguments_and_environment_arrive_and_logs_are_kept() {
     let options = TidegateOptions::new(STAND_IN).arguments(["--threads", "2"]).environment("TIDEGATE_X", "7");
     let server = Tidegate::with(&options);
     assert!(TcpStream::connect(server.address()).is_ok());
-    for line in ["listening on http://", "arguments --threads 2", "variable TIDEGATE_X=7"] {
+    for line in [
+        "listening on http://",
+        "arguments --database-url none --admin-listen off --threads 2",
+        "variable TIDEGATE_X=7",
+    ] {
         wait_until(line, SOON, || server.logs().contains(line));
     }
     let pid = server.pid();
