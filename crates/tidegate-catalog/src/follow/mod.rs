@@ -31,6 +31,9 @@ pub use start::First;
 const MAX_SUBJECT_CHANGES: u32 = 10_000;
 /// The shortest time between two looks at the database, however often it says that something has changed.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
+/// The shortest time until a look because others have changed something: a storm of their changes is taken up a few at a time,
+/// and leaves the processor to the requests.
+const MIN_PAUSE_HEARD: Duration = Duration::from_millis(200);
 /// The longest pause between two tries while the database does not answer.
 const MAX_RETRY: Duration = Duration::from_secs(2);
 
@@ -128,6 +131,7 @@ impl Follower {
         let mut stop = std::pin::pin!(stop);
         let mut file = file.map(FileChanges::of);
         let mut listener: Option<Listener> = None;
+        let mut looked_at = Instant::now();
         let mut pause = self.database.as_ref().map_or(MAX_RETRY, |database| database.poll);
         loop {
             tokio::select! {
@@ -135,11 +139,12 @@ impl Follower {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
                 () = self.nudge.notified() => {}
-                () = heard(&mut listener) => {}
+                () = heard_after(looked_at + MIN_PAUSE_HEARD, &mut listener) => {}
                 changed = file_changed(&mut file) => self.file_changed(changed, &engine).await,
                 () = reread.notified() => self.reread(file.as_ref(), &engine).await,
             }
             pause = self.look(&engine, &mut listener, pause).await;
+            looked_at = Instant::now();
             self.save_if_due(engine.now_us()).await;
             tokio::time::sleep(MIN_PAUSE).await;
         }
@@ -247,6 +252,12 @@ impl Follower {
             state.database = Database::Down { since_us, error: error.to_string() };
         });
     }
+}
+
+/// As [`heard`], but not before `earliest`; what is said meanwhile is heard then.
+async fn heard_after(earliest: Instant, listener: &mut Option<Listener>) {
+    tokio::time::sleep_until(earliest).await;
+    heard(listener).await;
 }
 
 /// Resolves when the database says that something has changed; never where it says nothing.
