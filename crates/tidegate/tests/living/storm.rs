@@ -265,7 +265,7 @@ fn a_thousand_changes_a_minute_leave_every_answer_with_one_valid_version_and_eve
     assert!(versions as u64 > (hot + beside) / 4, "most versions were in force");
     assert!(excess <= 0, "{excess} too many");
     if is_strict() {
-        assert!(busy < quiet * 2 + Duration::from_millis(2), "{busy:?}");
+        assert!(busy < quiet * 2, "{busy:?}");
     }
     nodes.assert_alive();
 }
