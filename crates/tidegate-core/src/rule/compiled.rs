@@ -1,5 +1,7 @@
 //! A rule made ready, and what becomes of its buckets when it changes.
 
+use std::sync::Arc;
+
 use super::index::value_of;
 use super::lineage::{Lineage, Revision};
 use super::model::{Condition, FailurePolicy, Rule};
@@ -20,7 +22,8 @@ pub struct CompiledRule {
     tiers: Vec<Metered>,
     /// Places of the tiers in the order of their names, where there are too many to look at each; else empty.
     tiers_by_name: Vec<usize>,
-    lineage: Lineage,
+    /// Shared with the sets before, as long as this rule does not change.
+    lineage: Arc<Lineage>,
     /// Until when buckets may hold more than the present quotas allow, because earlier ones allowed it.
     ceiling_until: Timestamp,
     /// The longest life of a permit that may be held.
@@ -67,7 +70,7 @@ impl CompiledRule {
         let tiers_by_name = sorted_names(&model);
         let on_store_failure = model.on_store_failure.or(default_failure);
         let ceiling_until = Timestamp::EPOCH;
-        let (domain, lineage) = (domain.to_owned(), Lineage::default());
+        let (domain, lineage) = (domain.to_owned(), Arc::default());
         let mut rule = Self {
             uid,
             domain_uid: fnv1a(domain.bytes()),
@@ -324,7 +327,7 @@ impl CompiledRule {
 
     /// Takes over revisions and lineage from the rule this one replaces at `at`.
     pub(super) fn succeed(&mut self, old: &CompiledRule, at: Timestamp) {
-        self.lineage = old.lineage.clone();
+        self.lineage = Arc::clone(&old.lineage);
         let (ceiling, longest_life) = old.most_at(at);
         let ceiling = ceiling.max(self.base.meter.ceiling());
         self.longest_life = self.longest_life.max(longest_life);
@@ -368,9 +371,12 @@ impl CompiledRule {
             .collect();
         for (name, metered) in retired {
             let successor = self.metered(name.as_deref()).clone();
-            self.lineage.retire(metered.revision, &metered.meter, (successor.revision, &successor.meter), at);
+            let successor = (successor.revision, &successor.meter);
+            Arc::make_mut(&mut self.lineage).retire(metered.revision, &metered.meter, successor, at);
         }
-        self.lineage.prune(at);
+        if self.lineage.is_prunable(at) {
+            Arc::make_mut(&mut self.lineage).prune(at);
+        }
         self.ceiling_until = self.at_rest_after(at);
         self.has_tags = self.tags_are_unique();
     }

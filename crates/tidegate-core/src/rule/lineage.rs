@@ -189,6 +189,11 @@ impl Lineage {
         self.records.iter().map(Record::rests_at).max().unwrap_or(Timestamp::EPOCH)
     }
 
+    /// Whether [`prune`](Self::prune) may find something.
+    pub(super) fn is_prunable(&self, now: Timestamp) -> bool {
+        self.records.len() > MAX_LINEAGE || self.records.iter().any(|record| record.rests_at() <= now)
+    }
+
     /// Forgets how revisions of which every bucket is at rest were metered, unless an older one leads over them.
     pub(super) fn prune(&mut self, now: Timestamp) {
         let mut on_the_way: FnvMap<Revision, ()> = FnvMap::default();

@@ -1,6 +1,7 @@
 //! Rules made ready: an immutable set that a request is matched against, and the step from one set to the next.
 
 use core::fmt;
+use std::sync::Arc;
 
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
@@ -66,14 +67,41 @@ pub struct RuleSet {
     domains: Vec<CompiledDomain>,
     by_name: FnvMap<String, usize>,
     /// Rules that are gone, by uid, as long as a bucket of theirs may not be at rest.
-    removed: FnvMap<u64, RemovedRule>,
+    removed: FnvMap<u64, Arc<RemovedRule>>,
 }
 
 /// A rule that is gone, and when every bucket of it is at rest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct RemovedRule {
     rule: CompiledRule,
     forget_at: Timestamp,
+}
+
+/// A rule of an earlier set.
+#[derive(Clone, Copy)]
+enum Earlier<'a> {
+    Present(&'a CompiledRule),
+    Removed(&'a Arc<RemovedRule>),
+}
+
+impl Earlier<'_> {
+    fn rule(&self) -> &CompiledRule {
+        match self {
+            Earlier::Present(rule) => rule,
+            Earlier::Removed(removed) => &removed.rule,
+        }
+    }
+
+    /// As a rule that is gone since `at`.
+    fn removed(self, at: Timestamp) -> Arc<RemovedRule> {
+        match self {
+            Earlier::Present(rule) => {
+                let forget_at = rule.at_rest_after(at).max(rule.lineage_rests_at());
+                Arc::new(RemovedRule { rule: rule.clone(), forget_at })
+            }
+            Earlier::Removed(removed) => Arc::clone(removed),
+        }
+    }
 }
 
 /// A domain of a compiled set.
@@ -126,18 +154,18 @@ impl RuleSet {
     #[must_use]
     pub fn succeeding(mut self, old: &RuleSet, at: Timestamp) -> Self {
         self.version = self.version.max(old.version.saturating_add(1));
-        let mut gone = old.removed.clone();
-        for rule in old.domains.iter().flat_map(|domain| &domain.rules) {
-            let forget_at = rule.at_rest_after(at).max(rule.lineage_rests_at());
-            gone.insert(rule.uid(), RemovedRule { rule: rule.clone(), forget_at });
-        }
+        let removed = old.removed.iter().map(|(uid, removed)| (*uid, Earlier::Removed(removed)));
+        let mut earlier: FnvMap<u64, Earlier<'_>> = removed.collect();
+        let present = old.domains.iter().flat_map(|domain| &domain.rules);
+        earlier.extend(present.map(|rule| (rule.uid(), Earlier::Present(rule))));
         for rule in self.domains.iter_mut().flat_map(|domain| &mut domain.rules) {
-            if let Some(before) = gone.remove(&rule.uid()) {
-                rule.succeed(&before.rule, at);
+            if let Some(before) = earlier.remove(&rule.uid()) {
+                rule.succeed(before.rule(), at);
             }
         }
-        gone.retain(|_, removed| removed.forget_at > at);
-        self.removed = gone.into_iter().take(MAX_REMOVED_RULES).collect();
+        // Those that stay are not copied: there may be thousands, and a change is of a few.
+        let gone = earlier.into_iter().map(|(uid, rule)| (uid, rule.removed(at)));
+        self.removed = gone.filter(|(_, removed)| removed.forget_at > at).take(MAX_REMOVED_RULES).collect();
         self
     }
 
