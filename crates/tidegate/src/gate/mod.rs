@@ -8,6 +8,7 @@
 //! Without a catalog all of it falls away, and a request goes straight to the engine. With one, a request whose subject is
 //! in the cache waits for nothing but the engine.
 
+mod ask;
 mod catalog;
 mod look;
 mod note;
@@ -21,6 +22,7 @@ use tidegate_core::time::Timestamp;
 use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
 use tidegate_store::BucketStore;
 
+pub use ask::{Answered, Ask};
 pub use catalog::{Catalog, CatalogParts, state_json};
 pub use look::{Look, Lookup};
 

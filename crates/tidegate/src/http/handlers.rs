@@ -17,7 +17,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
 use crate::door::{DoorResponse, problem, query_parameter, read_bounded, text_of};
-use crate::gate::{Caller, Look};
+use crate::gate::{Answered, Ask, Caller, Look};
 
 /// The domain of the protected demo endpoint.
 const DEMO_DOMAIN: &str = "demo";
@@ -52,19 +52,13 @@ async fn answer<S: BucketStore, C: Clock>(
     request: &CheckRequest<'_>,
     entries: &[(&str, &str)],
 ) -> DoorResponse {
-    if let Some(ban) = look.ban() {
-        return to_wire::banned(ban, &door.gate);
-    }
-    let asked = look.request(entries, request.cost, request.idempotency_key.as_deref());
-    let decision = if request.peek {
-        door.gate.engine().peek(&asked).await
-    } else {
-        door.gate.engine().check(&asked).await
+    let ask = Ask {
+        entries,
+        cost: request.cost,
+        peek: request.peek,
+        idempotency_key: request.idempotency_key.as_deref(),
     };
-    if let (Ok(decision), false) = (&decision, request.peek) {
-        door.gate.note(look, &asked, decision);
-    }
-    respond(door, look, decision)
+    respond(door, look, door.gate.ask(look, &ask).await)
 }
 
 pub(super) async fn checks<S: BucketStore, C: Clock>(
@@ -100,7 +94,10 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
     let mut decisions = Vec::with_capacity(requests.len());
     for ((request, asked), look) in requests.iter().zip(&asked).zip(&looks) {
         let decision = match (look.ban(), request.peek) {
-            (Some(_), _) => None,
+            (Some(_), _) => {
+                door.gate.note_ban();
+                None
+            }
             (None, true) => Some(door.gate.engine().peek(asked).await),
             (None, false) => Some(door.gate.engine().decide(asked).await),
         };
@@ -282,30 +279,23 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
     let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
-    if let Some(ban) = look.ban() {
-        return to_wire::banned(ban, &door.gate);
-    }
-    let asked = look.request(&entries, 1, None);
-    match door.gate.engine().check(&asked).await {
-        Ok(decision) => {
-            door.gate.note(&look, &asked, &decision);
-            if decision.is_allowed() {
-                to_wire::demo_data(&user, &decision, door.options.legacy_fields)
-            } else {
-                to_wire::decision(&decision, &look, door.options.legacy_fields)
-            }
+    let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
+    match door.gate.ask(&look, &ask).await {
+        Ok(Answered::Decided(decision)) if decision.is_allowed() => {
+            to_wire::demo_data(&user, &decision, door.options.legacy_fields)
         }
-        Err(error) => problem(&problem_of(&error)),
+        answered => respond(door, &look, answered),
     }
 }
 
-fn respond<S, C>(
+fn respond<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
     look: &Look<'_>,
-    decision: Result<Decision, EngineError>,
+    answered: Result<Answered<'_>, EngineError>,
 ) -> DoorResponse {
-    match decision {
-        Ok(decision) => to_wire::decision(&decision, look, door.options.legacy_fields),
+    match answered {
+        Ok(Answered::Decided(decision)) => to_wire::decision(&decision, look, door.options.legacy_fields),
+        Ok(Answered::Banned(ban)) => to_wire::banned(ban, &door.gate),
         Err(error) => problem(&problem_of(&error)),
     }
 }

@@ -77,7 +77,6 @@ pub(super) fn over_ceiling(decision: &Decision) -> DoorResponse {
 
 /// A request of a banned subject.
 pub(super) fn banned<S: BucketStore, C: Clock>(ban: &Ban, gate: &Gate<S, C>) -> DoorResponse {
-    gate.note_ban();
     let retry_after_ms = left_of(ban, gate);
     let mut body = Vec::new();
     body::write_ban(&mut body, ban, retry_after_ms);
@@ -182,7 +181,6 @@ impl Answers {
 
     pub(super) fn push_ban<S: BucketStore, C: Clock>(&mut self, ban: Option<&Ban>, gate: &Gate<S, C>) {
         let Some(ban) = ban else { return };
-        gate.note_ban();
         self.separate();
         body::write_ban(&mut self.body, ban, left_of(ban, gate));
     }
