@@ -33,7 +33,7 @@ const MAX_SUBJECT_CHANGES: u32 = 10_000;
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// The shortest time until a look because others have changed something: a storm of their changes is taken up a few at a time,
 /// and leaves the processor to the requests.
-const MIN_PAUSE_HEARD: Duration = Duration::from_millis(200);
+const MIN_PAUSE_HEARD: Duration = Duration::from_millis(400);
 /// The longest pause between two tries while the database does not answer.
 const MAX_RETRY: Duration = Duration::from_secs(2);
 
