@@ -58,7 +58,7 @@ impl Repository {
                        AND id < $2 ORDER BY id DESC LIMIT $3";
             let query = sqlx::query(sql).bind(tenant).bind(before.unwrap_or(i64::MAX));
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let entry = |row| {
                 Ok(AuditEntry {
                     id: int(row, 0)?,

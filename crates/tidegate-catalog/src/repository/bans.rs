@@ -85,7 +85,7 @@ impl Repository {
                        WHERE tenant = $1 AND domain = $2 AND subject > $3 ORDER BY subject LIMIT $4";
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(after.unwrap_or_default());
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             rows.iter().map(|row| Ok((text(row, 0)?, ban(row, 1)?))).collect()
         })
         .await

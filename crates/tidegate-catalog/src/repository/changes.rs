@@ -94,7 +94,7 @@ impl Repository {
     /// See [`CatalogError`].
     pub async fn subject_changes(&self, since: i64, limit: u32) -> Result<SubjectChanges> {
         self.bounded(CALL, async {
-            let mut tx = self.snapshot().await?;
+            let mut tx = self.snapshot(&self.vital).await?;
             let version = versions(&mut tx).await?.subjects;
             if since == version {
                 return Ok(SubjectChanges { version, what: Changed::These(Vec::new()) });

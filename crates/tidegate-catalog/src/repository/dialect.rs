@@ -34,6 +34,15 @@ impl Kind {
 }
 
 impl Dialect {
+    /// How many changes one node has under way at a time. SQLite takes one. PostgreSQL makes most wait for a row of `versions`
+    /// anyway; with two, a long change of subjects does not hold up one of the rules.
+    pub(super) const fn writers(self) -> usize {
+        match self {
+            Dialect::Sqlite => 1,
+            Dialect::Postgres => 2,
+        }
+    }
+
     /// Begins a change. With SQLite it is the only one from here on; with PostgreSQL the row of `versions` sees to that.
     pub(super) const fn begin_write(self) -> &'static str {
         match self {

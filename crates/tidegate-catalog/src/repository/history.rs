@@ -47,7 +47,7 @@ impl Repository {
             let query =
                 sqlx::query(sql).bind(tenant).bind(domain).bind(rule).bind(before.unwrap_or(i64::MAX));
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let entry = |row: &AnyRow| {
                 Ok(HistoryEntry {
                     id: int(row, 0)?,
@@ -76,7 +76,7 @@ impl Repository {
                        WHERE l.tenant = h.tenant AND l.domain = h.domain AND l.rule = h.rule AND l.version <= $3) \
                        ORDER BY h.position";
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(version);
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let mut content_version = 0;
             let mut settings = None;
             let mut rules = Vec::new();

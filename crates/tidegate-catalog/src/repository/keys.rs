@@ -57,7 +57,7 @@ impl Repository {
             );
             let query = sqlx::query(fixed(sql)).bind(tenant).bind(after.unwrap_or_default());
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            query.fetch_all(&mut *self.connection().await?).await?.iter().map(key).collect()
+            query.fetch_all(&mut *self.desk().await?).await?.iter().map(key).collect()
         })
         .await
     }
@@ -68,7 +68,7 @@ impl Repository {
     ///
     /// See [`CatalogError`].
     pub async fn key(&self, prefix: &str) -> Result<Option<ApiKey>> {
-        self.bounded(CALL, async { find(&mut *self.connection().await?, prefix).await }).await
+        self.bounded(CALL, async { find(&mut *self.desk().await?, prefix).await }).await
     }
 
     /// Every key that is not revoked, to verify with; the newest 100,000. Those that are over may be among them.
@@ -82,7 +82,7 @@ impl Repository {
                 "SELECT {COLUMNS} FROM api_keys WHERE revoked_us IS NULL ORDER BY created_us DESC, prefix LIMIT $1"
             );
             let query = sqlx::query(fixed(sql)).bind(MAX_LIVE_KEYS);
-            query.fetch_all(&mut *self.connection().await?).await?.iter().map(key).collect()
+            query.fetch_all(&mut *self.vital().await?).await?.iter().map(key).collect()
         })
         .await
     }

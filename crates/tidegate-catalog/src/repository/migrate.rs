@@ -83,7 +83,7 @@ impl Repository {
     async fn keep_log(&self) -> Result<()> {
         let mut attempts = 1;
         loop {
-            let mut conn = self.connection().await?;
+            let mut conn = self.desk().await?;
             match sqlx::query("PRAGMA journal_mode = WAL")
                 .fetch_one(&mut *conn)
                 .await

@@ -67,21 +67,27 @@ const LONG_CALL: Duration = Duration::from_secs(60);
 const ACQUIRE: Duration = Duration::from_secs(2);
 /// How long a connection that nobody used is taken for a good one, and the longest it may take to prove it afterwards.
 const FRESH: Duration = Duration::from_secs(1);
-/// Connections of one node.
-const CONNECTIONS: u32 = 4;
+/// A node's connections for changes, and for what people and its own chores read.
+const DESK: u32 = 4;
+/// A node's connections for what its requests and its following live by.
+const VITAL: u32 = 2;
 
 /// The catalog's database.
 #[derive(Clone)]
 pub struct Repository {
-    pool: AnyPool,
+    /// For changes and all that may be slow.
+    desk: AnyPool,
+    /// For versions, rules, keys and single subjects: nothing that is done at the desk takes these connections away.
+    vital: AnyPool,
     dialect: Dialect,
     settings: Arc<DatabaseSettings>,
-    /// With SQLite one writes at a time: those of this process wait here, in turn, and leave connections to readers.
+    /// So many changes of this process are under way at a time. The others wait here, in turn, and leave the desk's
+    /// connections to readers.
     writer: Arc<Semaphore>,
     trouble: Trouble,
 }
 
-/// When the database was last found not to answer: connections from before are not trusted.
+/// When the database was last found not to answer, or a call was given up: connections from before are not trusted.
 #[derive(Clone, Default)]
 struct Trouble(Arc<Mutex<Option<Instant>>>);
 
@@ -108,36 +114,10 @@ impl Repository {
         };
         let options: AnyConnectOptions = url.parse()?;
         let trouble = Trouble::default();
-        let seen = trouble.clone();
-        let pool = AnyPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .after_connect(move |conn, _| {
-                Box::pin(async move {
-                    if let Some(greeting) = dialect.greeting() {
-                        conn.execute(sqlx::raw_sql(greeting)).await?;
-                    }
-                    Ok(())
-                })
-            })
-            // One that has just worked is not asked first: a call is one round trip.
-            .test_before_acquire(false)
-            .before_acquire(move |conn, meta| {
-                let good = meta.idle_for < FRESH && !seen.is_since(meta.idle_for);
-                Box::pin(async move {
-                    Ok(good || matches!(tokio::time::timeout(FRESH, conn.ping()).await, Ok(Ok(()))))
-                })
-            })
-            // A call that was given up leaves its connection to the pool, which would wait for it as long as TCP does.
-            .after_release(|conn, _| {
-                Box::pin(async move {
-                    let alive = tokio::time::timeout(ACQUIRE, conn.ping()).await;
-                    alive.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
-                })
-            })
-            .connect_lazy_with(options);
-        let (settings, writer) = (Arc::new(settings.clone()), Arc::new(Semaphore::new(1)));
-        Ok(Self { pool, dialect, settings, writer, trouble })
+        let pool = |connections| pool(dialect, &trouble, connections).connect_lazy_with(options.clone());
+        let (desk, vital) = (pool(DESK), pool(VITAL));
+        let writer = Arc::new(Semaphore::new(dialect.writers()));
+        Ok(Self { desk, vital, dialect, settings: Arc::new(settings.clone()), writer, trouble })
     }
 
     /// The kind of database.
@@ -164,7 +144,7 @@ impl Repository {
     ///
     /// See [`CatalogError`].
     pub async fn versions(&self) -> Result<Versions> {
-        self.bounded(LOOK, async { versions(&mut *self.connection().await?).await }).await
+        self.bounded(LOOK, async { versions(&mut *self.vital().await?).await }).await
     }
 
     /// What was kept under a name by [`set_meta`](Self::set_meta).
@@ -175,7 +155,7 @@ impl Repository {
     pub async fn meta(&self, name: &str) -> Result<Option<String>> {
         self.bounded(CALL, async {
             let query = sqlx::query("SELECT value FROM meta WHERE name = $1").bind(name);
-            let row = query.fetch_optional(&mut *self.connection().await?).await?;
+            let row = query.fetch_optional(&mut *self.desk().await?).await?;
             row.map(|row| text(&row, 0)).transpose()
         })
         .await
@@ -197,39 +177,97 @@ impl Repository {
 
     /// Closes all connections.
     pub async fn close(&self) {
-        let _ = tokio::time::timeout(ACQUIRE, self.pool.close()).await;
+        let both = async { tokio::join!(self.desk.close(), self.vital.close()) };
+        let _ = tokio::time::timeout(ACQUIRE, both).await;
     }
 
     async fn bounded<T>(&self, within: Duration, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         let late = |_| CatalogError::Unavailable(format!("no answer within {} seconds", within.as_secs()));
-        let result = tokio::time::timeout(within, work).await.map_err(late).and_then(|result| result);
+        let noted = async {
+            let mut work = std::pin::pin!(work);
+            // Dropped before the work is, which gives its connection back.
+            let mut given_up = GivenUp(Some(&self.trouble));
+            let result = work.as_mut().await;
+            given_up.0 = None;
+            result
+        };
+        let result = tokio::time::timeout(within, noted).await.map_err(late).and_then(|result| result);
         if matches!(result, Err(CatalogError::Unavailable(_))) {
             self.trouble.note();
         }
         result
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Any>> {
-        Ok(self.pool.acquire().await?)
+    /// A connection for reading what is not vital.
+    async fn desk(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.desk.acquire().await?)
+    }
+
+    /// A connection for what requests wait for, and for what tells that the database answers.
+    async fn vital(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.vital.acquire().await?)
     }
 
     async fn write(&self) -> Result<Write> {
-        let turn = match self.dialect {
-            Dialect::Sqlite => Arc::clone(&self.writer).acquire_owned().await.ok(),
-            Dialect::Postgres => None,
-        };
-        Ok(Write { tx: self.pool.begin_with(self.dialect.begin_write()).await?, _turn: turn })
+        let turn = Arc::clone(&self.writer).acquire_owned().await.ok();
+        Ok(Write { tx: self.desk.begin_with(self.dialect.begin_write()).await?, _turn: turn })
     }
 
     /// Everything read through it is of one moment.
-    async fn snapshot(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.pool.begin_with(self.dialect.begin_read()).await?)
+    async fn snapshot(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>> {
+        Ok(pool.begin_with(self.dialect.begin_read()).await?)
     }
+}
+
+/// Connections of which none is trusted blindly after trouble.
+fn pool(dialect: Dialect, trouble: &Trouble, connections: u32) -> AnyPoolOptions {
+    let (before, after) = (trouble.clone(), trouble.clone());
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE)
+        .after_connect(move |conn, _| {
+            Box::pin(async move {
+                if let Some(greeting) = dialect.greeting() {
+                    conn.execute(sqlx::raw_sql(greeting)).await?;
+                }
+                Ok(())
+            })
+        })
+        // One that has just worked is not asked first: a call is one round trip.
+        .test_before_acquire(false)
+        .before_acquire(move |conn, meta| {
+            let good = meta.idle_for < FRESH && !before.is_since(meta.idle_for);
+            Box::pin(async move {
+                Ok(good || matches!(tokio::time::timeout(FRESH, conn.ping()).await, Ok(Ok(()))))
+            })
+        })
+        // A call that was given up leaves its connection to the pool, which would wait for it as long as TCP does.
+        .after_release(move |conn, _| {
+            let good = !after.is_since(ACQUIRE);
+            Box::pin(async move {
+                if good {
+                    return Ok(true);
+                }
+                let alive = tokio::time::timeout(ACQUIRE, conn.ping()).await;
+                alive.map_err(|_| sqlx::Error::PoolTimedOut)?.map(|()| true)
+            })
+        })
 }
 
 impl fmt::Debug for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Repository({})", self.settings)
+    }
+}
+
+/// Notes trouble where a call ends before its time: its connection may be in the middle of an answer.
+struct GivenUp<'a>(Option<&'a Trouble>);
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if let Some(trouble) = self.0 {
+            trouble.note();
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl Repository {
             let query =
                 sqlx::query(sql).bind(tenant).bind(domain).bind(subject).bind(after_subject).bind(after_rule);
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             rows.iter().map(|row| Ok((text(row, 0)?, of_row(row, 1)?))).collect()
         })
         .await

@@ -46,7 +46,7 @@ impl Repository {
     /// See [`CatalogError`](super::CatalogError).
     pub async fn rules(&self, now_us: i64, known: &HashMap<(String, String), i64>) -> Result<RulesDelta> {
         self.bounded(LONG_CALL, async {
-            let mut tx = self.snapshot().await?;
+            let mut tx = self.snapshot(&self.vital).await?;
             let version = versions(&mut tx).await?.rules;
             let listed =
                 sqlx::query("SELECT tenant, name, content_version FROM domains ORDER BY tenant, name");
@@ -78,7 +78,7 @@ impl Repository {
     /// See [`CatalogError`](super::CatalogError).
     pub async fn domain(&self, tenant: &str, name: &str) -> Result<Option<StoredDomain>> {
         self.bounded(CALL, async {
-            let mut tx = self.snapshot().await?;
+            let mut tx = self.snapshot(&self.desk).await?;
             Ok(self.whole(&mut tx, &[[tenant, name]]).await?.pop())
         })
         .await
@@ -91,7 +91,7 @@ impl Repository {
     /// See [`CatalogError`](super::CatalogError).
     pub async fn domains_of(&self, tenant: &str) -> Result<Vec<StoredDomain>> {
         self.bounded(LONG_CALL, async {
-            let mut tx = self.snapshot().await?;
+            let mut tx = self.snapshot(&self.desk).await?;
             let query = sqlx::query("SELECT name FROM domains WHERE tenant = $1").bind(tenant);
             let rows = query.fetch_all(&mut *tx).await?;
             let names = rows.iter().map(|row| text(row, 0)).collect::<Result<Vec<String>>>()?;
@@ -113,7 +113,7 @@ impl Repository {
                        FROM domains d WHERE d.tenant = $1 AND d.name > $2 ORDER BY d.name LIMIT $3";
             let query = sqlx::query(sql).bind(tenant).bind(after.unwrap_or_default());
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let summary = |row: &AnyRow| {
                 Ok(DomainSummary {
                     name: text(row, 0)?,

@@ -54,7 +54,7 @@ impl Repository {
                        AND (until_us IS NULL OR until_us > $4) ORDER BY 1, 2";
             let query = sqlx::query(sql).bind(&key.tenant).bind(&key.domain).bind(&key.subject).bind(now_us);
             let mut subject = Subject::default();
-            for row in query.fetch_all(&mut *self.connection().await?).await? {
+            for row in query.fetch_all(&mut *self.vital().await?).await? {
                 match int(&row, 0)? {
                     0 => subject.tier = Some(text(&row, 1)?),
                     1 => subject.ban = Some(bans::ban(&row, 1)?),
@@ -189,7 +189,7 @@ impl Repository {
                        AND ($4 IS NULL OR tier = $4) ORDER BY subject LIMIT $5";
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(after.unwrap_or_default()).bind(tier);
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
         })
         .await
@@ -215,7 +215,7 @@ impl Repository {
                 after.map_or(("", "", ""), |key| (&key.tenant, &key.domain, &key.subject));
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(subject);
             let query = query.bind(i64::from(limit.min(MAX_PRELOAD_PAGE)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let one = |row: &AnyRow| {
                 let key = SubjectKey { tenant: text(row, 0)?, domain: text(row, 1)?, subject: text(row, 2)? };
                 Ok((key, text(row, 3)?))

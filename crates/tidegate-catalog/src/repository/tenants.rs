@@ -57,7 +57,7 @@ impl Repository {
     ///
     /// See [`CatalogError`].
     pub async fn tenant(&self, name: &str) -> Result<Option<Tenant>> {
-        self.bounded(CALL, async { find(&mut *self.connection().await?, name).await }).await
+        self.bounded(CALL, async { find(&mut *self.desk().await?, name).await }).await
     }
 
     /// Tenants in the order of their names, those after `after` or all.
@@ -70,7 +70,7 @@ impl Repository {
             let sql = "SELECT name, max_rules, max_keys, max_requests_per_second, created_us, version FROM tenants \
                        WHERE name > $1 ORDER BY name LIMIT $2";
             let query = sqlx::query(sql).bind(after.unwrap_or_default()).bind(i64::from(limit.min(MAX_PAGE)));
-            query.fetch_all(&mut *self.connection().await?).await?.iter().map(tenant).collect()
+            query.fetch_all(&mut *self.desk().await?).await?.iter().map(tenant).collect()
         })
         .await
     }

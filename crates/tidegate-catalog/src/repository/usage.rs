@@ -139,7 +139,7 @@ impl Repository {
             let query = sqlx::query(fixed(sums(self.dialect, asked)));
             let query = query.bind(&asked.tenant).bind(&asked.domain).bind(&asked.rule).bind(&asked.tier);
             let query = query.bind(asked.from_s).bind(asked.to_s).bind(i64::from(asked.limit.min(MAX_ROWS)));
-            let rows = query.fetch_all(&mut *self.connection().await?).await?;
+            let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let sum = |row: &AnyRow| {
                 let key = UsageKey {
                     tenant: text(row, 0)?,

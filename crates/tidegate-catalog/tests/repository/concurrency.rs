@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tidegate_catalog::model::Expect;
 use tidegate_catalog::repository::CatalogError;
@@ -13,7 +14,11 @@ crate::on_both!(
     versions_become_visible_in_their_order,
     of_three_nodes_one_seeds,
     nodes_that_add_the_same_rows_of_usage_never_lose_any,
+    what_a_node_lives_by_waits_for_no_change_and_no_list,
 );
+
+/// The longest that something takes which waits for nothing, with room for a busy machine; less than a lock is waited for.
+const SOON: Duration = Duration::from_secs(1);
 
 async fn of_two_writers_with_the_same_version_one_is_in_conflict(database: Database) {
     let repository = database.open();
@@ -140,4 +145,39 @@ async fn nodes_that_add_the_same_rows_of_usage_never_lose_any(database: Database
         limit: 1,
     };
     assert_eq!(database.open().usage(&asked).await.unwrap()[0].1.allowed, 4 * 5 * 50);
+}
+
+/// Goal: however many changes and lists are under way, versions, rules, keys and single subjects are read as if there were none.
+/// Method: somebody holds what changes and the audit log need, many ask for both, and the rest is asked meanwhile.
+async fn what_a_node_lives_by_waits_for_no_change_and_no_list(database: Database) {
+    let repository = database.open();
+    with_rules(&repository, &["a"]).await;
+    repository.put_ban(&actor(), NOW, &key("u"), &crate::subjects::ban(None)).await.unwrap();
+    let holder = database.hold().await;
+    let waiting: Vec<_> = (0..16)
+        .map(|number| {
+            let repository = repository.clone();
+            tokio::spawn(async move {
+                let change = [put_rule("pay", &format!("r{number}"), "{}")];
+                tokio::join!(edit(&repository, &change), repository.audit(None, None, 1))
+            })
+        })
+        .collect();
+    // All have begun to wait when one more change has, which is behind them.
+    let behind = tokio::time::timeout(SOON, edit(&repository, &[put_rule("pay", "b", "{}")])).await;
+    assert!(behind.is_err(), "somebody holds what it needs");
+    for _ in 0..10 {
+        let asked = async {
+            repository.versions().await.unwrap();
+            assert!(repository.subject(&key("u"), NOW).await.unwrap().ban.is_some());
+            assert_eq!(repository.rules(NOW, &Default::default()).await.unwrap().domains.len(), 1);
+            assert_eq!(repository.all_keys().await.unwrap(), []);
+        };
+        tokio::time::timeout(SOON, asked).await.expect("it waits for nothing");
+    }
+    drop(holder);
+    for calls in waiting {
+        let _ = calls.await.unwrap();
+    }
+    edit(&repository, &[put_rule("pay", "c", "{}")]).await.unwrap();
 }

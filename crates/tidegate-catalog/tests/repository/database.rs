@@ -22,6 +22,13 @@ enum Place {
     Server { server: Arc<Postgres>, name: String },
 }
 
+/// A connection in a transaction, see [`Database::hold`].
+#[expect(dead_code, reason = "held, and dropped")]
+pub(crate) enum Holder {
+    File(sqlx::SqliteConnection),
+    Server(sqlx::PgConnection),
+}
+
 /// The server of tests that run at the same time; the last one ends it.
 static SERVER: Mutex<(Weak<Postgres>, u32)> = Mutex::new((Weak::new(), 0));
 
@@ -63,6 +70,26 @@ impl Database {
     /// As another node would open it.
     pub(crate) fn open(&self) -> Repository {
         Repository::open(&self.settings).unwrap()
+    }
+
+    /// Holds what every change needs, and with a server the audit log, too, until it is dropped.
+    pub(crate) async fn hold(&self) -> Holder {
+        use sqlx::{ConnectOptions, Connection, SqliteConnection};
+        match &self.place {
+            Place::File { path, .. } => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection: SqliteConnection = options.connect().await.unwrap();
+                sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+                Holder::File(connection)
+            }
+            Place::Server { .. } => {
+                let url = self.settings.to_string();
+                let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+                let lock = "BEGIN; SELECT version FROM versions FOR UPDATE; LOCK TABLE audit";
+                sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
+                Holder::Server(connection)
+            }
+        }
     }
 
     /// As an operator would write it. Gives the first column of the rows.

@@ -31,7 +31,7 @@ async fn put(repository: &Repository, tiers: &[(String, Option<String>)]) -> i64
     repository.put_subjects(&actor(), NOW, "default", "pay", tiers).await.unwrap()
 }
 
-fn ban(until_us: Option<i64>) -> Ban {
+pub(crate) fn ban(until_us: Option<i64>) -> Ban {
     Ban { reason: "abuse".to_owned(), until_us, by: "admin".to_owned(), since_us: NOW }
 }
 
