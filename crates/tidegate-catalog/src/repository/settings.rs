@@ -78,28 +78,29 @@ impl fmt::Debug for DatabaseSettings {
     }
 }
 
-/// `scheme://user:***@rest`, and `password=***` in the query.
+/// `scheme://user:***@rest`, and `password=***` in the query. A password may have any character, a `?` or an `@` too, so all
+/// from the first `:` to the last `@` is hidden; rather too much than a part of it.
 fn without_password(url: &str) -> String {
-    let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
-    let mut shown =
-        match address.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?))) {
-            Some((scheme, (user, rest))) => match user.split_once(':') {
-                Some((user, _)) => format!("{scheme}://{user}:***@{rest}"),
-                None => format!("{scheme}://{user}@{rest}"),
-            },
-            None => address.to_owned(),
-        };
-    let Some(query) = query else { return shown };
+    let Some((scheme, rest)) = url.split_once("://") else { return without_values(url) };
+    match rest.find([':', '/', '?', '#', '@']).and_then(|end| rest.split_at_checked(end)) {
+        Some((user, secret)) if secret.starts_with(':') => match secret.rsplit_once('@') {
+            Some((_, place)) => format!("{scheme}://{user}:***@{}", without_values(place)),
+            None => format!("{scheme}://{user}{}", without_values(secret)),
+        },
+        _ => format!("{scheme}://{}", without_values(rest)),
+    }
+}
+
+/// Of what stands behind a `?`, only what is known to be no secret.
+fn without_values(address: &str) -> String {
+    let Some((address, query)) = address.split_once('?') else { return address.to_owned() };
     let hidden = |part: &str| match part.split_once('=') {
-        Some((name, _)) if !matches!(name, "sslmode" | "host" | "port" | "user" | "dbname") => {
-            format!("{name}=***")
-        }
-        _ => part.to_owned(),
+        Some(("sslmode" | "host" | "port" | "user" | "dbname", _)) => part.to_owned(),
+        Some((name, _)) => format!("{name}=***"),
+        None => "***".to_owned(),
     };
     let parts: Vec<String> = query.split('&').map(hidden).collect();
-    shown.push('?');
-    shown.push_str(&parts.join("&"));
-    shown
+    format!("{address}?{}", parts.join("&"))
 }
 
 #[cfg(test)]
@@ -111,6 +112,7 @@ mod tests {
         for (text, shown) in [
             ("postgres://u@h/d", "postgres://u@h/d"),
             ("postgresql://h:5433/d", "postgresql://h:5433/d"),
+            ("postgres://u:12?ss@h/d?sslmode=disable", "postgres://u:***@h/d?sslmode=disable"),
             ("sqlite:/var/lib/tidegate.db", "sqlite:/var/lib/tidegate.db"),
             ("sqlite:///var/lib/tidegate.db", "sqlite:/var/lib/tidegate.db"),
             ("tidegate.db", "sqlite:tidegate.db"),
@@ -132,6 +134,13 @@ mod tests {
             "postgres://u@h/d?password=secret&user=u",
             "postgres://u:secret@h:port/d",
             "mysql://u:secret@h/d",
+            "postgres://u:p?secret@h/d",
+            "postgres://u:12?secret@h/d",
+            "postgres://u:12/secret@h/d",
+            "postgres://u:12#secret@h/d",
+            "postgres://u:1?a=2&host=secret@h/d",
+            "postgres://u@h/d?password=se@cret&user=u",
+            "postgres://u@h/d?secret",
         ] {
             let shown = match DatabaseSettings::parse(url) {
                 Ok(settings) => format!("{settings} {settings:?}"),
