@@ -97,11 +97,16 @@ impl WriterStats {
 #[derive(Debug)]
 struct Batch {
     number: i64,
+    /// When it was first sent.
+    begun_us: i64,
     rows: Vec<(UsageKey, UsageCounts)>,
 }
 
 /// After so many refusals in a row a batch is given up.
 const MAX_REFUSALS: u32 = 20;
+/// A batch is given up so long after it was first sent: the database knows for a day which batches it has, and after that would
+/// count one twice that had arrived unnoticed. The hour between is for clocks that differ.
+const MAX_AGE_US: i64 = 23 * 3_600 * 1_000_000;
 
 /// Writes what a meter has counted.
 #[derive(Debug)]
@@ -164,7 +169,8 @@ impl<S: UsageSink> Writer<S> {
     /// Takes what was counted, and sends batches until nothing waits or one fails.
     async fn step(&mut self, now_us: i64) {
         self.collect();
-        while let Some(batch) = self.on_its_way.take().or_else(|| self.next_batch()) {
+        self.give_up_old(now_us);
+        while let Some(batch) = self.on_its_way.take().or_else(|| self.next_batch(now_us)) {
             let result = self.sink.add(&self.options.node, batch.number, now_us, &batch.rows).await;
             let (failed, refused) = (result.is_err(), result.as_ref().is_err_and(|error| !error.retryable()));
             self.count(result);
@@ -185,9 +191,25 @@ impl<S: UsageSink> Writer<S> {
             return;
         }
         self.refusals = 0;
-        let lost: u64 = batch.rows.iter().map(|(_, counts)| counts.allowed + counts.denied).sum();
-        self.stats.dropped.fetch_add(lost, Ordering::Relaxed);
+        let lost = self.drop_batch(&batch);
         tracing::error!(lost, "usage that the database refuses was dropped");
+    }
+
+    fn give_up_old(&mut self, now_us: i64) {
+        let old = |batch: &mut Batch| now_us.saturating_sub(batch.begun_us) >= MAX_AGE_US;
+        if let Some(batch) = self.on_its_way.take_if(old) {
+            self.refusals = 0;
+            let lost = self.drop_batch(&batch);
+            tracing::error!(lost, "usage that could not be written for a day was dropped");
+        }
+    }
+
+    /// Counts it as dropped; how many verdicts it had.
+    fn drop_batch(&self, batch: &Batch) -> u64 {
+        let verdicts = |(_, counts): &(UsageKey, UsageCounts)| counts.allowed.saturating_add(counts.denied);
+        let lost = batch.rows.iter().map(verdicts).fold(0, u64::saturating_add);
+        self.stats.dropped.fetch_add(lost, Ordering::Relaxed);
+        lost
     }
 
     fn collect(&mut self) {
@@ -204,14 +226,14 @@ impl<S: UsageSink> Writer<S> {
         self.stats.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
-    fn next_batch(&mut self) -> Option<Batch> {
+    fn next_batch(&mut self, now_us: i64) -> Option<Batch> {
         let rows: Vec<_> = std::iter::from_fn(|| self.waiting.pop_first()).take(BATCH_ROWS).collect();
         if rows.is_empty() {
             return None;
         }
         let number = self.next_number;
         self.next_number += 1;
-        Some(Batch { number, rows })
+        Some(Batch { number, begun_us: now_us, rows })
     }
 
     fn count(&mut self, result: Result<(), CatalogError>) {

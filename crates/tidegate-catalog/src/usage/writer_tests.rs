@@ -171,3 +171,19 @@ async fn a_batch_that_is_refused_for_ever_is_given_up_and_the_next_one_is_writte
     writer.step(0).await;
     assert_eq!(sink.sum(), 2);
 }
+
+#[tokio::test]
+async fn a_batch_that_the_database_may_have_forgotten_is_not_sent_again() {
+    let (mut writer, sink) = writer(100, 100);
+    *sink.fates.lock() = vec![Fate::AddedUnnoticed; 2];
+    record(&writer.meter, 1, 3);
+    let begun_us = 1_000;
+    writer.step(begun_us).await;
+    writer.step(begun_us + MAX_AGE_US - 1).await;
+    assert_eq!((writer.rows(), writer.stats.get().dropped), (1, 0));
+    sink.batches.lock().clear();
+    record(&writer.meter, 2, 1);
+    writer.step(begun_us + MAX_AGE_US).await;
+    assert_eq!((writer.rows(), writer.stats.get().dropped), (0, 4));
+    assert_eq!(sink.sum(), 2, "the old one would count twice");
+}
