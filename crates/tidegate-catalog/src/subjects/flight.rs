@@ -14,6 +14,9 @@ use super::kept::{AsHash, Fingerprint, Kept};
 use super::{MAX_FLIGHT, Shared, SourceError, SubjectOptions, SubjectSource, after, count, micros};
 use crate::model::SubjectKey;
 
+/// How far apart damage of subjects is told of.
+const DAMAGE_TOLD_EVERY_US: u64 = 60_000_000;
+
 /// How a flight ended.
 #[derive(Clone, Debug)]
 pub(super) enum Landed {
@@ -46,6 +49,8 @@ pub(super) struct Flights {
     changes: u64,
     successes: u64,
     health: Health,
+    /// When damage was last told of.
+    damage_told_us: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +147,11 @@ impl<S: SubjectSource> Ticket<S> {
                 }
                 Landed::Known(kept)
             }
+            Err(error) if error.is_damage() => {
+                flights.has_answered();
+                flights.tell_of_damage(&error, self.now_us);
+                Landed::Failed
+            }
             Err(error) => {
                 let now_us = after(self.now_us, self.begun.elapsed());
                 flights.has_failed(&error, self.successes, now_us, &shared.options);
@@ -172,6 +182,7 @@ impl Default for Flights {
             changes: 0,
             successes: 0,
             health: Health::Up,
+            damage_told_us: None,
         }
     }
 }
@@ -207,6 +218,19 @@ impl Flights {
             self.health = Health::Up;
             tracing::info!("subjects can be looked up again");
         }
+    }
+
+    /// One subject is damaged: the others can still be looked up.
+    fn tell_of_damage(&mut self, error: &SourceError, now_us: i64) {
+        if self.damage_told_us.is_some_and(|told_us| now_us.abs_diff(told_us) < DAMAGE_TOLD_EVERY_US) {
+            return;
+        }
+        self.damage_told_us = Some(now_us);
+        let cause = &*error.0 as &dyn std::error::Error;
+        tracing::error!(
+            cause,
+            "what is kept of a subject cannot be read; its last known tier or the default one is used"
+        );
     }
 
     /// The source has not answered to one who began when it had answered `successes` times. If it has answered another

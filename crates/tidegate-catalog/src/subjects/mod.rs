@@ -30,6 +30,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::model::{MAX_SUBJECT_BYTES, Subject, SubjectKey};
+use crate::repository::CatalogError;
 use flight::{Boarded, Flights, Landed, fly};
 use kept::{AsHash, Fingerprint, Hasher, Kept, Tiers, Weight};
 pub use kept::{Known, MAX_TIERS};
@@ -52,6 +53,13 @@ pub trait SubjectSource: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[error("a subject could not be looked up; the last known tiers, or the default ones, are used")]
 pub struct SourceError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl SourceError {
+    /// Whether the source did answer, with what cannot be: nothing is wrong with other subjects then.
+    fn is_damage(&self) -> bool {
+        matches!(self.0.downcast_ref(), Some(CatalogError::Corrupt(_)))
+    }
+}
 
 /// How a cache behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use crate::model::{Ban, Override, OverrideQuota};
 const NOW: i64 = 1_700_000_000_000_000;
 const SECOND: i64 = 1_000_000;
 const NEVER_ANSWERED: &str = "never answered";
+const DAMAGED: &str = "damaged";
 
 /// What it answers, and how many may be answered.
 #[derive(Debug)]
@@ -39,6 +40,9 @@ impl SubjectSource for Arc<Source> {
         assert!(down != Down::Panics, "told to");
         if down == Down::Fails {
             return Err(SourceError("down".into()));
+        }
+        if key.subject == DAMAGED {
+            return Err(SourceError(Box::new(CatalogError::Corrupt("told so".to_owned()))));
         }
         if key.subject == NEVER_ANSWERED {
             std::future::pending::<()>().await;

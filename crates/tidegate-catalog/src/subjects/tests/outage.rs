@@ -21,6 +21,14 @@ async fn what_was_known_is_stale_while_the_source_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subject_that_is_damaged_is_no_outage() {
+    let (cache, source) = cache(9, |_| ());
+    source.set_tier("ann", "pro");
+    assert_eq!(looked_up(&cache, DAMAGED, NOW).await, Err(None));
+    assert_eq!(looked_up(&cache, "ann", NOW).await, Ok(pro()), "others are asked for all the same");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_failed_is_left_alone_and_then_tried_by_one() {
     let (cache, source) = cache(9, |_| ());
     source.is(Down::Fails);
