@@ -79,6 +79,8 @@ CREATE TABLE subjects (
     PRIMARY KEY (tenant, domain, subject)
 );
 
+CREATE INDEX subjects_by_tier ON subjects (tenant, domain, tier, subject);
+
 -- A quota for one subject instead of its tier's.
 CREATE TABLE overrides (
     tenant TEXT COLLATE "C" NOT NULL DEFAULT 'default',
@@ -94,6 +96,7 @@ CREATE TABLE overrides (
 );
 
 CREATE INDEX overrides_by_rule ON overrides (tenant, domain, rule);
+CREATE INDEX overrides_by_end ON overrides (until_us) WHERE until_us IS NOT NULL;
 
 -- Subjects that are refused whatever the rules say.
 CREATE TABLE bans (
@@ -106,6 +109,8 @@ CREATE TABLE bans (
     since_us BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, domain, subject)
 );
+
+CREATE INDEX bans_by_end ON bans (until_us) WHERE until_us IS NOT NULL;
 
 -- Whose tier, overrides or ban changed with which version of the subjects; a row without names stands for everybody.
 CREATE TABLE subject_changes (
@@ -134,6 +139,8 @@ CREATE TABLE api_keys (
 );
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant);
+CREATE INDEX api_keys_by_end ON api_keys (expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX api_keys_by_revocation ON api_keys (revoked_us) WHERE revoked_us IS NOT NULL;
 
 -- Who changed what.
 CREATE TABLE audit (
@@ -173,6 +180,8 @@ CREATE TABLE usage_batches (
     at_us BIGINT NOT NULL,
     PRIMARY KEY (node, batch)
 );
+
+CREATE INDEX usage_batches_by_time ON usage_batches (at_us);
 
 -- The row that a node holds while it makes hours of minutes.
 INSERT INTO meta (name, value) VALUES ('roll_up', '');

@@ -1,19 +1,20 @@
 -- The catalog in SQLite. Times are microseconds since the Unix epoch (columns ..._us) or seconds (..._s).
 -- You may write subjects, overrides and bans with SQL of your own: triggers count the version and log the change, so
 -- that every node hears of it. Everything else is the program's: it keeps history and audit log in step.
+-- Tables are strict: a time with a fraction, or a limit in words, is refused here and not found damaged by every reader.
 
 -- Texts of the program: what was done once and for all.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
-);
+) STRICT;
 
 -- How far the catalog has come. A change takes the next version and holds the row until it commits, so the order of
 -- versions is the order in which changes become visible.
 CREATE TABLE versions (
     kind TEXT PRIMARY KEY, -- rules, subjects or keys
     version INTEGER NOT NULL
-);
+) STRICT;
 
 INSERT INTO versions (kind, version) VALUES ('rules', 1), ('subjects', 1), ('keys', 1);
 
@@ -25,7 +26,7 @@ CREATE TABLE tenants (
     max_requests_per_second INTEGER, -- NULL: no ceiling
     created_us INTEGER NOT NULL,
     version INTEGER NOT NULL
-);
+) STRICT;
 
 -- An installation without tenants is one that has this one.
 INSERT INTO tenants (name, max_rules, max_keys, max_requests_per_second, created_us, version)
@@ -38,7 +39,7 @@ CREATE TABLE domains (
     version INTEGER NOT NULL, -- of the last change of the settings
     content_version INTEGER NOT NULL, -- of the last change of anything in it
     PRIMARY KEY (tenant, name)
-);
+) STRICT;
 
 CREATE TABLE rules (
     tenant TEXT NOT NULL,
@@ -49,7 +50,7 @@ CREATE TABLE rules (
     version INTEGER NOT NULL,
     PRIMARY KEY (tenant, domain, name),
     FOREIGN KEY (tenant, domain) REFERENCES domains (tenant, name)
-);
+) STRICT;
 
 -- Every state that a rule, or a domain's settings (rule ''), ever had.
 CREATE TABLE rule_history (
@@ -63,7 +64,7 @@ CREATE TABLE rule_history (
     action TEXT NOT NULL,
     actor TEXT NOT NULL,
     at_us INTEGER NOT NULL
-);
+) STRICT;
 
 CREATE INDEX rule_history_by_rule ON rule_history (tenant, domain, rule, id);
 CREATE INDEX rule_history_by_domain ON rule_history (tenant, domain, id);
@@ -76,7 +77,9 @@ CREATE TABLE subjects (
     subject TEXT NOT NULL,
     tier TEXT NOT NULL CHECK (tier <> ''),
     PRIMARY KEY (tenant, domain, subject)
-);
+) STRICT;
+
+CREATE INDEX subjects_by_tier ON subjects (tenant, domain, tier, subject);
 
 -- A quota for one subject instead of its tier's.
 CREATE TABLE overrides (
@@ -90,9 +93,10 @@ CREATE TABLE overrides (
     until_us INTEGER, -- NULL: for ever
     reason TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, domain, subject, rule)
-);
+) STRICT;
 
 CREATE INDEX overrides_by_rule ON overrides (tenant, domain, rule);
+CREATE INDEX overrides_by_end ON overrides (until_us) WHERE until_us IS NOT NULL;
 
 -- Subjects that are refused whatever the rules say.
 CREATE TABLE bans (
@@ -104,7 +108,9 @@ CREATE TABLE bans (
     by_name TEXT NOT NULL DEFAULT 'sql',
     since_us INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, domain, subject)
-);
+) STRICT;
+
+CREATE INDEX bans_by_end ON bans (until_us) WHERE until_us IS NOT NULL;
 
 -- Whose tier, overrides or ban changed with which version of the subjects; a row without names stands for everybody.
 CREATE TABLE subject_changes (
@@ -113,7 +119,7 @@ CREATE TABLE subject_changes (
     tenant TEXT,
     domain TEXT,
     subject TEXT
-);
+) STRICT;
 
 CREATE INDEX subject_changes_by_version ON subject_changes (version);
 
@@ -130,9 +136,11 @@ CREATE TABLE api_keys (
     expires_us INTEGER,
     last_used_us INTEGER,
     revoked_us INTEGER
-);
+) STRICT;
 
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant);
+CREATE INDEX api_keys_by_end ON api_keys (expires_us) WHERE expires_us IS NOT NULL;
+CREATE INDEX api_keys_by_revocation ON api_keys (revoked_us) WHERE revoked_us IS NOT NULL;
 
 -- Who changed what.
 CREATE TABLE audit (
@@ -145,7 +153,7 @@ CREATE TABLE audit (
     before_json TEXT,
     after_json TEXT,
     correlation TEXT
-);
+) STRICT;
 
 CREATE INDEX audit_by_tenant ON audit (tenant, id);
 
@@ -161,7 +169,7 @@ CREATE TABLE usage (
     denied INTEGER NOT NULL,
     cost INTEGER NOT NULL,
     PRIMARY KEY (tenant, domain, rule, tier, resolution, at_s)
-);
+) STRICT;
 
 CREATE INDEX usage_by_time ON usage (resolution, at_s);
 
@@ -171,7 +179,9 @@ CREATE TABLE usage_batches (
     batch INTEGER NOT NULL,
     at_us INTEGER NOT NULL,
     PRIMARY KEY (node, batch)
-);
+) STRICT;
+
+CREATE INDEX usage_batches_by_time ON usage_batches (at_us);
 
 -- Once for each row of subjects, overrides or bans that changes: a version and a row of subject_changes. The program
 -- writes the row 'bulk' of meta while it changes many, and a single row for everybody when it is done.

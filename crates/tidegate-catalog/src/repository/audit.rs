@@ -2,7 +2,7 @@
 
 use sqlx::AnyConnection;
 
-use super::dialect::{int, maybe_text, text};
+use super::dialect::{fixed, int, maybe_text, text};
 use super::error::Result;
 use super::{CALL, Repository};
 use crate::model::{Actor, MAX_PAGE};
@@ -53,11 +53,17 @@ impl Repository {
         limit: u32,
     ) -> Result<Vec<AuditEntry>> {
         self.bounded(CALL, async {
-            let sql = "SELECT id, at_us, actor, tenant, action, target, before_json, after_json, correlation FROM audit \
-                       WHERE ($1 IS NULL OR tenant = $1 AND at_us >= COALESCE((SELECT created_us FROM tenants WHERE name = $1), 0)) \
-                       AND id < $2 ORDER BY id DESC LIMIT $3";
-            let query = sqlx::query(sql).bind(tenant).bind(before.unwrap_or(i64::MAX));
-            let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            // One statement for both would be planned for the worse of them, and read the whole log.
+            let of_tenant = match tenant {
+                Some(_) => "AND tenant = $3 AND at_us >= COALESCE((SELECT created_us FROM tenants WHERE name = $3), 0)",
+                None => "",
+            };
+            let sql = format!(
+                "SELECT id, at_us, actor, tenant, action, target, before_json, after_json, correlation FROM audit \
+                 WHERE id < $1 {of_tenant} ORDER BY id DESC LIMIT $2"
+            );
+            let query = sqlx::query(fixed(sql)).bind(before.unwrap_or(i64::MAX)).bind(i64::from(limit.min(MAX_PAGE)));
+            let query = if let Some(tenant) = tenant { query.bind(tenant) } else { query };
             let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let entry = |row| {
                 Ok(AuditEntry {

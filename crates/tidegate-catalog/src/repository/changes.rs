@@ -7,7 +7,7 @@ use sqlx::postgres::PgListener;
 use super::dialect::{Kind, int, maybe_int, maybe_text};
 use super::error::{CatalogError, Result};
 use super::settings::Place;
-use super::{CALL, LONG_CALL, Repository, Trouble, set_meta, tenants, versions};
+use super::{CALL, LONG_CALL, Repository, Trouble, keys, set_meta, tenants, versions};
 use crate::model::SubjectKey;
 
 /// The channel on which PostgreSQL says that a version has grown.
@@ -126,7 +126,7 @@ impl Repository {
         .await
     }
 
-    /// Removes bans and overrides that are over, and the oldest changes of subjects.
+    /// Removes bans and overrides that are over, keys that ended long ago, and the oldest changes of subjects.
     ///
     /// # Errors
     ///
@@ -148,6 +148,7 @@ impl Repository {
                 let delete = sqlx::query("DELETE FROM subject_changes WHERE id <= $1").bind(id);
                 delete.execute(write.conn()).await?;
             }
+            keys::purge(write.conn(), now_us).await?;
             tenants::purge(write.conn(), now_us).await?;
             write.commit().await
         })

@@ -102,10 +102,13 @@ impl Dialect {
         Ok(())
     }
 
-    /// The end of [`begin_bulk`](Self::begin_bulk): everything may have changed.
-    pub(super) async fn end_bulk(self, conn: &mut AnyConnection) -> Result<()> {
+    /// The end of [`begin_bulk`](Self::begin_bulk): everything may have changed, unless nothing was affected since.
+    pub(super) async fn end_bulk(self, conn: &mut AnyConnection, affected: u64) -> Result<()> {
         if self == Dialect::Sqlite {
             sqlx::query("DELETE FROM meta WHERE name = 'bulk'").execute(&mut *conn).await?;
+            if affected == 0 {
+                return Ok(());
+            }
             let version = bump(conn, Kind::Subjects).await?;
             let log = sqlx::query("INSERT INTO subject_changes (version) VALUES ($1)");
             log.bind(version).execute(conn).await?;

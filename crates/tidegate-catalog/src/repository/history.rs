@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::dialect::{int, maybe_int, maybe_text, text};
+use super::dialect::{fixed, int, maybe_text, text};
 use super::error::Result;
 use super::{CALL, Repository};
 use crate::model::{MAX_PAGE, StoredDomain, StoredRule};
@@ -41,12 +41,15 @@ impl Repository {
         limit: u32,
     ) -> Result<Vec<HistoryEntry>> {
         self.bounded(CALL, async {
-            let sql = "SELECT id, version, rule, action, document, actor, at_us FROM rule_history \
-                       WHERE tenant = $1 AND domain = $2 AND ($3 IS NULL OR rule = $3) AND id < $4 \
-                       ORDER BY id DESC LIMIT $5";
-            let query =
-                sqlx::query(sql).bind(tenant).bind(domain).bind(rule).bind(before.unwrap_or(i64::MAX));
+            // A rule's own index is used only where the statement asks for one rule.
+            let of_rule = if rule.is_some() { "AND rule = $5" } else { "" };
+            let sql = format!(
+                "SELECT id, version, rule, action, document, actor, at_us FROM rule_history \
+                 WHERE tenant = $1 AND domain = $2 AND id < $3 {of_rule} ORDER BY id DESC LIMIT $4"
+            );
+            let query = sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(before.unwrap_or(i64::MAX));
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            let query = if let Some(rule) = rule { query.bind(rule) } else { query };
             let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let entry = |row: &AnyRow| {
                 Ok(HistoryEntry {
@@ -71,10 +74,9 @@ impl Repository {
     /// See [`CatalogError`](super::CatalogError).
     pub async fn domain_at(&self, tenant: &str, domain: &str, version: i64) -> Result<Option<StoredDomain>> {
         self.bounded(CALL, async {
-            let sql = "SELECT h.rule, h.document, h.version, h.position FROM rule_history h \
-                       WHERE h.tenant = $1 AND h.domain = $2 AND h.id = (SELECT MAX(l.id) FROM rule_history l \
-                       WHERE l.tenant = h.tenant AND l.domain = h.domain AND l.rule = h.rule AND l.version <= $3) \
-                       ORDER BY h.position";
+            let sql = "SELECT rule, document, version FROM rule_history \
+                       WHERE id IN (SELECT MAX(id) FROM rule_history \
+                       WHERE tenant = $1 AND domain = $2 AND version <= $3 GROUP BY rule) ORDER BY position";
             let query = sqlx::query(sql).bind(tenant).bind(domain).bind(version);
             let rows = query.fetch_all(&mut *self.desk().await?).await?;
             let mut content_version = 0;
@@ -86,8 +88,8 @@ impl Repository {
                 let (name, document) = (text(row, 0)?, maybe_text(row, 1)?);
                 match document {
                     Some(document) if name.is_empty() => settings = Some((document, version)),
-                    Some(document) if maybe_int(row, 3)?.is_some() => rules.push(StoredRule { name, document, version }),
-                    _ => {}
+                    Some(document) => rules.push(StoredRule { name, document, version }),
+                    None => {}
                 }
             }
             Ok(settings.map(|(document, version)| StoredDomain {

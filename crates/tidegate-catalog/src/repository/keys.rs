@@ -9,8 +9,12 @@ use super::error::{CatalogError, Result};
 use super::{CALL, Repository};
 use crate::model::{Actor, ApiKey, MAX_PAGE, PreviousSecret, Scope};
 
-/// The most keys that a node knows.
+/// The most keys of all tenants and operators that are neither revoked nor over: a node knows all of them.
 const MAX_LIVE_KEYS: i64 = 100_000;
+/// How long a key that is revoked or over can still be looked at.
+const ENDED_KEPT_US: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// When a key ends that has no end.
+const FOR_EVER_US: i64 = i64::MAX;
 /// What a key is read from.
 const COLUMNS: &str = "prefix, tenant, name, scopes, hash, previous_hash, previous_until_us, created_us, expires_us, \
                        last_used_us, revoked_us";
@@ -21,7 +25,7 @@ impl Repository {
     /// # Errors
     ///
     /// `NotFound` where the tenant is not there, `Conflict` where the prefix is taken, `Ceiling` where the tenant has as many
-    /// keys as it may have.
+    /// keys as it may have, or all have 100,000 together.
     pub async fn create_key(&self, actor: &Actor, now_us: i64, key: &ApiKey) -> Result<i64> {
         self.bounded(CALL, async {
             let mut write = self.write().await?;
@@ -30,6 +34,7 @@ impl Repository {
             if let Some(tenant) = &key.tenant {
                 check_ceiling(conn, tenant).await?;
             }
+            check_installation(conn, now_us).await?;
             let sql = "INSERT INTO api_keys (prefix, tenant, name, scopes, hash, created_us, expires_us) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7)";
             let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
@@ -71,7 +76,8 @@ impl Repository {
         self.bounded(CALL, async { find(&mut *self.desk().await?, prefix).await }).await
     }
 
-    /// Every key that is not revoked, to verify with; the newest 100,000. Those that are over may be among them.
+    /// Every key that is not revoked, to verify with; at most 100,000, of which those come first that are good for longest. Those
+    /// that are over may be among them, never in the place of a good one.
     ///
     /// # Errors
     ///
@@ -79,7 +85,8 @@ impl Repository {
     pub async fn all_keys(&self) -> Result<Vec<ApiKey>> {
         self.bounded(CALL, async {
             let sql = format!(
-                "SELECT {COLUMNS} FROM api_keys WHERE revoked_us IS NULL ORDER BY created_us DESC, prefix LIMIT $1"
+                "SELECT {COLUMNS} FROM api_keys WHERE revoked_us IS NULL \
+                 ORDER BY COALESCE(expires_us, {FOR_EVER_US}) DESC, tenant IS NOT NULL, prefix LIMIT $1"
             );
             let query = sqlx::query(fixed(sql)).bind(MAX_LIVE_KEYS);
             query.fetch_all(&mut *self.vital().await?).await?.iter().map(key).collect()
@@ -160,9 +167,16 @@ impl Repository {
                  AND (last_used_us IS NULL OR last_used_us < CAST(given.b AS BIGINT))"
             );
             let used: Vec<_> = used.iter().map(|(prefix, at_us)| [prefix.clone(), at_us.to_string()]).collect();
+            let used = serde_json::json!(used).to_string();
             let mut write = self.write().await?;
-            let query = sqlx::query(fixed(sql)).bind(serde_json::json!(used).to_string());
-            query.execute(write.conn()).await?;
+            if self.is_postgres() {
+                // In order, so that two nodes that have seen the same keys never wait for one another crosswise.
+                let turn = format!(
+                    "SELECT prefix FROM api_keys WHERE prefix IN (SELECT a FROM {given}) ORDER BY prefix FOR UPDATE"
+                );
+                sqlx::query(fixed(turn)).bind(&used).execute(write.conn()).await?;
+            }
+            sqlx::query(fixed(sql)).bind(&used).execute(write.conn()).await?;
             write.commit().await
         })
         .await
@@ -179,6 +193,25 @@ async fn check_ceiling(conn: &mut AnyConnection, tenant: &str) -> Result<()> {
         return Ok(());
     }
     Err(CatalogError::Ceiling { what: "API keys of a tenant", most: count(most) })
+}
+
+/// Whether there may be one more of whomever; exact, for whoever makes a key holds the keys' version.
+async fn check_installation(conn: &mut AnyConnection, now_us: i64) -> Result<()> {
+    let sql =
+        "SELECT COUNT(*) FROM api_keys WHERE revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $1)";
+    if int(&sqlx::query(sql).bind(now_us).fetch_one(conn).await?, 0)? < MAX_LIVE_KEYS {
+        return Ok(());
+    }
+    Err(CatalogError::Ceiling { what: "API keys of this installation", most: count(MAX_LIVE_KEYS) })
+}
+
+/// Forgets keys that ended long ago; nobody can come with them any more.
+pub(super) async fn purge(conn: &mut AnyConnection, now_us: i64) -> Result<()> {
+    for sql in ["DELETE FROM api_keys WHERE expires_us <= $1", "DELETE FROM api_keys WHERE revoked_us <= $1"]
+    {
+        sqlx::query(sql).bind(now_us.saturating_sub(ENDED_KEPT_US)).execute(&mut *conn).await?;
+    }
+    Ok(())
 }
 
 async fn find(conn: &mut AnyConnection, prefix: &str) -> Result<Option<ApiKey>> {

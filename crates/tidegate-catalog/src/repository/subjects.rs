@@ -71,7 +71,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where the tenant is not there, `Ceiling` where there are more than [`MAX_SUBJECTS`].
+    /// `NotFound` where the tenant is not there, `Ceiling` where there are more than [`MAX_SUBJECTS`], `Refused` where a name has
+    /// a zero byte.
     pub async fn put_subjects(
         &self,
         actor: &Actor,
@@ -85,6 +86,12 @@ impl Repository {
                 what: "subjects of one change",
                 most: u64::from(MAX_SUBJECTS),
             });
+        }
+        // SQLite would cut it there, and PostgreSQL keeps no such text.
+        if tiers.iter().any(|(subject, tier)| {
+            subject.contains('\0') || tier.as_ref().is_some_and(|tier| tier.contains('\0'))
+        }) {
+            return Err(CatalogError::Refused("a subject or a tier has a zero byte in its name"));
         }
         // In order, so that neighbours in the index are written together.
         let tiers: BTreeMap<&str, Option<&str>> =
@@ -103,8 +110,9 @@ impl Repository {
             if tiers.len() > BULK {
                 self.dialect.begin_bulk(conn).await?;
             }
+            let mut affected = 0;
             for chunk in given.chunks(CHUNK) {
-                self.give(conn, tenant, domain, chunk).await?;
+                affected += self.give(conn, tenant, domain, chunk).await?;
             }
             for chunk in gone.chunks(CHUNK) {
                 let rows = self.dialect.given(3);
@@ -112,10 +120,10 @@ impl Repository {
                     "DELETE FROM subjects WHERE tenant = $1 AND domain = $2 AND subject IN (SELECT a FROM {rows})"
                 );
                 let query = sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(chunk).to_string());
-                query.execute(&mut *conn).await?;
+                affected += query.execute(&mut *conn).await?.rows_affected();
             }
             if tiers.len() > BULK {
-                self.dialect.end_bulk(conn).await?;
+                self.dialect.end_bulk(conn, affected).await?;
             }
             let shown = |first| serde_json::json!({ "subjects": tiers.len(), "first": first }).to_string();
             let entry = Record {
@@ -133,15 +141,16 @@ impl Repository {
         .await
     }
 
+    /// How many have another tier now.
     async fn give(
         &self,
         conn: &mut AnyConnection,
         tenant: &str,
         domain: &str,
         chunk: &[[&str; 2]],
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let rows = self.dialect.given(3);
-        // A tier that stays is not written: nobody need hear of it. `WHERE true` tells SQLite that ON belongs to the insert.
+        // A tier that stays is not written, so it is no change: nobody hears of it. `WHERE true` tells SQLite that ON belongs to the insert.
         let sql = format!(
             "INSERT INTO subjects (tenant, domain, subject, tier) SELECT $1, $2, a, b FROM {rows} WHERE true \
              ON CONFLICT (tenant, domain, subject) DO UPDATE SET tier = excluded.tier \
@@ -149,8 +158,7 @@ impl Repository {
         );
         let query =
             sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(serde_json::json!(chunk).to_string());
-        query.execute(conn).await?;
-        Ok(())
+        Ok(query.execute(conn).await?.rows_affected())
     }
 
     /// The tiers that these subjects have now.
@@ -185,10 +193,15 @@ impl Repository {
         limit: u32,
     ) -> Result<Vec<(String, String)>> {
         self.bounded(CALL, async {
-            let sql = "SELECT subject, tier FROM subjects WHERE tenant = $1 AND domain = $2 AND subject > $3 \
-                       AND ($4 IS NULL OR tier = $4) ORDER BY subject LIMIT $5";
-            let query = sqlx::query(sql).bind(tenant).bind(domain).bind(after.unwrap_or_default()).bind(tier);
+            // A rare tier has an index of its own, which a statement for any tier would not use.
+            let of_tier = if tier.is_some() { "AND tier = $5" } else { "" };
+            let sql = format!(
+                "SELECT subject, tier FROM subjects WHERE tenant = $1 AND domain = $2 AND subject > $3 {of_tier} \
+                 ORDER BY subject LIMIT $4"
+            );
+            let query = sqlx::query(fixed(sql)).bind(tenant).bind(domain).bind(after.unwrap_or_default());
             let query = query.bind(i64::from(limit.min(MAX_PAGE)));
+            let query = if let Some(tier) = tier { query.bind(tier) } else { query };
             let rows = query.fetch_all(&mut *self.desk().await?).await?;
             rows.iter().map(|row| Ok((text(row, 0)?, text(row, 1)?))).collect()
         })
@@ -242,12 +255,13 @@ pub(super) async fn forget(
     // Whoever gives subjects something now is waited for; whoever comes later finds the domain gone.
     dialect.lock(conn, Kind::Subjects).await?;
     dialect.begin_bulk(conn).await?;
-    for sql in [
-        "DELETE FROM subjects WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
-        "DELETE FROM overrides WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
-        "DELETE FROM bans WHERE tenant = $1 AND ($2 IS NULL OR domain = $2)",
-    ] {
-        sqlx::query(sql).bind(tenant).bind(domain).execute(&mut *conn).await?;
+    let of_domain = if domain.is_some() { "AND domain = $2" } else { "" };
+    let mut affected = 0;
+    for table in ["subjects", "overrides", "bans"] {
+        let sql = format!("DELETE FROM {table} WHERE tenant = $1 {of_domain}");
+        let query = sqlx::query(fixed(sql)).bind(tenant);
+        let query = if let Some(domain) = domain { query.bind(domain) } else { query };
+        affected += query.execute(&mut *conn).await?.rows_affected();
     }
-    dialect.end_bulk(conn).await
+    dialect.end_bulk(conn, affected).await
 }

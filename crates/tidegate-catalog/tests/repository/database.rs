@@ -92,6 +92,22 @@ impl Database {
         }
     }
 
+    /// As an operator would write it; whether the database takes it.
+    pub(crate) async fn try_sql(&self, statement: &'static str) -> bool {
+        use sqlx::{ConnectOptions, Connection};
+        match &self.place {
+            Place::File { path, .. } => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+                let mut connection = options.connect().await.unwrap();
+                sqlx::query(statement).execute(&mut connection).await.is_ok()
+            }
+            Place::Server { .. } => {
+                let mut connection = sqlx::PgConnection::connect(&self.settings.to_string()).await.unwrap();
+                sqlx::query(statement).execute(&mut connection).await.is_ok()
+            }
+        }
+    }
+
     /// As an operator would write it. Gives the first column of the rows.
     pub(crate) async fn sql(&self, statement: &'static str) -> Vec<String> {
         match &self.place {

@@ -12,6 +12,8 @@ crate::on_both!(
     an_expired_key_is_not_rotated,
     a_tenant_has_at_most_so_many_keys_as_its_ceiling,
     keys_are_listed_by_tenant_in_pages,
+    keys_that_ended_are_forgotten_after_thirty_days,
+    nodes_that_touch_the_same_keys_never_wait_crosswise,
 );
 
 pub(crate) fn api_key(prefix: &str, tenant: Option<&str>) -> ApiKey {
@@ -107,4 +109,51 @@ async fn keys_are_listed_by_tenant_in_pages(database: Database) {
     assert_eq!(prefixes(None, None, 2).await, ["a", "b"]);
     assert_eq!(prefixes(None, Some("b"), 2).await, ["c"]);
     assert_eq!(prefixes(Some("default"), None, 10).await, ["b", "c"]);
+}
+
+async fn keys_that_ended_are_forgotten_after_thirty_days(database: Database) {
+    const KEPT: i64 = 30 * 24 * 3_600 * SECOND;
+    let repository = database.open();
+    for prefix in ["ends", "revoked", "good"] {
+        let expires_us = (prefix == "ends").then_some(NOW + SECOND);
+        let key = ApiKey { expires_us, ..api_key(prefix, None) };
+        repository.create_key(&actor(), NOW, &key).await.unwrap();
+    }
+    repository.revoke_key(&actor(), NOW, "revoked").await.unwrap();
+    let left = async |now_us| -> Vec<String> {
+        repository.purge(now_us).await.unwrap();
+        repository.keys(None, None, 10).await.unwrap().into_iter().map(|key| key.prefix).collect()
+    };
+    assert_eq!(left(NOW + KEPT - 1).await, ["ends", "good", "revoked"]);
+    assert_eq!(left(NOW + KEPT).await, ["ends", "good"]);
+    assert_eq!(left(NOW + KEPT + SECOND).await, ["good"]);
+}
+
+/// Two nodes that have seen the same keys, in orders of their own, often at the same time.
+async fn nodes_that_touch_the_same_keys_never_wait_crosswise(database: Database) {
+    let repository = database.open();
+    let mut used = Vec::new();
+    for number in 0..100 {
+        let prefix = format!("k{}", number * 37 % 100);
+        repository.create_key(&actor(), NOW, &api_key(&prefix, None)).await.unwrap();
+        used.push(prefix);
+    }
+    let nodes: Vec<_> = (0..2)
+        .map(|node| {
+            let (repository, mut used) = (database.open(), used.clone());
+            if node == 1 {
+                used.reverse();
+            }
+            tokio::spawn(async move {
+                for round in 1..=40 {
+                    let used: Vec<_> = used.iter().map(|prefix| (prefix.clone(), NOW + round)).collect();
+                    repository.touch_keys(&used).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for node in nodes {
+        node.await.unwrap();
+    }
+    assert_eq!(repository.key("k7").await.unwrap().unwrap().last_used_us, Some(NOW + 40));
 }

@@ -12,6 +12,7 @@ crate::on_both!(
     a_ban_and_an_override_set_with_sql_are_seen,
     a_subject_renamed_with_sql_has_changed_under_both_names,
     a_tier_without_a_name_is_refused,
+    values_of_a_wrong_kind_are_refused,
 );
 
 fn these(subjects: &[&str]) -> Changed {
@@ -72,6 +73,21 @@ async fn a_tier_without_a_name_is_refused(database: Database) {
     let tiers = [("a".to_owned(), Some(String::new()))];
     assert!(repository.put_subjects(&actor(), NOW, "default", "pay", &tiers).await.is_err());
     assert_eq!(repository.versions().await.unwrap(), before);
+}
+
+/// What a reader could not read would take the rules, or a ban, away from everybody.
+async fn values_of_a_wrong_kind_are_refused(database: Database) {
+    let repository = database.open();
+    with_rules(&repository, &["a"]).await;
+    for statement in [
+        "INSERT INTO bans (domain, subject, until_us) VALUES ('pay', 'u1', 1e300)",
+        "INSERT INTO bans (domain, subject, until_us) VALUES ('pay', 'u1', 'tomorrow')",
+        "INSERT INTO overrides (domain, subject, rule, limit_units) VALUES ('pay', 'u1', 'a', 'ten')",
+    ] {
+        assert!(!database.try_sql(statement).await, "{statement}");
+    }
+    assert_eq!(repository.subject(&key("u1"), NOW).await.unwrap(), Default::default());
+    assert_eq!(repository.rules(NOW, &Default::default()).await.unwrap().overrides, []);
 }
 
 #[tokio::test]

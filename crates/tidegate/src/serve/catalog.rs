@@ -1,5 +1,6 @@
 //! The catalog beside the engine: opened before it, followed and written to while it serves.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -240,18 +241,20 @@ async fn tidy(database: Database) {
     };
     let mut ticks = tokio::time::interval(TIDY_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Uses of keys that are not written yet: the ring gives each out once.
+    let mut used: BTreeMap<String, i64> = BTreeMap::new();
     loop {
         ticks.tick().await;
-        let used: Vec<(String, i64)> = database
-            .catalog
-            .keys()
-            .take_used()
-            .into_iter()
-            .map(|(prefix, at_us)| (prefix.to_string(), at_us))
-            .collect();
+        let lately = database.catalog.keys().take_used();
+        used.extend(lately.into_iter().map(|(prefix, at_us)| (prefix.to_string(), at_us)));
         let repository = &database.repository;
+        let given: Vec<(String, i64)> = used.iter().map(|(prefix, at_us)| (prefix.clone(), *at_us)).collect();
+        let touched = repository.touch_keys(&given).await;
+        if touched.is_ok() {
+            used.clear();
+        }
         for result in [
-            repository.touch_keys(&used).await,
+            touched,
             repository.roll_up(now_us(&clock), &retention).await,
             repository.purge(now_us(&clock)).await,
         ] {
