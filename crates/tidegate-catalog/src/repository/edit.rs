@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use tidegate_core::rule::model::{MAX_DOMAINS, MAX_RULES};
 
 use super::audit::{Record, record};
-use super::dialect::{Kind, bump, count, int, maybe_int, text};
+use super::dialect::{Kind, bump, count, fixed, int, maybe_int, stored, text};
 use super::error::{CatalogError, Result};
 use super::{CALL, LONG_CALL, Repository, subjects};
 use crate::model::{Actor, Expect};
@@ -15,6 +16,9 @@ use crate::model::{Actor, Expect};
 const MAX_STORED_DOMAINS: i64 = MAX_DOMAINS as i64 / 10 * 9;
 /// The most rules of all tenants: nine tenths of what one set of rules may have.
 const MAX_STORED_RULES: i64 = MAX_RULES as i64 / 10 * 9;
+/// How many domains and rules all tenants have.
+const INSTALLATION: &str = "(SELECT COUNT(*) FROM domains), (SELECT COUNT(*) FROM rules) \
+                            + (SELECT COUNT(*) FROM tenants WHERE max_requests_per_second IS NOT NULL)";
 
 /// One change of a tenant's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +93,8 @@ struct Editor<'a> {
     touched: BTreeSet<&'a str>,
     /// The last places of domains that have got new rules.
     ends: BTreeMap<&'a str, i64>,
+    /// How many rules, and how many domains, there are more than before.
+    more: [i64; 2],
 }
 
 /// A row of a domain or a rule.
@@ -167,9 +173,7 @@ impl Repository {
     ) -> Result<i64> {
         // From here on no other change of rules is under way.
         let version = bump(conn, Kind::Rules).await?;
-        let ceiling = sqlx::query("SELECT max_rules FROM tenants WHERE name = $1").bind(tenant);
-        let ceiling = ceiling.fetch_optional(&mut *conn).await?.ok_or(CatalogError::NotFound)?;
-        let most = int(&ceiling, 0)?;
+        let most = self.begin_edit(conn, tenant, guards).await?;
         let mut editor = Editor {
             conn: &mut *conn,
             actor,
@@ -178,25 +182,13 @@ impl Repository {
             version,
             touched: BTreeSet::new(),
             ends: BTreeMap::new(),
+            more: [0; 2],
         };
-        editor.check(guards).await?;
-        let before = editor.counts().await?;
         for edit in edits {
             editor.apply(edit).await?;
         }
-        let after = editor.counts().await?;
-        // A domain without rules takes room from other tenants, too. Who has more than a ceiling that was lowered may still
-        // change and delete.
-        let whats = ["rules of a tenant", "domains of a tenant"];
-        for ((before, after), what) in before.into_iter().zip(after).zip(whats) {
-            if after > before && after > most {
-                return Err(CatalogError::Ceiling { what, most: count(most) });
-            }
-        }
-        if edits.iter().any(|edit| matches!(edit, RuleEdit::PutDomain { .. } | RuleEdit::PutRule { .. })) {
-            check_installation(&mut *editor.conn).await?;
-        }
-        editor.finish().await?;
+        editor.check_ceilings(most).await?;
+        self.touch(editor).await?;
         for edit in edits {
             if let RuleEdit::DeleteDomain { domain, .. } = edit {
                 subjects::forget(self.dialect, conn, tenant, Some(domain)).await?;
@@ -204,16 +196,58 @@ impl Repository {
         }
         Ok(version)
     }
+
+    /// How many rules the tenant may have, where all guards hold.
+    async fn begin_edit(
+        &self,
+        conn: &mut AnyConnection,
+        tenant: &str,
+        guards: &[DomainGuard],
+    ) -> Result<i64> {
+        let given = self.dialect.given(2);
+        // Where there is no such domain its version is -1, on both sides.
+        let sql = format!(
+            "SELECT max_rules, (SELECT COUNT(*) FROM {given} LEFT JOIN domains ON tenant = $1 AND name = given.a \
+             WHERE COALESCE(content_version, -1) <> CAST(given.b AS BIGINT)) FROM tenants WHERE name = $1"
+        );
+        let shown =
+            |guard: &DomainGuard| [guard.domain.clone(), guard.content_version.unwrap_or(-1).to_string()];
+        let guards: Vec<_> = guards.iter().map(shown).collect();
+        let query = sqlx::query(fixed(sql)).bind(tenant).bind(serde_json::json!(guards).to_string());
+        let row = query.fetch_optional(conn).await?.ok_or(CatalogError::NotFound)?;
+        if int(&row, 1)? > 0 {
+            return Err(CatalogError::Stale);
+        }
+        int(&row, 0)
+    }
+
+    /// Gives the domains that were changed their content version.
+    async fn touch(&self, editor: Editor<'_>) -> Result<()> {
+        let given = self.dialect.given(3);
+        let sql = format!(
+            "UPDATE domains SET content_version = $2 WHERE tenant = $1 AND name IN (SELECT a FROM {given})"
+        );
+        let touched: Vec<_> = editor.touched.iter().map(|domain| [domain]).collect();
+        let query = sqlx::query(fixed(sql)).bind(editor.tenant).bind(editor.version);
+        query.bind(serde_json::json!(touched).to_string()).execute(editor.conn).await?;
+        Ok(())
+    }
 }
 
-/// What all tenants have together must fit one set of rules, beside the rule file's and one for each tenant's ceiling: else
-/// nobody's changes could be put in force any more.
-async fn check_installation(conn: &mut AnyConnection) -> Result<()> {
-    for (sql, what, most) in [
-        ("SELECT COUNT(*) FROM domains", "domains of this installation", MAX_STORED_DOMAINS),
-        ("SELECT COUNT(*) FROM rules", "rules of this installation", MAX_STORED_RULES),
+/// What all tenants have together must fit one set of rules, beside the rule file's: else nobody's changes could be put in force
+/// any more. A tenant with a ceiling of requests has a rule for it.
+pub(super) async fn check_installation(conn: &mut AnyConnection) -> Result<()> {
+    let sql = format!("SELECT {INSTALLATION}");
+    fits_installation(&sqlx::query(fixed(sql)).fetch_one(conn).await?, 0)
+}
+
+/// From [`INSTALLATION`], whose first column is at `at`.
+fn fits_installation(row: &AnyRow, at: usize) -> Result<()> {
+    for (column, what, most) in [
+        (at, "domains of this installation", MAX_STORED_DOMAINS),
+        (at + 1, "rules of this installation", MAX_STORED_RULES),
     ] {
-        if int(&sqlx::query(sql).fetch_one(&mut *conn).await?, 0)? > most {
+        if int(row, column)? > most {
             return Err(CatalogError::Ceiling { what, most: count(most) });
         }
     }
@@ -221,17 +255,6 @@ async fn check_installation(conn: &mut AnyConnection) -> Result<()> {
 }
 
 impl<'a> Editor<'a> {
-    async fn check(&mut self, guards: &[DomainGuard]) -> Result<()> {
-        for guard in guards {
-            let query = sqlx::query("SELECT content_version FROM domains WHERE tenant = $1 AND name = $2");
-            let row = query.bind(self.tenant).bind(&guard.domain).fetch_optional(&mut *self.conn).await?;
-            if row.map(|row| int(&row, 0)).transpose()? != guard.content_version {
-                return Err(CatalogError::Stale);
-            }
-        }
-        Ok(())
-    }
-
     async fn apply(&mut self, edit: &'a RuleEdit) -> Result<()> {
         match edit {
             RuleEdit::PutDomain { domain, document, expect } => {
@@ -255,6 +278,7 @@ impl<'a> Editor<'a> {
                    ON CONFLICT (tenant, name) DO UPDATE SET document = excluded.document, version = excluded.version";
         let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(document).bind(self.version);
         query.execute(&mut *self.conn).await?;
+        self.more[1] += i64::from(found.is_none());
         self.keep(domain, "", "put", Some(document), 0).await?;
         self.record("domain.put", domain.to_owned(), found, Some(document)).await
     }
@@ -263,10 +287,14 @@ impl<'a> Editor<'a> {
         let found = self.domain(domain).await?;
         meet(expect, found.as_ref())?;
         let found = found.ok_or(CatalogError::NotFound)?;
-        let rules = sqlx::query("SELECT name FROM rules WHERE tenant = $1 AND domain = $2 ORDER BY position");
-        for row in rules.bind(self.tenant).bind(domain).fetch_all(&mut *self.conn).await? {
-            self.keep(domain, &text(&row, 0)?, "delete", None, 0).await?;
-        }
+        let sql = "INSERT INTO rule_history (version, tenant, domain, rule, position, document, action, actor, at_us) \
+                   SELECT $3, tenant, domain, name, 0, NULL, 'delete', $4, $5 FROM rules \
+                   WHERE tenant = $1 AND domain = $2 ORDER BY position";
+        let rules = sqlx::query(sql).bind(self.tenant).bind(domain).bind(self.version);
+        let rules = rules.bind(&self.actor.name).bind(self.now_us).execute(&mut *self.conn).await?;
+        self.more[0] -= stored(rules.rows_affected());
+        self.more[1] -= 1;
+        self.ends.remove(domain);
         for sql in [
             "DELETE FROM rules WHERE tenant = $1 AND domain = $2",
             "DELETE FROM domains WHERE tenant = $1 AND name = $2",
@@ -280,13 +308,11 @@ impl<'a> Editor<'a> {
     async fn put_rule(&mut self, domain: &'a str, rule: &str, document: &str, expect: Expect) -> Result<()> {
         let found = self.rule(domain, rule).await?;
         meet(expect, found.as_ref())?;
-        if found.is_none() && self.domain(domain).await?.is_none() {
-            return Err(CatalogError::NotFound);
-        }
         let position = match &found {
             Some(found) => found.position,
             None => self.end(domain).await?,
         };
+        self.more[0] += i64::from(found.is_none());
         let sql = "INSERT INTO rules (tenant, domain, name, position, document, version) VALUES ($1, $2, $3, $4, $5, $6) \
                    ON CONFLICT (tenant, domain, name) DO UPDATE SET document = excluded.document, \
                    version = excluded.version";
@@ -301,6 +327,7 @@ impl<'a> Editor<'a> {
         meet(expect, found.as_ref())?;
         let found = found.ok_or(CatalogError::NotFound)?;
         self.remove(domain, rule).await?;
+        self.more[0] -= 1;
         self.keep(domain, rule, "delete", None, found.position).await?;
         self.record("rule.delete", format!("{domain}/{rule}"), Some(found), None).await
     }
@@ -356,13 +383,15 @@ impl<'a> Editor<'a> {
         Ok(())
     }
 
-    /// The place after the last rule.
+    /// The place after the last rule of a domain; `NotFound` where there is no such domain.
     async fn end(&mut self, domain: &'a str) -> Result<i64> {
         let last = match self.ends.get(domain) {
             Some(last) => *last,
             None => {
-                let query = sqlx::query("SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2");
-                let row = query.bind(self.tenant).bind(domain).fetch_one(&mut *self.conn).await?;
+                let sql = "SELECT (SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2) FROM domains \
+                           WHERE tenant = $1 AND name = $2";
+                let query = sqlx::query(sql).bind(self.tenant).bind(domain);
+                let row = query.fetch_optional(&mut *self.conn).await?.ok_or(CatalogError::NotFound)?;
                 maybe_int(&row, 0)?.unwrap_or(0)
             }
         };
@@ -371,12 +400,24 @@ impl<'a> Editor<'a> {
         Ok(end)
     }
 
-    /// How many rules and how many domains the tenant has.
-    async fn counts(&mut self) -> Result<[i64; 2]> {
-        let sql = "SELECT (SELECT COUNT(*) FROM rules WHERE tenant = $1), \
-                   (SELECT COUNT(*) FROM domains WHERE tenant = $1)";
-        let row = sqlx::query(sql).bind(self.tenant).fetch_one(&mut *self.conn).await?;
-        Ok([int(&row, 0)?, int(&row, 1)?])
+    /// Looked at after the changes, which are undone where there are too many. Who has more than a ceiling that was lowered may
+    /// still change and delete.
+    async fn check_ceilings(&mut self, most: i64) -> Result<()> {
+        if self.more.iter().all(|more| *more <= 0) {
+            return Ok(());
+        }
+        let sql = format!(
+            "SELECT (SELECT COUNT(*) FROM rules WHERE tenant = $1), \
+             (SELECT COUNT(*) FROM domains WHERE tenant = $1), {INSTALLATION}"
+        );
+        let row = sqlx::query(fixed(sql)).bind(self.tenant).fetch_one(&mut *self.conn).await?;
+        // A domain without rules takes room from other tenants, too.
+        for (column, what) in ["rules of a tenant", "domains of a tenant"].into_iter().enumerate() {
+            if self.more[column] > 0 && int(&row, column)? > most {
+                return Err(CatalogError::Ceiling { what, most: count(most) });
+            }
+        }
+        fits_installation(&row, 2)
     }
 
     /// A line of history; the rule '' is the domain's settings.
@@ -410,19 +451,10 @@ impl<'a> Editor<'a> {
             Record { tenant: Some(self.tenant), action, target, before, after: after.map(str::to_owned) };
         record(self.conn, self.actor, self.now_us, entry).await
     }
-
-    async fn finish(&mut self) -> Result<()> {
-        for domain in &self.touched {
-            let query =
-                sqlx::query("UPDATE domains SET content_version = $3 WHERE tenant = $1 AND name = $2");
-            query.bind(self.tenant).bind(*domain).bind(self.version).execute(&mut *self.conn).await?;
-        }
-        Ok(())
-    }
 }
 
 impl Found {
-    fn of(row: &sqlx::any::AnyRow) -> Result<Self> {
+    fn of(row: &AnyRow) -> Result<Self> {
         Ok(Self { document: text(row, 0)?, version: int(row, 1)?, position: int(row, 2)? })
     }
 }

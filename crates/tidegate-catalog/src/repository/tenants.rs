@@ -4,12 +4,14 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::audit::{Record, record};
-use super::dialect::{Kind, bump, int, maybe_int, text};
-use super::edit::expect_version;
+use super::dialect::{Kind, bump, fixed, int, maybe_int, text};
+use super::edit::{check_installation, expect_version};
 use super::error::{CatalogError, Result};
 use super::{CALL, LONG_CALL, Repository, set_meta, subjects};
 use crate::model::{Actor, Ceilings, DEFAULT_TENANT, Expect, MAX_PAGE, Tenant};
 
+/// What a tenant is read from.
+const COLUMNS: &str = "name, max_rules, max_keys, max_requests_per_second, created_us, version";
 /// Names of removed tenants are kept in `meta` behind this.
 const REMOVED: &str = "removed-tenant:";
 /// How long the name of a removed tenant cannot be used: nodes still know its busiest keys and recent requests, and buckets go
@@ -21,7 +23,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `Conflict` where the name is taken, `Refused` where it was until less than a day ago.
+    /// `Conflict` where the name is taken, `Refused` where it was until less than a day ago, `Ceiling` where the rule that
+    /// its ceiling of requests takes would be one too many for the installation.
     pub async fn create_tenant(
         &self,
         actor: &Actor,
@@ -44,6 +47,9 @@ impl Repository {
             let query = sqlx::query(sql).bind(name).bind(i64::from(ceilings.max_rules));
             let query = query.bind(i64::from(ceilings.max_keys)).bind(ceilings.max_requests_per_second.map(i64::from));
             query.bind(now_us).bind(version).execute(&mut *conn).await?;
+            if ceilings.max_requests_per_second.is_some() {
+                check_installation(conn).await?;
+            }
             log(conn, actor, now_us, "tenant.create", name, None, Some(ceilings)).await?;
             write.commit().await?;
             Ok(version)
@@ -67,9 +73,9 @@ impl Repository {
     /// See [`CatalogError`].
     pub async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>> {
         self.bounded(CALL, async {
-            let sql = "SELECT name, max_rules, max_keys, max_requests_per_second, created_us, version FROM tenants \
-                       WHERE name > $1 ORDER BY name LIMIT $2";
-            let query = sqlx::query(sql).bind(after.unwrap_or_default()).bind(i64::from(limit.min(MAX_PAGE)));
+            let sql = format!("SELECT {COLUMNS} FROM tenants WHERE name > $1 ORDER BY name LIMIT $2");
+            let query =
+                sqlx::query(fixed(sql)).bind(after.unwrap_or_default()).bind(i64::from(limit.min(MAX_PAGE)));
             query.fetch_all(&mut *self.desk().await?).await?.iter().map(tenant).collect()
         })
         .await
@@ -79,7 +85,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// `NotFound` where it is not there, `Conflict` where the expectation does not hold.
+    /// `NotFound` where it is not there, `Conflict` where the expectation does not hold, `Ceiling` as in
+    /// [`create_tenant`](Self::create_tenant).
     pub async fn update_tenant(
         &self,
         actor: &Actor,
@@ -98,6 +105,10 @@ impl Repository {
             let query = sqlx::query(sql).bind(name).bind(i64::from(ceilings.max_rules));
             let query = query.bind(i64::from(ceilings.max_keys)).bind(ceilings.max_requests_per_second.map(i64::from));
             query.bind(version).execute(&mut *conn).await?;
+            // One that had a ceiling of requests has a rule for it already.
+            if before.ceilings.max_requests_per_second.is_none() && ceilings.max_requests_per_second.is_some() {
+                check_installation(conn).await?;
+            }
             log(conn, actor, now_us, "tenant.update", name, Some(&before.ceilings), Some(ceilings)).await?;
             write.commit().await?;
             Ok(version)
@@ -163,14 +174,13 @@ pub(super) async fn purge(conn: &mut AnyConnection, now_us: i64) -> Result<()> {
 
 /// Every tenant in the order of their names.
 pub(super) async fn all(conn: &mut AnyConnection) -> Result<Vec<Tenant>> {
-    let sql = "SELECT name, max_rules, max_keys, max_requests_per_second, created_us, version FROM tenants ORDER BY name";
-    sqlx::query(sql).fetch_all(conn).await?.iter().map(tenant).collect()
+    let sql = format!("SELECT {COLUMNS} FROM tenants ORDER BY name");
+    sqlx::query(fixed(sql)).fetch_all(conn).await?.iter().map(tenant).collect()
 }
 
 async fn find(conn: &mut AnyConnection, name: &str) -> Result<Option<Tenant>> {
-    let sql = "SELECT name, max_rules, max_keys, max_requests_per_second, created_us, version FROM tenants \
-               WHERE name = $1";
-    let query = sqlx::query(sql).bind(name);
+    let sql = format!("SELECT {COLUMNS} FROM tenants WHERE name = $1");
+    let query = sqlx::query(fixed(sql)).bind(name);
     query.fetch_optional(conn).await?.map(|row| tenant(&row)).transpose()
 }
 
@@ -180,6 +190,7 @@ async fn expected(conn: &mut AnyConnection, name: &str, expect: Expect) -> Resul
     found.ok_or(CatalogError::NotFound)
 }
 
+/// From [`COLUMNS`].
 fn tenant(row: &AnyRow) -> Result<Tenant> {
     let small = |number: i64| u32::try_from(number.max(0)).unwrap_or(u32::MAX);
     Ok(Tenant {
