@@ -108,7 +108,7 @@ async fn statements_are_few_and_read_no_large_table_whole() {
     let statements = taken();
     assert!(statements.len() > 100, "{statements:#?}");
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
-    for statement in &statements {
+    for statement in statements.iter().flat_map(|sent| sent.split("; ")) {
         assert_no_scan(&mut connection, statement).await;
     }
     taken();
@@ -146,11 +146,11 @@ async fn a_change_takes_few_statements(repository: &Repository) {
         repository.edit_rules(&actor(), NOW, "default", &[edit], &[guard]).await.unwrap();
         taken().len()
     };
-    assert_eq!(edit(put_rule("a")).await, 7, "a rule that is there");
-    assert_eq!(edit(put_rule("new")).await, 9, "a new rule");
+    assert_eq!(edit(put_rule("a")).await, 5, "a rule that is there");
+    assert_eq!(edit(put_rule("new")).await, 7, "a new rule");
     let delete =
         RuleEdit::DeleteRule { domain: "pay".to_owned(), rule: "new".to_owned(), expect: Expect::Any };
-    assert_eq!(edit(delete).await, 7, "a rule that goes");
+    assert_eq!(edit(delete).await, 5, "a rule that goes");
 }
 
 fn actor() -> Actor {

@@ -1,14 +1,14 @@
 //! Changes of domains and rules: all of a call or none, under one version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use tidegate_core::rule::model::{MAX_DOMAINS, MAX_RULES};
 
-use super::audit::{Record, record};
-use super::dialect::{Kind, bump, count, fixed, int, maybe_int, stored, text};
+use super::dialect::{Dialect, Kind, bump, count, fixed, int, maybe_int, stored, text};
 use super::error::{CatalogError, Result};
+use super::trail::{Author, Line, Trail};
 use super::{CALL, LONG_CALL, Repository, subjects};
 use crate::model::{Actor, Expect};
 
@@ -86,11 +86,9 @@ pub struct DomainGuard {
 /// A change under way.
 struct Editor<'a> {
     conn: &'a mut AnyConnection,
-    actor: &'a Actor,
-    now_us: i64,
-    tenant: &'a str,
-    version: i64,
-    touched: BTreeSet<&'a str>,
+    dialect: Dialect,
+    author: Author<'a>,
+    trail: Trail<'a>,
     /// The last places of domains that have got new rules.
     ends: BTreeMap<&'a str, i64>,
     /// How many rules, and how many domains, there are more than before.
@@ -176,19 +174,20 @@ impl Repository {
         let most = self.begin_edit(conn, tenant, guards).await?;
         let mut editor = Editor {
             conn: &mut *conn,
-            actor,
-            now_us,
-            tenant,
-            version,
-            touched: BTreeSet::new(),
+            dialect: self.dialect,
+            author: Author { actor, now_us, tenant, version },
+            trail: Trail::default(),
             ends: BTreeMap::new(),
             more: [0; 2],
         };
         for edit in edits {
             editor.apply(edit).await?;
+            if editor.trail.is_full() {
+                editor.write_trail().await?;
+            }
         }
         editor.check_ceilings(most).await?;
-        self.touch(editor).await?;
+        editor.write_trail().await?;
         for edit in edits {
             if let RuleEdit::DeleteDomain { domain, .. } = edit {
                 subjects::forget(self.dialect, conn, tenant, Some(domain)).await?;
@@ -219,18 +218,6 @@ impl Repository {
             return Err(CatalogError::Stale);
         }
         int(&row, 0)
-    }
-
-    /// Gives the domains that were changed their content version.
-    async fn touch(&self, editor: Editor<'_>) -> Result<()> {
-        let given = self.dialect.given(3);
-        let sql = format!(
-            "UPDATE domains SET content_version = $2 WHERE tenant = $1 AND name IN (SELECT a FROM {given})"
-        );
-        let touched: Vec<_> = editor.touched.iter().map(|domain| [domain]).collect();
-        let query = sqlx::query(fixed(sql)).bind(editor.tenant).bind(editor.version);
-        query.bind(serde_json::json!(touched).to_string()).execute(editor.conn).await?;
-        Ok(())
     }
 }
 
@@ -276,22 +263,27 @@ impl<'a> Editor<'a> {
         meet(expect, found.as_ref())?;
         let sql = "INSERT INTO domains (tenant, name, document, version, content_version) VALUES ($1, $2, $3, $4, $4) \
                    ON CONFLICT (tenant, name) DO UPDATE SET document = excluded.document, version = excluded.version";
-        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(document).bind(self.version);
+        let query =
+            sqlx::query(sql).bind(self.author.tenant).bind(domain).bind(document).bind(self.author.version);
         query.execute(&mut *self.conn).await?;
         self.more[1] += i64::from(found.is_none());
-        self.keep(domain, "", "put", Some(document), 0).await?;
-        self.record("domain.put", domain.to_owned(), found, Some(document)).await
+        self.keep(domain, "", "put", Some(document), 0);
+        self.record("domain.put", domain, found.as_ref(), Some(document));
+        Ok(())
     }
 
     async fn delete_domain(&mut self, domain: &'a str, expect: Expect) -> Result<()> {
         let found = self.domain(domain).await?;
         meet(expect, found.as_ref())?;
         let found = found.ok_or(CatalogError::NotFound)?;
+        // What the same change has done to its rules before comes before in its history.
+        self.write_trail().await?;
         let sql = "INSERT INTO rule_history (version, tenant, domain, rule, position, document, action, actor, at_us) \
                    SELECT $3, tenant, domain, name, 0, NULL, 'delete', $4, $5 FROM rules \
                    WHERE tenant = $1 AND domain = $2 ORDER BY position";
-        let rules = sqlx::query(sql).bind(self.tenant).bind(domain).bind(self.version);
-        let rules = rules.bind(&self.actor.name).bind(self.now_us).execute(&mut *self.conn).await?;
+        let rules = sqlx::query(sql).bind(self.author.tenant).bind(domain).bind(self.author.version);
+        let rules =
+            rules.bind(&self.author.actor.name).bind(self.author.now_us).execute(&mut *self.conn).await?;
         self.more[0] -= stored(rules.rows_affected());
         self.more[1] -= 1;
         self.ends.remove(domain);
@@ -299,10 +291,11 @@ impl<'a> Editor<'a> {
             "DELETE FROM rules WHERE tenant = $1 AND domain = $2",
             "DELETE FROM domains WHERE tenant = $1 AND name = $2",
         ] {
-            sqlx::query(sql).bind(self.tenant).bind(domain).execute(&mut *self.conn).await?;
+            sqlx::query(sql).bind(self.author.tenant).bind(domain).execute(&mut *self.conn).await?;
         }
-        self.keep(domain, "", "delete", None, 0).await?;
-        self.record("domain.delete", domain.to_owned(), Some(found), None).await
+        self.keep(domain, "", "delete", None, 0);
+        self.record("domain.delete", domain, Some(&found), None);
+        Ok(())
     }
 
     async fn put_rule(&mut self, domain: &'a str, rule: &str, document: &str, expect: Expect) -> Result<()> {
@@ -316,10 +309,11 @@ impl<'a> Editor<'a> {
         let sql = "INSERT INTO rules (tenant, domain, name, position, document, version) VALUES ($1, $2, $3, $4, $5, $6) \
                    ON CONFLICT (tenant, domain, name) DO UPDATE SET document = excluded.document, \
                    version = excluded.version";
-        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule).bind(position);
-        query.bind(document).bind(self.version).execute(&mut *self.conn).await?;
-        self.keep(domain, rule, "put", Some(document), position).await?;
-        self.record("rule.put", format!("{domain}/{rule}"), found, Some(document)).await
+        let query = sqlx::query(sql).bind(self.author.tenant).bind(domain).bind(rule).bind(position);
+        query.bind(document).bind(self.author.version).execute(&mut *self.conn).await?;
+        self.keep(domain, rule, "put", Some(document), position);
+        self.record("rule.put", &format!("{domain}/{rule}"), found.as_ref(), Some(document));
+        Ok(())
     }
 
     async fn delete_rule(&mut self, domain: &'a str, rule: &str, expect: Expect) -> Result<()> {
@@ -328,8 +322,9 @@ impl<'a> Editor<'a> {
         let found = found.ok_or(CatalogError::NotFound)?;
         self.remove(domain, rule).await?;
         self.more[0] -= 1;
-        self.keep(domain, rule, "delete", None, found.position).await?;
-        self.record("rule.delete", format!("{domain}/{rule}"), Some(found), None).await
+        self.keep(domain, rule, "delete", None, found.position);
+        self.record("rule.delete", &format!("{domain}/{rule}"), Some(&found), None);
+        Ok(())
     }
 
     async fn rename_rule(
@@ -346,40 +341,41 @@ impl<'a> Editor<'a> {
         meet(Expect::Absent, self.rule(domain, to).await?.as_ref())?;
         let sql = "UPDATE rules SET name = $4, document = $5, version = $6 \
                    WHERE tenant = $1 AND domain = $2 AND name = $3";
-        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule).bind(to);
-        query.bind(document).bind(self.version).execute(&mut *self.conn).await?;
+        let query = sqlx::query(sql).bind(self.author.tenant).bind(domain).bind(rule).bind(to);
+        query.bind(document).bind(self.author.version).execute(&mut *self.conn).await?;
         self.move_overrides(domain, rule, to).await?;
-        self.keep(domain, rule, "rename", None, found.position).await?;
-        self.keep(domain, to, "rename", Some(document), found.position).await?;
-        self.record("rule.rename", format!("{domain}/{rule} to {to}"), Some(found), Some(document)).await
+        self.keep(domain, rule, "rename", None, found.position);
+        self.keep(domain, to, "rename", Some(document), found.position);
+        self.record("rule.rename", &format!("{domain}/{rule} to {to}"), Some(&found), Some(document));
+        Ok(())
     }
 
     /// The overrides of a rule follow it to its new name; those of a rule that had this name before go.
     async fn move_overrides(&mut self, domain: &str, rule: &str, to: &str) -> Result<()> {
         let left = sqlx::query("DELETE FROM overrides WHERE tenant = $1 AND domain = $2 AND rule = $3");
-        left.bind(self.tenant).bind(domain).bind(to).execute(&mut *self.conn).await?;
+        left.bind(self.author.tenant).bind(domain).bind(to).execute(&mut *self.conn).await?;
         let own =
             sqlx::query("UPDATE overrides SET rule = $4 WHERE tenant = $1 AND domain = $2 AND rule = $3");
-        own.bind(self.tenant).bind(domain).bind(rule).bind(to).execute(&mut *self.conn).await?;
+        own.bind(self.author.tenant).bind(domain).bind(rule).bind(to).execute(&mut *self.conn).await?;
         Ok(())
     }
 
     async fn domain(&mut self, domain: &str) -> Result<Option<Found>> {
         let query = sqlx::query("SELECT document, version, 0 FROM domains WHERE tenant = $1 AND name = $2");
-        let row = query.bind(self.tenant).bind(domain).fetch_optional(&mut *self.conn).await?;
+        let row = query.bind(self.author.tenant).bind(domain).fetch_optional(&mut *self.conn).await?;
         row.map(|row| Found::of(&row)).transpose()
     }
 
     async fn rule(&mut self, domain: &str, rule: &str) -> Result<Option<Found>> {
         let sql =
             "SELECT document, version, position FROM rules WHERE tenant = $1 AND domain = $2 AND name = $3";
-        let query = sqlx::query(sql).bind(self.tenant).bind(domain).bind(rule);
+        let query = sqlx::query(sql).bind(self.author.tenant).bind(domain).bind(rule);
         query.fetch_optional(&mut *self.conn).await?.map(|row| Found::of(&row)).transpose()
     }
 
     async fn remove(&mut self, domain: &str, rule: &str) -> Result<()> {
         let query = sqlx::query("DELETE FROM rules WHERE tenant = $1 AND domain = $2 AND name = $3");
-        query.bind(self.tenant).bind(domain).bind(rule).execute(&mut *self.conn).await?;
+        query.bind(self.author.tenant).bind(domain).bind(rule).execute(&mut *self.conn).await?;
         Ok(())
     }
 
@@ -390,7 +386,7 @@ impl<'a> Editor<'a> {
             None => {
                 let sql = "SELECT (SELECT MAX(position) FROM rules WHERE tenant = $1 AND domain = $2) FROM domains \
                            WHERE tenant = $1 AND name = $2";
-                let query = sqlx::query(sql).bind(self.tenant).bind(domain);
+                let query = sqlx::query(sql).bind(self.author.tenant).bind(domain);
                 let row = query.fetch_optional(&mut *self.conn).await?.ok_or(CatalogError::NotFound)?;
                 maybe_int(&row, 0)?.unwrap_or(0)
             }
@@ -410,7 +406,7 @@ impl<'a> Editor<'a> {
             "SELECT (SELECT COUNT(*) FROM rules WHERE tenant = $1), \
              (SELECT COUNT(*) FROM domains WHERE tenant = $1), {INSTALLATION}"
         );
-        let row = sqlx::query(fixed(sql)).bind(self.tenant).fetch_one(&mut *self.conn).await?;
+        let row = sqlx::query(fixed(sql)).bind(self.author.tenant).fetch_one(&mut *self.conn).await?;
         // A domain without rules takes room from other tenants, too.
         for (column, what) in ["rules of a tenant", "domains of a tenant"].into_iter().enumerate() {
             if self.more[column] > 0 && int(&row, column)? > most {
@@ -421,35 +417,23 @@ impl<'a> Editor<'a> {
     }
 
     /// A line of history; the rule '' is the domain's settings.
-    async fn keep(
+    fn keep(
         &mut self,
         domain: &'a str,
         rule: &str,
         action: &'static str,
         document: Option<&str>,
         position: i64,
-    ) -> Result<()> {
-        self.touched.insert(domain);
-        let sql = "INSERT INTO rule_history (version, tenant, domain, rule, position, document, action, actor, at_us) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-        let query =
-            sqlx::query(sql).bind(self.version).bind(self.tenant).bind(domain).bind(rule).bind(position);
-        let query = query.bind(document).bind(action).bind(&self.actor.name).bind(self.now_us);
-        query.execute(&mut *self.conn).await?;
-        Ok(())
+    ) {
+        self.trail.keep(domain, &Line { rule, action, document, position });
     }
 
-    async fn record(
-        &mut self,
-        action: &'static str,
-        target: String,
-        before: Option<Found>,
-        after: Option<&str>,
-    ) -> Result<()> {
-        let before = before.map(|found| found.document);
-        let entry =
-            Record { tenant: Some(self.tenant), action, target, before, after: after.map(str::to_owned) };
-        record(self.conn, self.actor, self.now_us, entry).await
+    fn record(&mut self, action: &'static str, target: &str, before: Option<&Found>, after: Option<&str>) {
+        self.trail.record(action, target, before.map(|found| found.document.as_str()), after);
+    }
+
+    async fn write_trail(&mut self) -> Result<()> {
+        self.trail.write(self.dialect, self.conn, self.author).await
     }
 }
 

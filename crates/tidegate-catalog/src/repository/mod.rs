@@ -21,6 +21,7 @@ mod rules;
 mod settings;
 mod subjects;
 mod tenants;
+mod trail;
 mod usage;
 
 use std::fmt;

@@ -145,8 +145,12 @@ async fn a_domain_is_known_as_it_was_at_every_version(database: Database) {
         vec![put_rule("pay", "b", "2")],
         vec![rename, put_rule("pay", "c", "1")],
         vec![delete_rule("pay", "a"), put_rule("pay", "a", "3")],
-        vec![delete],
+        vec![delete.clone()],
         vec![put_domain("pay"), put_rule("pay", "new", "1")],
+        // Twice the same rule, in one change, before and after its domain was another one.
+        vec![put_rule("pay", "x", "1"), delete, put_domain("pay"), put_rule("pay", "y", "1")],
+        // More than are written at once.
+        (0..1_100).map(|number| put_rule("pay", "y", &number.to_string())).collect(),
     ] {
         let version = edit(&repository, &edits).await.unwrap();
         states.push((version, repository.domain("default", "pay").await.unwrap()));
