@@ -70,10 +70,15 @@ impl Nodes {
         value.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
-    /// A call of the admin API that succeeds.
+    /// A call of the admin API that succeeds, as late as its limiter wants it.
     #[track_caller]
     pub fn admin(&self, node: usize, method: &str, path: &str, body: &str) -> Value {
-        let answer = self.try_admin(node, method, path, body).unwrap();
+        let mut answer = self.try_admin(node, method, path, body).unwrap();
+        while answer.status == 429 {
+            let wait = answer.json()["retry_after_ms"].as_u64().unwrap();
+            RUNTIME.block_on(tokio::time::sleep(Duration::from_millis(wait)));
+            answer = self.try_admin(node, method, path, body).unwrap();
+        }
         assert!(answer.status < 300, "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
         answer.json()
     }
