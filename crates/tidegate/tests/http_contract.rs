@@ -126,6 +126,16 @@ async fn the_same_idempotency_key_is_charged_once() {
 }
 
 #[tokio::test]
+async fn without_keys_an_authorization_is_none_of_the_servers_business() {
+    let (node, _) = example_node().await;
+    let mut client = node.client().await;
+    for fields in ["authorization: Basic dTpw\r\n", "authorization: Bearer a\r\nx-api-key: b\r\n"] {
+        let answer = client.request("POST", "/v1/check", fields, api_client().to_string().as_bytes()).await;
+        assert_eq!(answer.status, 200, "{fields}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_is_answered_and_charged_item_by_item() {
     let (node, _) = example_node().await;
     let peek = json!({"client_id": "api_client", "peek": true});

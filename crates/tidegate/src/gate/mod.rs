@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use tidegate_catalog::compose::{TENANT_ENTRY, TENANTS_DOMAIN};
 use tidegate_catalog::keys::Refusal;
-use tidegate_catalog::model::Scope;
+use tidegate_catalog::model::{DEFAULT_TENANT, Scope};
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
 use tidegate_store::BucketStore;
@@ -94,6 +94,13 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         self.catalog.as_ref()
     }
 
+    /// Whether a request's key says anything here. Where there are no keys, what a caller sends to others beside this
+    /// server is none of its business.
+    #[must_use]
+    pub fn knows_keys(&self) -> bool {
+        self.catalog.is_some() || self.api_keys == ApiKeys::Required
+    }
+
     /// Whose request it is, by the key that it carries.
     ///
     /// # Errors
@@ -123,9 +130,10 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         caller: &Caller,
         requests: u64,
     ) -> Result<Option<Decision>, EngineError> {
-        let Some(tenant) = caller.tenant.as_deref().filter(|_| self.catalog.is_some()) else {
+        if self.catalog.is_none() {
             return Ok(None);
-        };
+        }
+        let tenant = caller.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
         let entries = [(TENANT_ENTRY, tenant)];
         let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
         let decision = self.engine.decide(&request).await?;

@@ -184,13 +184,20 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(
     }
 }
 
-pub(super) async fn release<S: BucketStore, C: Clock>(door: &Shared<S, C>, id: &str) -> DoorResponse {
+pub(super) async fn release<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    id: &str,
+) -> DoorResponse {
     let not_held = || {
         problem(&Problem::new(
             ProblemType::NotFound,
             "no such permit is held: it was given back or has expired",
         ))
     };
+    if let Err(refused) = within_ceiling(door, caller, 1).await {
+        return refused;
+    }
     let Ok(permit) = id.parse::<PermitToken>() else { return not_held() };
     match door.gate.engine().release(&permit).await {
         Ok(true) => to_wire::no_content(),
