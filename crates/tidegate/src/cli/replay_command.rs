@@ -1,12 +1,11 @@
 //! `tidegate replay`: drives the engine with the requests of an access log, on the log's own clock.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tidegate_config::parse_duration;
-use tidegate_core::rule::model::{Condition, Mode};
+use tidegate_core::rule::model::Mode;
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Answer, Decision, Engine, ManualClock, Request, random_seed};
@@ -149,21 +148,9 @@ fn read_options(arguments: &ReplayArguments, rules: &RuleSet, domain: &str) -> a
     for field in &arguments.fields {
         fields.add(field)?;
     }
-    for entry in rules.domain(domain).into_iter().flat_map(entries_used_by) {
-        fields.offer(entry);
-    }
+    let of_domain = rules.domain(domain).into_iter().flat_map(CompiledDomain::rules);
+    fields.offer_used_by(of_domain.map(CompiledRule::model));
     Ok(ReadOptions { format: arguments.log_format, fields, horizon_us: arguments.horizon.as_micros() })
-}
-
-fn entries_used_by(domain: &CompiledDomain) -> BTreeSet<&str> {
-    let conditions = domain.rules().iter().flat_map(|rule| &rule.model().conditions);
-    let keys = domain.rules().iter().flat_map(|rule| &rule.model().key);
-    conditions
-        .filter(|wanted| wanted.condition != Condition::Absent)
-        .map(|wanted| wanted.entry.as_str())
-        .chain(keys.map(String::as_str))
-        .chain([tidegate_engine::TIER_ENTRY, tidegate_engine::PRIORITY_ENTRY])
-        .collect()
 }
 
 async fn replay(

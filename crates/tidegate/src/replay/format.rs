@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use tidegate_core::rule::model::Rule;
+use tidegate_engine::{PRIORITY_ENTRY, TIER_ENTRY};
+
 use super::clf;
 use super::error::{ReplayError, Unreadable};
 use super::json_lines::{JsonReader, TIME_ENTRY};
@@ -137,6 +140,17 @@ impl FieldMap {
                 source: entry.into(),
                 wanted: Wanted::Offered,
             });
+        }
+    }
+
+    /// [`offer`](Self::offer)s every entry that rules look at: in their keys and conditions, and what says the tier and
+    /// the priority. A request without them would be another request.
+    pub fn offer_used_by<'a>(&mut self, rules: impl IntoIterator<Item = &'a Rule>) {
+        self.offer(TIER_ENTRY);
+        self.offer(PRIORITY_ENTRY);
+        for rule in rules {
+            rule.key.iter().for_each(|entry| self.offer(entry));
+            rule.conditions.iter().for_each(|wanted| self.offer(&wanted.entry));
         }
     }
 

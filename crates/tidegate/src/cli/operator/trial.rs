@@ -57,10 +57,7 @@ fn effect_of(
     for field in fields {
         options.fields.add(field)?;
     }
-    for rule in [&was, &is].into_iter().flatten().flat_map(|domain| &domain.rules) {
-        rule.key.iter().for_each(|entry| options.fields.offer(entry));
-        rule.conditions.iter().for_each(|wanted| options.fields.offer(&wanted.entry));
-    }
+    options.fields.offer_used_by([&was, &is].into_iter().flatten().flat_map(|domain| &domain.rules));
     let alone = |domain: Option<Domain>| RuleSet::compile(Rules { domains: domain.into_iter().collect() });
     let (was, is) = (alone(was)?, alone(is)?);
     let stream = LogStream::open(logs, &options)?;

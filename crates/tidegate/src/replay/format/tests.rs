@@ -1,5 +1,8 @@
 //! Finding the format, and mappings that cannot be.
 
+use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::time::Micros;
+
 use super::*;
 
 const COMMON: &[u8] = br#"192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 1"#;
@@ -72,4 +75,24 @@ fn names_are_read_back() {
         assert_eq!(name.parse::<LogFormat>().unwrap().to_string(), name);
     }
     assert!("xml".parse::<LogFormat>().unwrap_err().contains("combined"));
+}
+
+#[test]
+fn what_rules_look_at_is_offered_once() {
+    let quota = Quota::new(Algorithm::FixedWindow, 1, Micros::from_secs(1), None).unwrap();
+    let rule = |key: &str, condition: &str| {
+        Rule::new(key, Algorithm::FixedWindow, quota).with_key([key]).when(condition, "x")
+    };
+    let mut fields = FieldMap::default();
+    fields.add("user_id=auth.user").unwrap();
+    fields.offer_used_by(&[rule("user_id", "colour"), rule("lane", "client_ip")]);
+    let offered: Vec<(&str, &str)> = fields.iter().map(|(entry, source)| (&**entry, source)).collect();
+    let expected = [
+        ("user_id", "auth.user"),
+        ("tier", "tier"),
+        ("priority", "priority"),
+        ("colour", "colour"),
+        ("lane", "lane"),
+    ];
+    assert_eq!(offered, expected);
 }
