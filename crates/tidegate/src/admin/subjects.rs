@@ -83,9 +83,7 @@ async fn write(admin: &Admin, call: &Call, tiers: Vec<(String, Option<String>)>)
         repository.put_subjects(&call.actor(), call.now_us, &key.tenant, &key.domain, &tiers).await?;
     let in_force = admin.subjects_in_force(version).await;
     let warnings = unknown_tiers(admin, &key, &tiers);
-    Ok(Answer::json(
-        &json!({ "subjects": tiers.len(), "version": version, "in_force": in_force, "warnings": warnings }),
-    ))
+    Ok(Answer::json(&json!({ "subjects": tiers.len(), "in_force": in_force, "warnings": warnings })))
 }
 
 /// Tiers that no rule of the domain names: they are allowed, since rules may come later, and mostly misspelt.
@@ -137,6 +135,8 @@ pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
     let known = admin.repository.subject(&key, call.now_us).await?;
     let (quotas, entry, domain) =
         (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
+    let entries = entries_of(&which, &entry, &key.subject)?;
+    admin.note(call, "subject.reset", &key, &json!({ "descriptors": which.descriptors })).await?;
     if which.descriptors.is_empty() {
         let selection = Selection {
             entry: Some(&entry),
@@ -145,14 +145,10 @@ pub(super) async fn reset(admin: &Admin, call: &Call) -> Answered {
         };
         let buckets =
             admin.buckets.reset_selected(&selection).await.map_err(|error| engine_refusal(&error))?;
-        let done = json!({ "reset": buckets });
-        admin.note(call, "subject.reset", &key, &done).await?;
-        return Ok(Answer::json(&done));
+        return Ok(Answer::json(&json!({ "reset": buckets })));
     }
-    let entries = entries_of(&which, &entry, &key.subject)?;
     let request = Request::new(&domain, &entries).with_quotas(quotas.borrowed(&known));
     admin.buckets.reset(&request).await.map_err(|error| engine_refusal(&error))?;
-    admin.note(call, "subject.reset", &key, &json!({ "descriptors": which.descriptors })).await?;
     Ok(Answer::json(&json!({ "reset": Value::Null })))
 }
 
@@ -167,18 +163,17 @@ pub(super) async fn refund(admin: &Admin, call: &Call) -> Answered {
     let (quotas, entry, domain) =
         (Quotas::of(&known), subject_entry(admin, &key)?, qualified(&key.tenant, &key.domain));
     let quotas = quotas.borrowed(&known);
+    let entries = entries_of(&which, &entry, &key.subject)?;
+    let wanted = json!({ "cost": cost, "descriptors": which.descriptors });
+    admin.note(call, "subject.refund", &key, &wanted).await?;
     let decision = if which.descriptors.is_empty() {
         let selection =
             Selection { entry: Some(&entry), cost, quotas, ..Selection::new(&domain, &key.subject) };
         admin.buckets.refund_selected(&selection).await.map_err(|error| engine_refusal(&error))?
     } else {
-        let entries = entries_of(&which, &entry, &key.subject)?;
         let request = Request::new(&domain, &entries).with_cost(cost).with_quotas(quotas);
         admin.buckets.refund(&request).await.map_err(|error| engine_refusal(&error))?
     };
-    admin
-        .note(call, "subject.refund", &key, &json!({ "cost": cost, "descriptors": which.descriptors }))
-        .await?;
     Ok(Answer::json(&json!({ "buckets": buckets_of(&decision) })))
 }
 

@@ -107,6 +107,31 @@ fn a_refused_change_leaves_nothing() {
 }
 
 #[test]
+fn what_is_done_to_buckets_is_noted_before_it_is_done() {
+    // A store that never answers, so that what the database has by then was written first.
+    let site = Site::with(&["--store", "redis://127.0.0.1:1"]);
+    site.domain("default", &payments(10));
+    for (action, body) in [
+        ("reset", json!({})),
+        ("reset", json!({ "descriptors": { "lane": "x" } })),
+        ("refund", json!({ "cost": 3 })),
+        ("refund", json!({ "cost": 3, "descriptors": { "lane": "x" } })),
+    ] {
+        let before = entries(&site).len();
+        let target = format!("/domains/payments/subjects/sue/{action}");
+        site.operator("POST", &target).json(&body).send().expect(503);
+        let after = entries(&site);
+        assert_eq!(after.len(), before + 1, "{target} {body}");
+        assert_eq!(after[0]["action"], format!("subject.{action}"));
+    }
+    // What cannot be done is not noted.
+    let before = entries(&site).len();
+    let itself = json!({ "cost": 3, "descriptors": { "user_id": "sue" } });
+    site.operator("POST", "/domains/payments/subjects/sue/refund").json(&itself).send().expect(422);
+    assert_eq!(entries(&site).len(), before);
+}
+
+#[test]
 fn secrets_are_nowhere() {
     let site = Site::start();
     site.tenant("acme");
