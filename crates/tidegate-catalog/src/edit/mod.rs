@@ -4,9 +4,14 @@
 //! domain is still what it was validated against; else it is made again on what is there now.
 
 mod plan;
+mod read;
+
+use std::sync::Arc;
 
 use serde_json::Value;
-use tidegate_config::{Defaults, RuleFileErrors, domain_settings_json, rule_json};
+use tidegate_config::{
+    Defaults, Parsed, ParsedDomain, ParsedRule, RuleFileErrors, domain_settings_json, rule_json,
+};
 use tidegate_core::rule::model::{Domain, Rule, Rules};
 
 use crate::compose::{ComposeError, read_stored};
@@ -27,8 +32,13 @@ pub enum EditError {
     #[error("the domain '{0}' is in the rule file")]
     InFile(String),
     /// The change does not go together with the rest.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{detail}")]
+    Invalid {
+        /// What of the request: `body`, or one of its fields.
+        field: &'static str,
+        /// Why, and what to do.
+        detail: String,
+    },
     /// The database could not do it, or the caller expected something else.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -44,8 +54,8 @@ pub enum Change {
     PutDomain {
         /// The name.
         domain: String,
-        /// The document, YAML or JSON.
-        text: String,
+        /// The document.
+        document: ParsedDomain,
         /// Of the domain, by its content version.
         expect: Expect,
     },
@@ -62,8 +72,8 @@ pub enum Change {
         domain: String,
         /// The name.
         rule: String,
-        /// The document, YAML or JSON.
-        text: String,
+        /// The document.
+        document: ParsedRule,
         /// Of the rule.
         expect: Expect,
     },
@@ -99,9 +109,7 @@ pub enum Change {
     /// The domains of a rule file are as the file says.
     Import {
         /// The file.
-        text: String,
-        /// How findings call it.
-        file: String,
+        document: Parsed,
         /// What becomes of domains that it does not name.
         others: Others,
     },
@@ -109,7 +117,8 @@ pub enum Change {
 
 impl Change {
     /// The one domain that is changed; `None` where there may be several.
-    fn domain(&self) -> Option<&str> {
+    #[must_use]
+    pub fn domain(&self) -> Option<&str> {
         match self {
             Change::PutDomain { domain, .. }
             | Change::DeleteDomain { domain, .. }
@@ -143,7 +152,7 @@ pub struct Changed {
 }
 
 /// A change that is valid, on what is there now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Planned {
     edits: Vec<RuleEdit>,
     guards: Vec<DomainGuard>,
@@ -176,7 +185,8 @@ impl Editor {
         Self { repository, defaults, state }
     }
 
-    /// Makes a change. Returns the rules version that has it, and what it did.
+    /// Makes a change. Returns the rules version that has it, and what it did. A change of one domain that changes nothing
+    /// gives the version that the domain has.
     ///
     /// # Errors
     /// [`EditError`]; then nothing was changed.
@@ -185,13 +195,20 @@ impl Editor {
         actor: &Actor,
         now_us: i64,
         tenant: &str,
-        change: &Change,
+        change: Change,
     ) -> Result<(i64, Planned), EditError> {
+        let change = Arc::new(change);
         let mut tries = 0;
         loop {
-            let planned = self.plan(tenant, change).await?;
+            let planned = self.plan_again(tenant, &change).await?;
             if planned.is_empty() {
-                return Ok((self.repository.versions().await?.rules, planned));
+                // Others' changes have newer versions, and none of them is this domain's.
+                let own = change.domain().and_then(|_| planned.guards.first()?.content_version);
+                let version = match own {
+                    Some(version) => version,
+                    None => self.repository.versions().await?.rules,
+                };
+                return Ok((version, planned));
             }
             let written =
                 self.repository.edit_rules(actor, now_us, tenant, &planned.edits, &planned.guards).await;
@@ -207,7 +224,11 @@ impl Editor {
     ///
     /// # Errors
     /// [`EditError`].
-    pub async fn plan(&self, tenant: &str, change: &Change) -> Result<Planned, EditError> {
+    pub async fn plan(&self, tenant: &str, change: Change) -> Result<Planned, EditError> {
+        self.plan_again(tenant, &Arc::new(change)).await
+    }
+
+    async fn plan_again(&self, tenant: &str, change: &Arc<Change>) -> Result<Planned, EditError> {
         let in_file =
             if tenant == DEFAULT_TENANT { self.state.get().file_domains } else { Default::default() };
         if let Some(domain) = change.domain().filter(|domain| in_file.iter().any(|known| known == domain)) {
@@ -225,10 +246,20 @@ impl Editor {
     /// # Errors
     /// [`EditError`].
     pub async fn export(&self, tenant: &str) -> Result<Rules, EditError> {
-        let stored = self.repository.domains_of(tenant).await?;
-        let domains = stored.iter().map(|stored| read_stored(stored, &self.defaults));
-        Ok(Rules { domains: domains.collect::<Result<_, _>>()? })
+        let (stored, defaults) = (self.repository.domains_of(tenant).await?, self.defaults);
+        beside(move || {
+            let domains = stored.iter().map(|stored| read_stored(stored, &defaults));
+            Ok(Rules { domains: domains.collect::<Result<_, _>>()? })
+        })
+        .await
     }
+}
+
+/// Does what takes a processor for a while on a thread of its own: those that answer requests answer requests.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EditError> + Send + 'static,
+) -> Result<T, EditError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ComposeError::Interrupted)?
 }
 
 /// The document of a rule, as it is kept.

@@ -94,9 +94,9 @@ impl Recorder {
         true
     }
 
-    /// Requests to a domain from a time on, in the order of time.
+    /// Requests to a domain from a time on, in the order of time: the newest, at most so many.
     #[must_use]
-    pub fn since(&self, from_us: i64, domain: &str) -> Vec<RecentRequest> {
+    pub fn since(&self, from_us: i64, domain: &str, most: usize) -> Vec<RecentRequest> {
         let mut requests = Vec::new();
         for Padded(ring) in &self.rings {
             // Copied first, so that the ring is held no longer than that takes.
@@ -104,9 +104,12 @@ impl Recorder {
             let mut rest = bytes.as_slice();
             while let Some(record) = ring::next_record(&mut rest) {
                 requests.extend(parse(record, from_us, domain));
+                if requests.len() >= most.saturating_mul(2) {
+                    keep_newest(&mut requests, most);
+                }
             }
         }
-        requests.sort_by_key(|request| request.at_us);
+        keep_newest(&mut requests, most);
         requests
     }
 
@@ -121,6 +124,12 @@ impl Recorder {
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
     }
+}
+
+/// Puts requests in the order of time and forgets all but the newest.
+fn keep_newest(requests: &mut Vec<RecentRequest>, most: usize) {
+    requests.sort_by_key(|request| request.at_us);
+    requests.drain(..requests.len().saturating_sub(most));
 }
 
 /// The bytes of a record: its length, time, cost, and texts with their lengths.

@@ -47,7 +47,7 @@ fn a_ring_keeps_the_newest_that_fit() {
             let from_us = random.i64(..=at_us);
             let expected = model.iter().filter(|(_, of, request)| *of == "pay" && request.at_us >= from_us);
             let expected: Vec<_> = expected.map(|(.., request)| request.clone()).collect();
-            assert_eq!(recorder.since(from_us, "pay"), expected, "seed {seed}");
+            assert_eq!(recorder.since(from_us, "pay", usize::MAX), expected, "seed {seed}");
         }
         assert_eq!(recorder.skipped(), skipped, "seed {seed}");
     }
@@ -60,8 +60,20 @@ fn requests_come_in_the_order_of_time_from_all_rings() {
     times.iter().for_each(|at_us| recorder.record(*at_us, "pay", &[("user", "u1")], None, 1));
     let used = recorder.rings.iter().filter(|ring| !ring.0.lock().to_vec().is_empty()).count();
     assert_eq!((used, recorder.capacity_bytes()), (RINGS, 8 * 1024));
-    let found = recorder.since(2, "pay");
+    let found = recorder.since(2, "pay", usize::MAX);
     assert_eq!(found.iter().map(|request| request.at_us).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
+fn of_many_requests_the_newest_are_given() {
+    let recorder = Recorder::new(64 * 1024);
+    (0..400).for_each(|at_us| recorder.record(at_us, "pay", &[("user", "u1")], None, 1));
+    for most in [0, 1, 7, 399, 400, 401] {
+        let found: Vec<i64> =
+            recorder.since(0, "pay", most).into_iter().map(|request| request.at_us).collect();
+        let oldest = 400 - i64::try_from(most.min(400)).unwrap();
+        assert_eq!(found, (oldest..400).collect::<Vec<_>>(), "{most}");
+    }
 }
 
 #[test]
@@ -71,7 +83,8 @@ fn a_tier_is_kept_unless_the_request_says_one() {
     recorder.record(2, "pay", &[("tier", "free")], Some("gold"), 1);
     recorder.record(3, "pay", &[], None, 1);
     let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let found: Vec<_> = recorder.since(0, "pay").into_iter().map(|request| request.entries).collect();
+    let found: Vec<_> =
+        recorder.since(0, "pay", usize::MAX).into_iter().map(|request| request.entries).collect();
     assert_eq!(
         found,
         [vec![entry("user", "u1"), entry("tier", "gold")], vec![entry("tier", "free")], vec![]]
@@ -83,16 +96,19 @@ fn what_is_too_large_is_skipped() {
     let recorder = Recorder::new(1 << 20);
     let largest = MAX_RECORD_BYTES - record_bytes("pay", [("user", "")].into_iter());
     recorder.record(1, "pay", &[("user", &"x".repeat(largest + 1))], None, 1);
-    assert_eq!((recorder.since(0, "pay").len(), recorder.skipped()), (0, 1));
+    assert_eq!((recorder.since(0, "pay", usize::MAX).len(), recorder.skipped()), (0, 1));
     recorder.record(1, "pay", &[("user", &"x".repeat(largest))], None, 1);
-    assert_eq!((recorder.since(0, "pay").len(), recorder.skipped()), (1, 1));
+    assert_eq!((recorder.since(0, "pay", usize::MAX).len(), recorder.skipped()), (1, 1));
 }
 
 #[test]
 fn without_room_nothing_is_recorded_or_skipped() {
     let recorder = Recorder::new(0);
     recorder.record(1, "pay", &[], None, 1);
-    assert_eq!((recorder.since(0, "pay"), recorder.capacity_bytes(), recorder.skipped()), (vec![], 0, 0));
+    assert_eq!(
+        (recorder.since(0, "pay", usize::MAX), recorder.capacity_bytes(), recorder.skipped()),
+        (vec![], 0, 0)
+    );
 }
 
 #[test]
@@ -108,9 +124,10 @@ fn threads_record_beside_one_another_and_a_reader() {
             });
         }
         let whole = |request: &RecentRequest| request.cost == 7 && request.entries.len() == 1;
-        (0..20).for_each(|_| assert!(recorder.since(0, "pay").iter().all(whole)));
+        (0..20).for_each(|_| assert!(recorder.since(0, "pay", usize::MAX).iter().all(whole)));
     });
-    let mut found: Vec<_> = recorder.since(0, "pay").into_iter().map(|request| request.at_us).collect();
+    let mut found: Vec<_> =
+        recorder.since(0, "pay", usize::MAX).into_iter().map(|request| request.at_us).collect();
     assert_eq!(found.len() as u64 + recorder.skipped(), 4_000);
     found.dedup();
     assert_eq!(found.len() as u64 + recorder.skipped(), 4_000);

@@ -11,7 +11,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::answer::{Answer, Answered, Refusal, next_page};
 use super::call::Call;
-use super::{Admin, trial};
+use super::{Admin, beside, trial};
 
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
@@ -37,13 +37,13 @@ pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
 
 pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     let (domain, expect) = (call.name("domain")?, call.expectation()?);
-    let change = Change::PutDomain { domain, text: call.text()?.to_owned(), expect };
-    make(admin, call, &change).await
+    let document = admin.editor.read_domain(call.text()?).await.map_err(refusal)?;
+    make(admin, call, Change::PutDomain { domain, document, expect }).await
 }
 
 pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
     let (domain, expect) = (call.name("domain")?, call.expectation()?);
-    make(admin, call, &Change::DeleteDomain { domain, expect }).await
+    make(admin, call, Change::DeleteDomain { domain, expect }).await
 }
 
 /// The domain of the path; the rule file's as it is in force, in version 0.
@@ -91,16 +91,19 @@ pub(super) fn value(stored: &StoredDomain) -> Result<Value, Refusal> {
 }
 
 /// Makes a change of rules, or says what it would do where the caller asks for a dry run.
-pub(super) async fn make(admin: &Admin, call: &Call, change: &Change) -> Answered {
+pub(super) async fn make(admin: &Admin, call: &Call, change: Change) -> Answered {
     if let Some(span) = trial::asked_for(call)? {
         let planned = admin.editor.plan(&call.tenant, change).await.map_err(refusal)?;
-        return trial::of_plan(admin, call, &planned, span).await;
+        return trial::of_plan(admin, call, planned, span).await;
     }
+    let is_of_one = change.domain().is_some();
     let made = admin.editor.make(&call.actor(), call.now_us, &call.tenant, change).await;
     let (version, planned) = made.map_err(refusal)?;
     admin.catalog.nudge();
     let in_force = admin.rules_in_force(version).await;
-    Ok(Answer::json(&said(&planned, version, in_force)).with_version(version))
+    let answer = beside(move || Answer::json(&said(&planned, version, in_force))).await?;
+    // The version of many things is of none that could be changed with it.
+    Ok(if is_of_one { answer.with_version(version) } else { answer })
 }
 
 /// What a change has done.
@@ -136,7 +139,7 @@ pub(super) fn refusal(error: EditError) -> Refusal {
             Refusal::Detailed(Box::new((problem, members)))
         }
         EditError::InFile(domain) => in_file(&domain).into(),
-        EditError::Invalid(detail) => Problem::invalid_field("body", detail).into(),
+        EditError::Invalid { field, detail } => Problem::invalid_field(field, detail).into(),
         EditError::Catalog(error) => error.into(),
         EditError::Kept(error) => CatalogError::Corrupt(error.to_string()).into(),
     }

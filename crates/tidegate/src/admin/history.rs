@@ -48,5 +48,5 @@ pub(super) async fn at(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn rollback(admin: &Admin, call: &Call) -> Answered {
     let (domain, expect) = (call.name("domain")?, call.expectation()?);
     let Target { version } = call.json()?;
-    domains::make(admin, call, &Change::Rollback { domain, version, expect }).await
+    domains::make(admin, call, Change::Rollback { domain, version, expect }).await
 }

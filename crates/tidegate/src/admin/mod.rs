@@ -8,6 +8,7 @@
 //! tenants domains rules history transfer trial subjects bans overrides keys usage audit status
 //!           the handlers, a file for each kind of thing
 //! buckets   what the handlers ask the engine for
+//! turns     large bodies, exports and trials, a few at a time
 //! ```
 //!
 //! Handlers validate, ask the catalog, and write. Nothing here is on the path of a decision.
@@ -30,6 +31,7 @@ mod subjects;
 mod tenants;
 mod transfer;
 mod trial;
+mod turns;
 mod usage;
 
 use std::convert::Infallible;
@@ -39,7 +41,7 @@ use std::time::Duration;
 use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Request};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use serde_json::Value;
 use tidegate_catalog::edit::Editor;
@@ -56,9 +58,10 @@ use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
 use crate::gate::{Catalog, unix_us};
 use crate::net::PeerInfo;
 use access::Access;
-use answer::Refusal;
+use answer::{Answered, Refusal};
 use call::{Call, TenantBy};
-use route::Paths;
+use route::{Handler, Paths};
+use turns::{Turn, Turns};
 
 /// How long a change may take until this node has it in force, before the answer says that it is not yet.
 const IN_FORCE_DEADLINE: Duration = Duration::from_secs(2);
@@ -73,8 +76,10 @@ pub struct Admin {
     catalog: Arc<Catalog>,
     /// The engine, as far as the admin API needs it.
     buckets: Arc<dyn Buckets>,
+    /// Large bodies and exports: each takes memory for a while.
+    bodies: Turns,
     /// One trial at a time: it takes a core for a while.
-    trials: Arc<tokio::sync::Semaphore>,
+    trials: Turns,
     paths: Paths,
     access: Access,
     body_timeout: Duration,
@@ -98,9 +103,9 @@ impl Admin {
         buckets: Arc<dyn Buckets>,
         body_timeout: Duration,
     ) -> anyhow::Result<Self> {
-        let (paths, access, trials) =
-            (Paths::new()?, Access::new()?, Arc::new(tokio::sync::Semaphore::new(1)));
-        Ok(Self { repository, editor, catalog, buckets, trials, paths, access, body_timeout })
+        let (paths, access) = (Paths::new()?, Access::new()?);
+        let (bodies, trials) = (Turns::of_bodies(), Turns::one());
+        Ok(Self { repository, editor, catalog, buckets, bodies, trials, paths, access, body_timeout })
     }
 
     /// The service of one connection.
@@ -121,7 +126,7 @@ impl Admin {
         })
     }
 
-    async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
+    async fn answer(self: &Arc<Self>, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
         let (head, body) = request.into_parts();
         let id = CorrelationId::from_headers(&head.headers, || fastrand::u128(..));
         let (correlation, value) = (id.as_str().to_owned(), correlation_value(&id));
@@ -135,7 +140,7 @@ impl Admin {
 
     /// Everything before the handler: nothing is read of a request that may not be made.
     async fn dispatch(
-        &self,
+        self: &Arc<Self>,
         peer: PeerInfo,
         head: Parts,
         body: Incoming,
@@ -160,6 +165,12 @@ impl Admin {
         if tenant_by == TenantBy::Name && self.repository.tenant(&tenant).await?.is_none() {
             return Err(Refusal::not_found("tenant"));
         }
+        let hint = body.size_hint();
+        let max_bytes = route.max_body_bytes as u64;
+        // What is too long is refused before any of it is read.
+        let bytes =
+            if hint.lower() > max_bytes { 0 } else { hint.upper().unwrap_or(max_bytes).min(max_bytes) };
+        let turn = self.bodies.for_body(bytes).await?;
         let call = Call {
             names: found.names,
             query: head.uri.query().map(str::to_owned),
@@ -171,7 +182,16 @@ impl Admin {
             correlation,
             now_us,
         };
-        Ok(route.handle(self, &call).await?.into_response())
+        Ok(Arc::clone(self).handle(route.handler(), call, turn).await?.into_response())
+    }
+
+    /// Runs a handler to its end, also where the caller hangs up: until then it has its turn.
+    async fn handle(self: Arc<Self>, handler: Handler, call: Call, turn: Option<Turn>) -> Answered {
+        let handling = tokio::spawn(async move {
+            let _turn = turn;
+            handler(&self, &call).await
+        });
+        handling.await.map_err(interrupted)?
     }
 
     /// The present, in microseconds since the Unix epoch.
@@ -197,19 +217,20 @@ impl Admin {
         tokio::time::timeout(IN_FORCE_DEADLINE, applied).await.is_ok()
     }
 
-    /// Writes into the audit log what was done to a subject's buckets.
+    /// Writes into the audit log what is about to be done to a subject's buckets. First: done before and then not noted, it
+    /// would be answered like a failure, and be done twice by whoever tries again.
     async fn note(
         &self,
         call: &Call,
         action: &'static str,
         key: &SubjectKey,
-        done: &Value,
+        wanted: &Value,
     ) -> Result<(), Refusal> {
         let deed = Deed {
             tenant: key.tenant.clone(),
             action,
             target: format!("{}/{}", key.domain, key.subject),
-            after: Some(done.to_string()),
+            after: Some(wanted.to_string()),
         };
         Ok(self.repository.note(&call.actor(), call.now_us, deed).await?)
     }
@@ -219,6 +240,15 @@ impl Admin {
         let is_there = self.buckets.rules().domain(&qualified(tenant, domain)).is_some();
         is_there.then_some(()).ok_or_else(|| Refusal::not_found("domain"))
     }
+}
+
+/// Does what takes a processor for a while on a thread of its own: those that answer requests answer requests.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(interrupted)?)
+}
+
+fn interrupted(_: tokio::task::JoinError) -> Problem {
+    Problem::new(ProblemType::Internal, "the request was interrupted; try again")
 }
 
 fn method_not_allowed(routes: &[&Route]) -> DoorResponse {

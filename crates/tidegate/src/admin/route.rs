@@ -48,7 +48,7 @@ impl Needs {
 }
 
 pub(super) type Handling<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
-type Handler = for<'a> fn(&'a Admin, &'a Call) -> Handling<'a>;
+pub(super) type Handler = for<'a> fn(&'a Admin, &'a Call) -> Handling<'a>;
 
 /// One endpoint.
 pub struct Route {
@@ -78,8 +78,8 @@ impl Route {
         Self { takes_dry_run: true, ..self }
     }
 
-    pub(super) fn handle<'a>(&self, admin: &'a Admin, call: &'a Call) -> Handling<'a> {
-        (self.handler)(admin, call)
+    pub(super) const fn handler(&self) -> Handler {
+        self.handler
     }
 }
 

@@ -38,17 +38,17 @@ pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
 
 pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
-    let change = Change::PutRule { domain, rule, text: call.text()?.to_owned(), expect };
-    domains::make(admin, call, &change).await
+    let document = admin.editor.read_rule(call.text()?).await.map_err(domains::refusal)?;
+    domains::make(admin, call, Change::PutRule { domain, rule, document, expect }).await
 }
 
 pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
     let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
-    domains::make(admin, call, &Change::DeleteRule { domain, rule, expect }).await
+    domains::make(admin, call, Change::DeleteRule { domain, rule, expect }).await
 }
 
 pub(super) async fn rename(admin: &Admin, call: &Call) -> Answered {
     let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
     let NewName { to } = call.json()?;
-    domains::make(admin, call, &Change::RenameRule { domain, rule, to, expect }).await
+    domains::make(admin, call, Change::RenameRule { domain, rule, to, expect }).await
 }

@@ -6,11 +6,12 @@ use tidegate_wire::problem::Problem;
 
 use super::answer::{Answer, Answered};
 use super::call::Call;
-use super::{Admin, domains};
+use super::{Admin, beside, domains};
 
 pub(super) async fn export(admin: &Admin, call: &Call) -> Answered {
+    let _turn = admin.bodies.next().await?;
     let rules = admin.editor.export(&call.tenant).await.map_err(domains::refusal)?;
-    Ok(Answer::yaml(rules_yaml(&rules)))
+    beside(move || Answer::yaml(rules_yaml(&rules))).await
 }
 
 pub(super) async fn import(admin: &Admin, call: &Call) -> Answered {
@@ -19,6 +20,6 @@ pub(super) async fn import(admin: &Admin, call: &Call) -> Answered {
         Some("remove") => Others::Remove,
         Some(_) => return Err(Problem::invalid_field("others", "write keep or remove").into()),
     };
-    let change = Change::Import { text: call.text()?.to_owned(), file: "body".to_owned(), others };
-    domains::make(admin, call, &change).await
+    let document = admin.editor.read_file(call.text()?).await.map_err(domains::refusal)?;
+    domains::make(admin, call, Change::Import { document, others }).await
 }

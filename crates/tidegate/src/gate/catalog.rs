@@ -108,7 +108,7 @@ impl Catalog {
         self.parts.nudge.notify_one();
     }
 
-    /// Waits until a version of the rules is in force here, or cannot be put in force.
+    /// Waits until a version of the rules is in force here.
     pub async fn wait_for_rules(&self, version: i64) {
         self.nudge();
         self.parts.state.wait_until(|state| state.applied.rules >= version).await;
@@ -152,10 +152,16 @@ impl Catalog {
         self.parts.top.top(domain, most, now_us)
     }
 
-    /// Requests to a tenant's domain since a time, to try a change on.
+    /// Requests to a tenant's domain since a time, to try a change on: the newest, at most so many.
     #[must_use]
-    pub fn recent_requests(&self, tenant: &str, domain: &str, from_us: i64) -> Vec<TrialRequest> {
-        let recent = self.parts.recent.since(from_us, &qualified(tenant, domain)).into_iter();
+    pub fn recent_requests(
+        &self,
+        tenant: &str,
+        domain: &str,
+        from_us: i64,
+        most: usize,
+    ) -> Vec<TrialRequest> {
+        let recent = self.parts.recent.since(from_us, &qualified(tenant, domain), most).into_iter();
         recent
             .map(|request| TrialRequest {
                 at_us: u64::try_from(request.at_us).unwrap_or(0),

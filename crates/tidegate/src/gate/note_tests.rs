@@ -180,7 +180,7 @@ async fn what_a_tenant_asks_is_remembered_as_its_own() {
     for (tenant, path) in [("default", "/a"), ("acme", "/b")] {
         let busiest = catalog.top(&qualified(tenant, "plain"), 9, NOW_US);
         assert_eq!(busiest.iter().map(|key| key.key.as_str()).collect::<Vec<_>>(), [path], "{tenant}");
-        let recent = catalog.recent_requests(tenant, "plain", 0);
+        let recent = catalog.recent_requests(tenant, "plain", 0, usize::MAX);
         assert_eq!(recent[0].entries, [("path".to_owned(), path.to_owned())], "{tenant}");
         assert_eq!(recent.len(), 1, "{tenant}");
     }
@@ -193,7 +193,7 @@ async fn a_repeated_request_is_remembered_once() {
         ask(&gate, "plain", &[("path", "/a")], 2, Some("k")).await;
     }
     assert_eq!(counted(&gate), [row("plain/paths", "", 1, 0, 2)]);
-    assert_eq!(gate.catalog().unwrap().recent_requests("default", "plain", 0).len(), 1);
+    assert_eq!(gate.catalog().unwrap().recent_requests("default", "plain", 0, usize::MAX).len(), 1);
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn recent_requests_carry_the_tier_that_the_catalog_has() {
     let (gate, _directory) = gate();
     ask(&gate, "pay", &[("user", "rich")], 1, None).await;
     ask(&gate, "pay", &[("user", "poor")], 2, None).await;
-    let recent = gate.catalog().unwrap().recent_requests("default", "pay", NOW_US);
+    let recent = gate.catalog().unwrap().recent_requests("default", "pay", NOW_US, usize::MAX);
     let mut tiers: Vec<_> = recent.into_iter().map(|request| (request.cost, request.entries)).collect();
     tiers.sort();
     let entry = |name: &str, value: &str| (name.to_owned(), value.to_owned());

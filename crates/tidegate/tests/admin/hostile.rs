@@ -1,9 +1,14 @@
 //! What nobody should send: every answer has a reason, and none is the server's fault.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidegate::admin::{MAX_BODY_BYTES, routes};
+use tidegate_testkit::wait_until;
 
-use super::site::{Answer, Site, filled, payments, writes};
+use super::site::{Answer, Site, TOKEN, filled, payments, writes};
 
 fn with_payments() -> Site {
     let site = Site::start();
@@ -75,6 +80,32 @@ fn bodies_and_pages_have_an_end() {
             site.operator("GET", &format!("{list}{sign}limit={limit}")).send().expect(200);
         }
     }
+}
+
+#[test]
+fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
+    let site = with_payments();
+    // Two who say that they send much, and do not.
+    let stalled: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut stream = TcpStream::connect(site.server.admin_address()).unwrap();
+            let head = format!(
+                "PUT /admin/v1/domains/payments HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 70000\r\n\r\n{{"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let import = |body: Vec<u8>| site.operator("POST", "/import").body(body).send();
+    let small = || import(b"version: 1\ndomains: []\n".to_vec());
+    let long = || import([&b"version: 1\ndomains: []\n"[..], &b"#\n".repeat(40_000)].concat());
+    wait_until("the turns are taken", Duration::from_secs(10), || {
+        let refused = long();
+        refused.status == 503 && refused.field("retry-after").is_some() && refused.body.contains("try again")
+    });
+    small().expect(200);
+    drop(stalled);
+    wait_until("the turns are free", Duration::from_secs(20), || long().status == 200);
 }
 
 #[test]
@@ -167,6 +198,21 @@ fn other_methods_are_told_which_there_are() {
     }
     for target in ["/none", "/domains/", "/domains/a/b/c/d/e/f", "/Domains", "//"] {
         site.operator("GET", target).send().expect(404);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let site = with_payments();
+    let mut other = payments(1);
+    other["name"] = json!("other");
+    for (method, target, body, field) in [
+        ("PUT", "/domains/payments", other, "name"),
+        ("POST", "/domains/payments/rollback", json!({ "version": 1_000_000 }), "version"),
+        ("POST", "/domains/payments/rules/calls/rename", json!({ "to": "calls" }), "to"),
+    ] {
+        let refused = site.operator(method, target).if_match("*").json(&body).send().expect(422).json();
+        assert_eq!(refused["field"], field, "{refused}");
     }
 }
 

@@ -118,6 +118,27 @@ fn what_is_to_be_new_does_not_replace() {
 }
 
 #[test]
+fn who_changes_nothing_is_told_the_version_that_the_domain_has() {
+    let site = with_payments();
+    let read = site.operator("GET", "/domains/payments").send().expect(200);
+    // Somebody changes something else.
+    site.domain("default", &json!({ "name": "other", "rules": [] }));
+    let put = |tag: &str, limit| {
+        site.operator("PUT", "/domains/payments").if_match(tag).json(&payments(limit)).send().expect(200)
+    };
+    let same = put(&read.etag(), 100);
+    assert_eq!(same.etag(), read.etag());
+    let version = read.etag().trim_matches('"').parse::<i64>().unwrap();
+    assert_eq!(same.json()["version"], version);
+    let rollback = site.operator("POST", "/domains/payments/rollback").if_match(&same.etag());
+    assert_eq!(rollback.json(&json!({ "version": version })).send().expect(200).etag(), read.etag());
+    put(&same.etag(), 50);
+    // The version of an import is no domain's.
+    let import = site.operator("POST", "/import").body("version: 1\ndomains: []").send().expect(200);
+    assert_eq!(import.field("etag"), None);
+}
+
+#[test]
 fn what_is_not_there_is_not_removed() {
     let site = with_payments();
     for target in

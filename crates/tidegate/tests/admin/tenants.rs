@@ -335,6 +335,21 @@ fn a_ceiling_of_requests_is_one_tenants() {
 }
 
 #[test]
+fn a_ceiling_of_the_default_tenant_counts_requests_without_a_key() {
+    let site = Site::start();
+    let ceilings = json!({ "max_rules": 10, "max_keys": 10, "max_requests_per_second": 1 });
+    let put = site.operator("PUT", "/tenants/default").if_match("*").json(&ceilings).send().expect(200);
+    assert_eq!(put.json()["in_force"], true);
+    let body = json!({ "domain": "demo", "descriptors": { "user_id": "cat" } });
+    for (method, target) in [("POST", "/v1/check"), ("DELETE", "/v1/permits/none")] {
+        let statuses: Vec<u16> =
+            (0..10).map(|_| site.door(method, target).json(&body).send().status).collect();
+        let refused = statuses.iter().filter(|status| **status == 429).count();
+        assert!(refused >= 5, "{target}: {statuses:?}");
+    }
+}
+
+#[test]
 fn ceilings_of_rules_and_keys_hold() {
     let site = Site::start();
     let wanted = json!({ "name": "small", "max_rules": 2, "max_keys": 1 });
@@ -342,10 +357,15 @@ fn ceilings_of_rules_and_keys_hold() {
     let key = site.key(Some("small"), "one", ALL);
     let more = json!({ "name": "two", "scopes": ["check"] });
     site.bare("POST", "/keys").key(&key).json(&more).send().expect(409);
-    let put = site.bare("PUT", "/domains/payments").key(&key).if_match("*").json(&domain("own")).send();
+    let put = site.bare("PUT", "/domains/payments").key(&key).field("If-None-Match", "*");
+    let put = put.json(&domain("own")).send();
     assert!(put.expect(409).body.contains('2'));
     let import = json!({ "version": 1, "domains": [domain("own")] });
     site.bare("POST", "/import").key(&key).json(&import).send().expect(409);
+    // Nor is it free to ask what it would do.
+    site.bare("POST", "/import?dry_run=true").key(&key).json(&import).send().expect(409);
+    let dry_run = site.bare("PUT", "/domains/payments?dry_run=true").key(&key).field("If-None-Match", "*");
+    dry_run.json(&domain("own")).send().expect(409);
     assert!(!site.bare("GET", "/domains").key(&key).send().expect(200).body.contains("payments"));
 }
 
@@ -365,7 +385,8 @@ fn ceilings_hold_when_many_come_at_once() {
                 let key = site.about("small", "POST", "/keys").json(&key).send().status;
                 let rule = json!({ "name": format!("r{number}"), "key": ["a"], "limit": 1, "window": "1s" });
                 let target = format!("/domains/payments/rules/r{number}");
-                (key, site.about("small", "PUT", &target).if_match("*").json(&rule).send().status)
+                let put = site.about("small", "PUT", &target).field("If-None-Match", "*").json(&rule);
+                (key, put.send().status)
             })
         };
         let makers: Vec<_> = (0..16).map(maker).collect();

@@ -86,3 +86,23 @@ fn an_import_removes_other_domains_only_when_it_is_told_to() {
     import("/import?others=remove").expect(200);
     assert_eq!(names(), ["one"]);
 }
+
+#[test]
+fn a_trial_on_a_log_reads_what_either_set_of_rules_looks_at() {
+    let site = Site::start();
+    let rule = |name: &str, limit: u64, when: Value| json!({ "name": name, "match": when, "key": ["user_id"], "limit": limit, "window": "1h" });
+    let document = |rules: Value| json!({ "name": "logged", "rules": rules });
+    site.domain("default", &document(json!([rule("old", 2, json!({ "colour": "red" }))])));
+    let line = |second: u64, entries: &str| {
+        format!("{{\"time\":\"2026-01-01T00:00:{second:02}Z\",\"user_id\":\"u\",{entries}}}\n")
+    };
+    let log = (0..5).map(|second| line(second, "\"colour\":\"red\",\"tier\":\"gold\"")).collect::<String>();
+    let mut new = rule("new", 1, json!({ "colour": "red" }));
+    new["tiers"] = json!({ "gold": { "limit": 4 } });
+    let wanted = json!({ "domain": document(json!([new])), "log": log });
+    let answer = site.operator("POST", "/domains/logged/dry-run").json(&wanted).send().expect(200).json();
+    let effect = &answer["results"][0]["effect"];
+    assert_eq!((&effect["requests"], &effect["unmatched"]), (&json!(5), &json!(0)), "{answer}");
+    let denied = (&effect["before"]["denied"], &effect["after"]["denied"]);
+    assert_eq!(denied, (&json!(3), &json!(1)), "{answer}");
+}
