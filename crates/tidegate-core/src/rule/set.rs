@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES,
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES,
     MAX_RULES_TOGETHER, Mode, Rules,
 };
 use crate::hash::FnvMap;
@@ -110,6 +110,7 @@ pub struct CompiledDomain {
     name: String,
     subject: Option<String>,
     default_tier: Option<String>,
+    on_store_failure: Option<FailurePolicy>,
     rules: Vec<CompiledRule>,
     index: Index,
 }
@@ -244,6 +245,7 @@ impl CompiledDomain {
             name: domain.name,
             subject: domain.subject,
             default_tier: domain.default_tier,
+            on_store_failure: domain.on_store_failure,
             rules,
             index,
         })
@@ -265,6 +267,12 @@ impl CompiledDomain {
     #[must_use]
     pub fn default_tier(&self) -> Option<&str> {
         self.default_tier.as_deref()
+    }
+
+    /// What happens where the store does not answer, to rules that do not say it themselves.
+    #[must_use]
+    pub const fn on_store_failure(&self) -> Option<FailurePolicy> {
+        self.on_store_failure
     }
 
     /// All rules, as declared.

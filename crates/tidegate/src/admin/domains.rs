@@ -69,7 +69,7 @@ fn of_file(admin: &Admin, name: &str) -> Option<StoredDomain> {
         name: name.to_owned(),
         subject: domain.subject().map(str::to_owned),
         default_tier: domain.default_tier().map(str::to_owned),
-        on_store_failure: None,
+        on_store_failure: domain.on_store_failure(),
         rules: Vec::new(),
     };
     Some(StoredDomain {
