@@ -110,6 +110,9 @@ pub(super) fn check_origin(head: &Parts) -> Result<(), Problem> {
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return Err(foreign());
     }
+    if head.headers.get_all(HOST).iter().count() > 1 {
+        return Err(Problem::new(ProblemType::Malformed, "send the field Host once"));
+    }
     let Some(origin) = head.headers.get(ORIGIN) else { return Ok(()) };
     let authority =
         origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use http::header::ALLOW;
 use http::request::Parts;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Method, Request};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use serde_json::Value;
@@ -54,7 +54,7 @@ pub use buckets::Buckets;
 pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
 pub use trial::effect_json;
 
-use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
+use crate::door::{DoorResponse, correlation_value, keep_head_only, problem, read_bounded};
 use crate::gate::{Catalog, unix_us};
 use crate::net::PeerInfo;
 use access::Access;
@@ -129,11 +129,15 @@ impl Admin {
     async fn answer(self: &Arc<Self>, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
         let (head, body) = request.into_parts();
         let id = CorrelationId::from_headers(&head.headers, || fastrand::u128(..));
+        let is_head = head.method == Method::HEAD;
         let (correlation, value) = (id.as_str().to_owned(), correlation_value(&id));
         let mut response = match self.dispatch(peer, head, body, correlation).await {
             Ok(response) => response,
             Err(refusal) => refusal.into_response(),
         };
+        if is_head {
+            keep_head_only(&mut response);
+        }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, value);
         response
     }

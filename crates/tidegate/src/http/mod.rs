@@ -27,7 +27,7 @@ use tidegate_store::BucketStore;
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::identity::IdentityPolicy;
 
-use crate::door::{DoorResponse, correlation_value};
+use crate::door::{DoorResponse, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
 
@@ -119,7 +119,7 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         let is_head = request.method() == Method::HEAD;
         let mut response = route::dispatch(&self.shared, peer, request).await;
         if is_head {
-            to_wire::keep_head_only(&mut response);
+            keep_head_only(&mut response);
         }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, correlation);
         response

@@ -4,10 +4,9 @@ mod body;
 mod fields;
 mod metrics;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Body;
 use tidegate_catalog::model::Ban;
 use tidegate_core::decision::Verdict;
 use tidegate_core::rule::model::FailurePolicy;
@@ -124,14 +123,6 @@ pub(super) fn no_content() -> DoorResponse {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
-}
-
-/// Leaves the head as it is, with the length that the body would have: HTTP/2 does not drop a body by itself.
-pub(super) fn keep_head_only(response: &mut DoorResponse) {
-    if let Some(length) = response.body().size_hint().exact() {
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    *response.body_mut() = Full::default();
 }
 
 pub(super) fn health() -> DoorResponse {

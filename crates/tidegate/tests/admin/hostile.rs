@@ -224,6 +224,30 @@ fn numbers_have_bounds() {
         site.operator("PUT", "/domains/payments/rules/calls").if_match("*").json(&rule).send().status
     };
     for limit in [json!(-1), json!(1.5), json!(u64::MAX), json!("x"), json!(1e300), Value::Null, json!([1])] {
+#[tokio::test]
+async fn head_has_no_body_over_http_2_either() {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let site = Site::start();
+    let socket = tokio::net::TcpStream::connect(site.server.admin_address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::head("http://test/admin/v1/whoami")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[test]
+fn two_hosts_are_refused() {
+    let site = Site::start();
+    site.operator("GET", "/whoami").field("Host", "other").send().expect(400);
+}
+
         assert_eq!(rule(limit.clone(), "1h"), 422, "{limit}");
     }
     for window in ["0s", "-1s", "", "1", "99999999999d", "1e9s", "\u{661}s"] {
