@@ -123,7 +123,7 @@ fn of_catalog(error: CatalogError) -> DoorResponse {
         CatalogError::Conflict { current } => {
             let detail = match current {
                 Some(_) => "somebody has changed it since you read it: read it again, and try with its ETag",
-                None => "it is not there (any more)",
+                None => "it is not there (any more); If-None-Match: * makes it",
             };
             let mut response = with_members(
                 &Problem::new(ProblemType::PreconditionFailed, detail),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::header::{HeaderName, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
 use tidegate_config::parse_duration;
@@ -137,27 +137,38 @@ impl Call {
         }
     }
 
-    /// What the caller expects of what it changes, from `If-Match` and `If-None-Match`.
+    /// What the caller expects of what it changes, from `If-Match` and `If-None-Match`. `If-Match: *` is for what is there
+    /// (RFC 9110, 13.1.1).
     ///
     /// # Errors
     /// 428 where it does not say: whoever changes what it has not seen should say so.
     pub(super) fn expectation(&self) -> Result<Expect, Problem> {
-        let text = |name| {
-            self.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::trim)
-        };
-        match (text(IF_MATCH), text(IF_NONE_MATCH)) {
-            (Some("*"), None) => Ok(Expect::Any),
+        match (self.only(&IF_MATCH)?, self.only(&IF_NONE_MATCH)?) {
+            (Some("*"), None) => Ok(Expect::Present),
             (Some(tag), None) => version_of(tag).map(Expect::Version).ok_or_else(|| {
                 Problem::new(ProblemType::Malformed, "If-Match takes one ETag of this API, or *")
             }),
             (None, Some("*")) => Ok(Expect::Absent),
             (None, None) => Err(Problem::new(
                 ProblemType::PreconditionRequired,
-                "send If-Match with the ETag of what you have read, If-Match: * to change it whatever it is, or If-None-Match: * to make it",
+                "send If-Match with the ETag of what you have read, If-Match: * to change what is there whatever it is, or If-None-Match: * to make it",
             )),
             _ => Err(Problem::new(
                 ProblemType::Malformed,
                 "send If-Match with one ETag or *, or If-None-Match: *, not both",
+    /// The value of a field that a condition is read from.
+    ///
+    /// # Errors
+    /// 400 where it is there twice or is not text: taken for none, or for half of it, the change could be another one.
+    fn only(&self, name: &HeaderName) -> Result<Option<&str>, Problem> {
+        let mut values = self.headers.get_all(name).iter();
+        match (values.next().map(HeaderValue::to_str), values.next()) {
+            (None, _) => Ok(None),
+            (Some(Ok(text)), None) => Ok(Some(text.trim())),
+            _ => Err(Problem::new(ProblemType::Malformed, format!("send {name} once, with one ETag or *"))),
+        }
+    }
+
             )),
         }
     }

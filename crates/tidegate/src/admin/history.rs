@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, rule_value};
+use tidegate_catalog::model::Expect;
 use tidegate_wire::problem::Problem;
 
 use super::answer::{Answer, Answered, Refusal, next_page, time};
@@ -46,7 +47,12 @@ pub(super) async fn at(admin: &Admin, call: &Call) -> Answered {
 }
 
 pub(super) async fn rollback(admin: &Admin, call: &Call) -> Answered {
-    let (domain, expect) = (call.name("domain")?, call.expectation()?);
+    let domain = call.name("domain")?;
+    let expect = match call.expectation()? {
+        // Whatever is there, or is not there any more: a domain that was removed can be put back, too.
+        Expect::Present => Expect::Any,
+        expect => expect,
+    };
     let Target { version } = call.json()?;
     domains::make(admin, call, Change::Rollback { domain, version, expect }).await
 }

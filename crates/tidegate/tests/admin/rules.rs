@@ -118,6 +118,31 @@ fn what_is_to_be_new_does_not_replace() {
 }
 
 #[test]
+fn a_condition_on_what_is_there_makes_nothing() {
+    let site = with_payments();
+    let other = json!({ "name": "other", "rules": [] });
+    site.operator("PUT", "/domains/other").if_match("*").json(&other).send().expect(412);
+    site.operator("GET", "/domains/other").send().expect(404);
+    let mut new = rule(1);
+    new["name"] = json!("new");
+    site.operator("PUT", "/domains/payments/rules/new").if_match("*").json(&new).send().expect(412);
+    site.operator("GET", "/domains/payments/rules/new").send().expect(404);
+}
+
+#[test]
+fn a_condition_that_cannot_be_read_is_not_taken_for_another() {
+    let site = with_payments();
+    let read = site.operator("GET", "/domains/payments/rules/calls").send().expect(200).etag();
+    let ask = site.operator("PUT", "/domains/payments/rules/calls").json(&rule(7));
+    ask.clone().if_match(&read).if_match("\"1\"").send().expect(400);
+    ask.clone().if_match(&read).if_match(&read).send().expect(400);
+    ask.clone().if_match(&read).field("If-None-Match", "\u{e9}").send().expect(400);
+    ask.clone().if_match("\u{e9}").send().expect(400);
+    assert_eq!(check(&site)["limit"], 100);
+    ask.if_match(&read).send().expect(200);
+}
+
+#[test]
 fn who_changes_nothing_is_told_the_version_that_the_domain_has() {
     let site = with_payments();
     let read = site.operator("GET", "/domains/payments").send().expect(200);
@@ -169,7 +194,8 @@ fn a_renamed_rule_keeps_its_buckets() {
     rename("asks", "more").expect(200);
     assert_eq!(check(&site)["remaining"], 94);
     // Another rule of the old name is another rule.
-    site.operator("PUT", "/domains/payments/rules/calls").if_match("*").json(&rule(50)).send().expect(422);
+    let another = site.operator("PUT", "/domains/payments/rules/calls").field("If-None-Match", "*");
+    another.json(&rule(50)).send().expect(422);
     rename("more", "calls").expect(200);
     assert_eq!(check(&site)["remaining"], 93);
     rename("calls", "").expect(422);
@@ -183,7 +209,8 @@ fn a_domain_is_put_back_to_how_it_was() {
     let before = site.operator("GET", "/domains/payments").send().expect(200);
     put(&site, "*", 5).expect(200);
     let added = json!({ "name": "more", "key": ["user_id"], "limit": 1, "window": "1s" });
-    site.operator("PUT", "/domains/payments/rules/more").if_match("*").json(&added).send().expect(200);
+    let put_more = site.operator("PUT", "/domains/payments/rules/more").field("If-None-Match", "*");
+    put_more.json(&added).send().expect(200);
     let version = before.etag().trim_matches('"').parse::<i64>().unwrap();
     let was =
         site.operator("GET", &format!("/domains/payments/versions/{version}")).send().expect(200).json();
@@ -195,8 +222,10 @@ fn a_domain_is_put_back_to_how_it_was() {
     assert_eq!(site.operator("GET", "/domains/payments").send().json(), before.json());
     assert_eq!(check(&site)["limit"], 100);
     // Also where the domain is gone.
-    site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
-    rollback().field("If-None-Match", "*").send().expect(200);
+    for (field, value) in [("If-None-Match", "*"), ("If-Match", "*")] {
+        site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
+        rollback().field(field, value).send().expect(200);
+    }
     assert_eq!(site.operator("GET", "/domains/payments").send().json(), before.json());
     let actions = site.operator("GET", "/domains/payments/history").send().expect(200).json();
     assert!(actions["items"].as_array().unwrap().len() >= 8, "{actions}");
@@ -307,7 +336,9 @@ fn a_rule_that_comes_back_gives_nobody_a_second_burst() {
     site.operator("DELETE", "/domains/payments/rules/calls").if_match("*").send().expect(200);
     let gone = check(&site);
     assert_eq!((&gone["allowed"], &gone["rule"]), (&json!(true), &Value::Null));
-    put(&site, "*", 100).expect(200);
+    put(&site, "*", 100).expect(412);
+    let new = site.operator("PUT", "/domains/payments/rules/calls").field("If-None-Match", "*");
+    new.json(&rule(100)).send().expect(200);
     assert_eq!(check(&site)["remaining"], 95);
     site.operator("DELETE", "/domains/payments").if_match("*").send().expect(200);
     site.domain("default", &payments(100));

@@ -145,16 +145,23 @@ pub fn options(dir: &TempDir, index: usize, database: &str, arguments: &[&str]) 
     binary().catalog(database, TOKEN, dir.join(&format!("last-good-{index}"))).arguments(arguments)
 }
 
-/// One call of the admin API, of an operator who changes things whatever they are.
+/// One call of the admin API, of an operator who makes things, or changes them whatever they are.
 pub async fn admin_call(
     connection: &mut Connection,
     method: &str,
     path: &str,
     body: &str,
 ) -> std::io::Result<Answer> {
-    let precondition = if matches!(method, "PUT" | "DELETE" | "POST") { "if-match: *\r\n" } else { "" };
-    let fields = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n{precondition}");
-    connection.request(method, &format!("/admin/v1{path}"), &fields, body).await
+    let path = format!("/admin/v1{path}");
+    let fields = format!("authorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n");
+    if !matches!(method, "PUT" | "DELETE" | "POST") {
+        return connection.request(method, &path, &fields, body).await;
+    }
+    let answer = connection.request(method, &path, &format!("{fields}if-match: *\r\n"), body).await?;
+    if answer.status != 412 {
+        return Ok(answer);
+    }
+    connection.request(method, &path, &format!("{fields}if-none-match: *\r\n"), body).await
 }
 
 /// A check of a user.
