@@ -8,46 +8,35 @@ use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use tidegate_catalog::model::{Actor, Expect, MAX_PAGE, Scope};
 use tidegate_config::parse_duration;
+use tidegate_wire::check::MAX_VALUE_BYTES;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::route::Route;
-use crate::door::{is_in_query, query_parameter, text_of};
+use crate::door::{is_in_query, query_parameter_within, text_of};
 
 /// Asks what a change would do.
 pub(super) const DRY_RUN: &str = "dry_run";
-/// The parameters that endpoints take in the query, beside [`DRY_RUN`]. Not every endpoint takes all.
-const PARAMETERS: [&str; 14] = [
-    "after",
-    "before",
-    "by",
-    "domain",
-    "from",
-    "last",
-    "limit",
-    "others",
-    "resolution",
-    "rule",
-    "subject",
-    "tenant",
-    "tier",
-    "to",
-];
+/// The parameter that every endpoint takes: whose things it is about.
+pub(super) const TENANT: &str = "tenant";
 
-/// Refuses a query with a parameter that no endpoint takes, and a dry run where there is none: the change would be made.
+/// Refuses a query with a parameter that the endpoint does not take: who sends one expects something of it.
 pub(super) fn check_parameters(route: &Route, query: Option<&str>) -> Result<(), Problem> {
     let names = query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
-    for name in names.filter(|name| !name.is_empty() && !PARAMETERS.contains(name)) {
-        if name != DRY_RUN {
-            let shown: String = name.chars().take(64).collect();
-            let detail =
-                format!("there is no parameter '{shown}': there are {DRY_RUN}, {}", PARAMETERS.join(", "));
-            return Err(Problem::invalid_field("query", detail));
-        }
-        if !route.takes_dry_run {
+    for name in names.filter(|name| !name.is_empty()) {
+        if name == DRY_RUN && !route.takes_dry_run {
+            // The change would be made.
             return Err(Problem::invalid_field(
                 DRY_RUN,
                 "only changes of rules have a dry_run: leave it out",
             ));
+        }
+        if name != DRY_RUN && name != TENANT && !route.parameters.contains(&name) {
+            let shown: String = name.chars().take(64).collect();
+            let dry_run = route.takes_dry_run.then_some(DRY_RUN);
+            let taken = route.parameters.iter().copied().chain(dry_run).chain([TENANT]);
+            let taken = taken.collect::<Vec<_>>().join(", ");
+            let detail = format!("this takes no parameter '{shown}': it takes {taken}");
+            return Err(Problem::invalid_field("query", detail));
         }
     }
     Ok(())
@@ -107,11 +96,18 @@ impl Call {
 
     /// A parameter of the query; `None` where it is not there.
     pub(super) fn parameter(&self, name: &str) -> Result<Option<String>, Problem> {
-        match query_parameter(self.query.as_deref(), name) {
+        self.parameter_within(name, MAX_VALUE_BYTES)
+    }
+
+    /// As [`parameter`](Self::parameter), of at most so many bytes.
+    pub(super) fn parameter_within(&self, name: &str, max_bytes: usize) -> Result<Option<String>, Problem> {
+        match query_parameter_within(self.query.as_deref(), name, max_bytes) {
             Some(value) => Ok(Some(value.into_owned())),
             None if is_in_query(self.query.as_deref(), name) => Err(Problem::invalid_field(
                 name.to_owned(),
-                "write it once, with a value of 1 to 1024 bytes of UTF-8 text, percent-encoded",
+                format!(
+                    "write it once, with a value of 1 to {max_bytes} bytes of UTF-8 text, percent-encoded"
+                ),
             )),
             None => Ok(None),
         }
@@ -156,6 +152,10 @@ impl Call {
             _ => Err(Problem::new(
                 ProblemType::Malformed,
                 "send If-Match with one ETag or *, or If-None-Match: *, not both",
+            )),
+        }
+    }
+
     /// The value of a field that a condition is read from.
     ///
     /// # Errors
@@ -166,10 +166,6 @@ impl Call {
             (None, _) => Ok(None),
             (Some(Ok(text)), None) => Ok(Some(text.trim())),
             _ => Err(Problem::new(ProblemType::Malformed, format!("send {name} once, with one ETag or *"))),
-        }
-    }
-
-            )),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Domains: a container of rules each, read and changed whole. Also what all changes of rules have in common.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, EditError, Planned, rule_value};
 use tidegate_catalog::model::{DEFAULT_TENANT, StoredDomain, StoredRule};
@@ -16,18 +18,27 @@ use super::{Admin, beside, trial};
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let limit = call.limit()?;
     let after = call.parameter("after")?;
-    let domains = admin.repository.domains(&call.tenant, after.as_deref(), limit).await?;
-    let next = next_page(&domains, limit, |last| Value::from(last.name.as_str()));
-    let mut items: Vec<Value> = Vec::with_capacity(domains.len());
-    if after.is_none() && call.tenant == DEFAULT_TENANT {
+    let stored = admin.repository.domains(&call.tenant, after.as_deref(), limit).await?;
+    let of_database = stored.into_iter().map(|domain| {
+        let (rules, version) = (domain.rules, domain.content_version);
+        let item = json!({ "name": domain.name, "source": "database", "rules": rules, "version": version });
+        (domain.name, item)
+    });
+    let mut page: BTreeMap<String, Value> = of_database.collect();
+    if call.tenant == DEFAULT_TENANT {
         let in_file = admin.catalog.state().get().file_domains;
-        items.extend(in_file.iter().map(|name| json!({ "name": name, "source": "file" })));
+        let is_later = |name: &&String| after.as_ref().is_none_or(|after| *name > after);
+        // Where both have one of a name, the file's holds.
+        page.extend(
+            in_file
+                .iter()
+                .filter(is_later)
+                .map(|name| (name.clone(), json!({ "name": name, "source": "file" }))),
+        );
     }
-    items.extend(domains.iter().map(|domain| {
-        let (name, rules, version) = (&domain.name, domain.rules, domain.content_version);
-        json!({ "name": name, "source": "database", "rules": rules, "version": version })
-    }));
-    Ok(Answer::page(items, next))
+    let page: Vec<(String, Value)> = page.into_iter().take(limit as usize).collect();
+    let next = next_page(&page, limit, |(last, _)| Value::from(last.as_str()));
+    Ok(Answer::page(page.into_iter().map(|(_, item)| item).collect(), next))
 }
 
 pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
@@ -86,7 +97,10 @@ fn of_file(admin: &Admin, name: &str) -> Option<StoredDomain> {
 pub(super) fn value(stored: &StoredDomain) -> Result<Value, Refusal> {
     let mut document = rule_value(&stored.document)?;
     let rules = stored.rules.iter().map(|rule| rule_value(&rule.document)).collect::<Result<Vec<_>, _>>()?;
-    document["rules"] = Value::Array(rules);
+    let fields = document.as_object_mut();
+    let fields =
+        fields.ok_or_else(|| CatalogError::Corrupt("a domain that is not a JSON object".to_owned()))?;
+    fields.insert("rules".to_owned(), Value::Array(rules));
     Ok(document)
 }
 

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::compose::override_quota;
-use tidegate_catalog::model::{Override, OverrideQuota, qualified};
+use tidegate_catalog::model::{MAX_SUBJECT_BYTES, Override, OverrideQuota, qualified};
 use tidegate_config::parse_duration;
+use tidegate_core::rule::model::MAX_NAME_BYTES;
 use tidegate_wire::problem::Problem;
 
 use super::Admin;
@@ -12,6 +13,9 @@ use super::answer::{Answer, Answered, Refusal, next_page, time_or_null};
 use super::bans::checked_reason;
 use super::call::{Call, end_of};
 use super::subjects::subject_key;
+
+/// The longest place in the list: a subject, a bar, a rule.
+const MAX_PLACE_BYTES: usize = MAX_SUBJECT_BYTES + 1 + MAX_NAME_BYTES;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,7 +66,7 @@ pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (domain, limit) = (call.name("domain")?, call.limit()?);
     admin.check_domain(&call.tenant, &domain)?;
-    let after = call.parameter("after")?;
+    let after = call.parameter_within("after", MAX_PLACE_BYTES)?;
     // Rules have no bar in their names, so the last one is ours.
     let parts = |after| str::rsplit_once(after, '|').ok_or("write what 'next' was in the page before");
     let after = after.as_deref().map(parts).transpose();

@@ -60,6 +60,8 @@ pub struct Route {
     pub needs: Needs,
     /// The longest body, in bytes; 0 where it takes none.
     pub max_body_bytes: usize,
+    /// The parameters of the query that it takes, beside `tenant` and `dry_run`.
+    pub parameters: &'static [&'static str],
     /// Whether it can be asked what it would do.
     pub takes_dry_run: bool,
     /// What it is for.
@@ -78,6 +80,10 @@ impl Route {
         Self { takes_dry_run: true, ..self }
     }
 
+    fn with(self, parameters: &'static [&'static str]) -> Self {
+        Self { parameters, ..self }
+    }
+
     pub(super) const fn handler(&self) -> Handler {
         self.handler
     }
@@ -91,6 +97,7 @@ macro_rules! route {
             path: concat!("/admin/v1", $path),
             needs: Needs::$needs,
             max_body_bytes: $body,
+            parameters: &[],
             takes_dry_run: false,
             summary: $summary,
             handler: |admin, call| Box::pin($handler(admin, call)),
@@ -100,6 +107,8 @@ macro_rules! route {
 
 const NONE: usize = 0;
 const BODY: usize = MAX_BODY_BYTES;
+/// The parameters of a list that comes in the order of names.
+const PAGE: &[&str] = &["after", "limit"];
 
 /// Every endpoint of the admin API, in the order of the reference page.
 #[must_use]
@@ -120,7 +129,7 @@ fn status_routes() -> Vec<Route> {
 
 fn tenant_routes() -> Vec<Route> {
     vec![
-        route!(GET "/tenants", OperatorRead, NONE, tenants::list, "all tenants"),
+        route!(GET "/tenants", OperatorRead, NONE, tenants::list, "all tenants").with(PAGE),
         route!(POST "/tenants", OperatorWrite, BODY, tenants::create, "make a tenant"),
         route!(GET "/tenants/{tenant}", Read, NONE, tenants::get, "one tenant and its ceilings"),
         route!(PUT "/tenants/{tenant}", OperatorWrite, BODY, tenants::put, "change a tenant's ceilings"),
@@ -130,27 +139,27 @@ fn tenant_routes() -> Vec<Route> {
 
 fn rule_routes() -> Vec<Route> {
     vec![
-        route!(GET "/domains", Read, NONE, domains::list, "the tenant's domains"),
+        route!(GET "/domains", Read, NONE, domains::list, "the tenant's domains").with(PAGE),
         route!(GET "/domains/{domain}", Read, NONE, domains::get, "a domain with its rules"),
         route!(PUT "/domains/{domain}", Write, BODY, domains::put, "make a domain, or replace it and its rules").with_dry_run(),
         route!(DELETE "/domains/{domain}", Write, NONE, domains::delete, "remove a domain and its rules").with_dry_run(),
-        route!(GET "/domains/{domain}/rules", Read, NONE, rules::list, "the rules of a domain"),
+        route!(GET "/domains/{domain}/rules", Read, NONE, rules::list, "the rules of a domain").with(PAGE),
         route!(GET "/domains/{domain}/rules/{rule}", Read, NONE, rules::get, "one rule"),
         route!(PUT "/domains/{domain}/rules/{rule}", Write, BODY, rules::put, "make or change a rule").with_dry_run(),
         route!(DELETE "/domains/{domain}/rules/{rule}", Write, NONE, rules::delete, "remove a rule").with_dry_run(),
         route!(POST "/domains/{domain}/rules/{rule}/rename", Write, BODY, rules::rename, "rename a rule; it keeps its buckets").with_dry_run(),
-        route!(GET "/domains/{domain}/history", Read, NONE, history::list, "the changes of a domain's rules, newest first"),
+        route!(GET "/domains/{domain}/history", Read, NONE, history::list, "the changes of a domain's rules, newest first").with(&["before", "limit", "rule"]),
         route!(GET "/domains/{domain}/versions/{version}", Read, NONE, history::at, "a domain as it was in a version"),
         route!(POST "/domains/{domain}/rollback", Write, BODY, history::rollback, "put a domain back to a version").with_dry_run(),
         route!(POST "/domains/{domain}/dry-run", Read, BODY, trial::run, "what other rules would have done to recent requests, or to a log"),
         route!(GET "/export", Read, NONE, transfer::export, "all domains as a rule file"),
-        route!(POST "/import", Write, MAX_IMPORT_BYTES, transfer::import, "put a rule file's domains in force, all or none").with_dry_run(),
+        route!(POST "/import", Write, MAX_IMPORT_BYTES, transfer::import, "put a rule file's domains in force, all or none").with(&["others"]).with_dry_run(),
     ]
 }
 
 fn subject_routes() -> Vec<Route> {
     vec![
-        route!(GET "/domains/{domain}/subjects", Read, NONE, subjects::list, "subjects with a tier of their own"),
+        route!(GET "/domains/{domain}/subjects", Read, NONE, subjects::list, "subjects with a tier of their own").with(&["after", "limit", "tier"]),
         route!(POST "/domains/{domain}/subjects", Write, BODY, subjects::put_many, "set the tiers of many subjects"),
         route!(GET "/domains/{domain}/subjects/{subject}", Read, NONE, subjects::inspect, "tier, ban, overrides and buckets of a subject"),
         route!(PUT "/domains/{domain}/subjects/{subject}", Write, BODY, subjects::put, "set a subject's tier"),
@@ -159,23 +168,26 @@ fn subject_routes() -> Vec<Route> {
         route!(POST "/domains/{domain}/subjects/{subject}/refund", Write, BODY, subjects::refund, "give units back to a subject"),
         route!(PUT "/domains/{domain}/subjects/{subject}/ban", Write, BODY, bans::put, "ban a subject, with a reason and an end"),
         route!(DELETE "/domains/{domain}/subjects/{subject}/ban", Write, NONE, bans::delete, "lift a ban"),
-        route!(GET "/domains/{domain}/bans", Read, NONE, bans::list, "the bans of a domain"),
+        route!(GET "/domains/{domain}/bans", Read, NONE, bans::list, "the bans of a domain").with(PAGE),
         route!(PUT "/domains/{domain}/subjects/{subject}/overrides/{rule}", Write, BODY, overrides::put, "give one subject a quota of its own"),
         route!(DELETE "/domains/{domain}/subjects/{subject}/overrides/{rule}", Write, NONE, overrides::delete, "take it back"),
-        route!(GET "/domains/{domain}/overrides", Read, NONE, overrides::list, "the overrides of a domain"),
+        route!(GET "/domains/{domain}/overrides", Read, NONE, overrides::list, "the overrides of a domain").with(&["after", "limit", "subject"]),
     ]
 }
 
 fn key_routes() -> Vec<Route> {
     vec![
-        route!(GET "/keys", Read, NONE, keys::list, "API keys, without their secrets"),
+        route!(GET "/keys", Read, NONE, keys::list, "API keys, without their secrets").with(PAGE),
         route!(POST "/keys", Write, BODY, keys::create, "make a key; its secret is shown once"),
         route!(GET "/keys/{prefix}", Read, NONE, keys::get, "one key"),
         route!(POST "/keys/{prefix}/rotate", Write, BODY, keys::rotate, "give a key a new secret; the old one stays good for a while"),
         route!(DELETE "/keys/{prefix}", Write, NONE, keys::revoke, "revoke a key"),
-        route!(GET "/usage", Read, NONE, usage::usage, "what was allowed and denied, by minute or hour"),
-        route!(GET "/top", Read, NONE, usage::top, "the busiest keys of a domain on this node"),
-        route!(GET "/audit", Read, NONE, audit::list, "who changed what, newest first"),
+        route!(GET "/usage", Read, NONE, usage::usage, "what was allowed and denied, by minute or hour")
+            .with(&["by", "domain", "from", "last", "limit", "resolution", "rule", "tier", "to"]),
+        route!(GET "/top", Read, NONE, usage::top, "the busiest keys of a domain on this node")
+            .with(&["domain", "limit"]),
+        route!(GET "/audit", Read, NONE, audit::list, "who changed what, newest first")
+            .with(&["before", "limit"]),
     ]
 }
 

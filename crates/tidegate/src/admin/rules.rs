@@ -3,8 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, rule_value};
+use tidegate_catalog::model::StoredRule;
 
-use super::answer::{Answer, Answered, Refusal};
+use super::answer::{Answer, Answered, Refusal, next_page};
 use super::call::Call;
 use super::{Admin, domains};
 
@@ -15,17 +16,20 @@ struct NewName {
 }
 
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
-    let (limit, after) = (call.limit()? as usize, call.number("after")?.unwrap_or(0));
+    let (limit, after) = (call.limit()?, call.parameter("after")?);
     let stored = domains::find(admin, call).await?;
-    let skipped = usize::try_from(after).unwrap_or(usize::MAX);
-    let page = stored.rules.iter().skip(skipped).take(limit);
+    // By name, not by place: what is removed between two pages leaves no gap.
+    let mut rules: Vec<&StoredRule> = stored.rules.iter().collect();
+    rules.sort_unstable_by_key(|rule| &rule.name);
+    let first = after.map_or(0, |after| rules.partition_point(|rule| rule.name <= after));
+    let page: Vec<&StoredRule> = rules.into_iter().skip(first).take(limit as usize).collect();
+    let next = next_page(&page, limit, |last| Value::from(last.name.as_str()));
     let items = page
+        .iter()
         .map(|rule| {
             Ok(json!({ "name": rule.name, "version": rule.version, "rule": rule_value(&rule.document)? }))
         })
         .collect::<Result<Vec<Value>, Refusal>>()?;
-    let next = skipped.saturating_add(items.len());
-    let next = (next < stored.rules.len()).then(|| Value::from(next));
     Ok(Answer::page(items, next))
 }
 

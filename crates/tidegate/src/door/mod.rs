@@ -14,7 +14,7 @@ use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
 use crate::net::{BodyError, read_body};
-pub(crate) use text::{is_in_query, query_parameter, text_of};
+pub(crate) use text::{is_in_query, query_parameter, query_parameter_within, text_of};
 
 /// A response: always complete, never streamed.
 pub type DoorResponse = Response<Full<Bytes>>;

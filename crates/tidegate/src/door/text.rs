@@ -7,24 +7,37 @@ use tidegate_wire::check::MAX_VALUE_BYTES;
 
 /// A name or value from the path: percent-decoded, UTF-8, not empty, within its length, without controls.
 pub(crate) fn text_of(encoded: &str) -> Option<Cow<'_, str>> {
+    text_within(encoded, MAX_VALUE_BYTES)
+}
+
+fn text_within(encoded: &str, max_bytes: usize) -> Option<Cow<'_, str>> {
     if !escapes_are_whole(encoded) {
         return None;
     }
     let text = percent_decode_str(encoded).decode_utf8().ok()?;
-    let usable = !text.is_empty() && text.len() <= MAX_VALUE_BYTES && !text.chars().any(char::is_control);
+    let usable = !text.is_empty() && text.len() <= max_bytes && !text.chars().any(char::is_control);
     usable.then_some(text)
 }
 
 /// The value of a query parameter, read like a form: `+` is a space. `None` where it is missing, unusable as by
 /// [`text_of`], or there twice.
 pub(crate) fn query_parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, str>> {
+    query_parameter_within(query, name, MAX_VALUE_BYTES)
+}
+
+/// As [`query_parameter`], of at most so many bytes.
+pub(crate) fn query_parameter_within<'a>(
+    query: Option<&'a str>,
+    name: &str,
+    max_bytes: usize,
+) -> Option<Cow<'a, str>> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
     let (value, None) = (values.next()?, values.next()) else { return None };
     if value.contains('+') {
-        text_of(&value.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()))
+        text_within(&value.replace('+', " "), max_bytes).map(|text| Cow::Owned(text.into_owned()))
     } else {
-        text_of(value)
+        text_within(value, max_bytes)
     }
 }
 

@@ -83,6 +83,24 @@ fn bodies_and_pages_have_an_end() {
 }
 
 #[test]
+fn parameters_that_an_endpoint_does_not_take_are_refused() {
+    let site = with_payments();
+    for route in routes() {
+        let target = with_name(&route, "payments");
+        for name in
+            ["after", "before", "by", "domain", "from", "last", "limit", "others", "rule", "subject", "tier"]
+        {
+            if !route.parameters.contains(&name) {
+                let ask = site.operator(route.method.as_str(), &format!("{target}?{name}=1")).if_match("*");
+                let detail = ask.send().expect(422).json()["detail"].to_string();
+                assert!(detail.contains(&format!("no parameter '{name}'")), "{route:?} {detail}");
+                assert!(route.parameters.iter().all(|taken| detail.contains(taken)), "{route:?} {detail}");
+            }
+        }
+    }
+}
+
+#[test]
 fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
     let site = with_payments();
     // Two who say that they send much, and do not.
@@ -175,12 +193,17 @@ fn a_dry_run_that_is_misspelt_or_that_there_is_none_of_changes_nothing() {
             ("prefix", "none"),
         ];
         let target = filled(route, &names);
-        for query in ["?dry-run=15m", "?limit=1&DRY_RUN=15m", "?dry_run=15m"] {
+        for (query, said) in [
+            ("?dry-run=15m", "'dry-run'"),
+            ("?DRY_RUN=15m", "'DRY_RUN'"),
+            ("?dry_run=15m", "only changes of rules have a dry_run"),
+        ] {
             let ask = site.operator(route.method.as_str(), &format!("{target}{query}")).if_match("*");
             let refused = ask.send();
-            if !query.ends_with("?dry_run=15m") || !route.takes_dry_run {
-                let said = refused.expect(422).json();
-                assert!(said["detail"].as_str().unwrap().contains("dry_run"), "{route:?} {query}: {said}");
+            if query != "?dry_run=15m" || !route.takes_dry_run {
+                let detail = refused.expect(422).json()["detail"].to_string();
+                assert!(detail.contains(said), "{route:?} {query}: {detail}");
+                assert!(!route.takes_dry_run || detail.contains("dry_run"), "{route:?} {query}: {detail}");
             }
         }
     }
@@ -199,6 +222,30 @@ fn other_methods_are_told_which_there_are() {
     for target in ["/none", "/domains/", "/domains/a/b/c/d/e/f", "/Domains", "//"] {
         site.operator("GET", target).send().expect(404);
     }
+}
+
+#[tokio::test]
+async fn head_has_no_body_over_http_2_either() {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let site = Site::start();
+    let socket = tokio::net::TcpStream::connect(site.server.admin_address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let request = http::Request::head("http://test/admin/v1/whoami")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[test]
+fn two_hosts_are_refused() {
+    let site = Site::start();
+    site.operator("GET", "/whoami").field("Host", "other").send().expect(400);
 }
 
 #[test]
@@ -224,30 +271,6 @@ fn numbers_have_bounds() {
         site.operator("PUT", "/domains/payments/rules/calls").if_match("*").json(&rule).send().status
     };
     for limit in [json!(-1), json!(1.5), json!(u64::MAX), json!("x"), json!(1e300), Value::Null, json!([1])] {
-#[tokio::test]
-async fn head_has_no_body_over_http_2_either() {
-    use http_body_util::{BodyExt, Empty};
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    let site = Site::start();
-    let socket = tokio::net::TcpStream::connect(site.server.admin_address()).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
-    tokio::spawn(connection);
-    let request = http::Request::head("http://test/admin/v1/whoami")
-        .header("authorization", format!("Bearer {TOKEN}"))
-        .body(Empty::<bytes::Bytes>::new())
-        .unwrap();
-    let response = sender.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 405);
-    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
-}
-
-#[test]
-fn two_hosts_are_refused() {
-    let site = Site::start();
-    site.operator("GET", "/whoami").field("Host", "other").send().expect(400);
-}
-
         assert_eq!(rule(limit.clone(), "1h"), 422, "{limit}");
     }
     for window in ["0s", "-1s", "", "1", "99999999999d", "1e9s", "\u{661}s"] {

@@ -164,6 +164,85 @@ fn who_changes_nothing_is_told_the_version_that_the_domain_has() {
 }
 
 #[test]
+fn pages_of_rules_go_by_name() {
+    let site = Site::start();
+    let named = |number: u64| {
+        let mut rule = rule(1);
+        rule["name"] = json!(format!("rule-{number:03}"));
+        rule["key"] = json!([format!("entry_{number}")]);
+        rule
+    };
+    let rules: Vec<Value> = (0..250).rev().map(named).collect();
+    site.domain("default", &json!({ "name": "many", "rules": rules }));
+    let page =
+        |query: &str| site.operator("GET", &format!("/domains/many/rules?{query}")).send().expect(200).json();
+    let names = |page: &Value| -> Vec<String> {
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = page("limit=200");
+    site.operator("DELETE", "/domains/many/rules/rule-003").if_match("*").send().expect(200);
+    let second = page(&format!("after={}", first["next"].as_str().unwrap()));
+    let seen = [names(&first), names(&second)].concat();
+    assert_eq!(seen, (0..250).map(|number| format!("rule-{number:03}")).collect::<Vec<_>>());
+    assert_eq!(second["next"], Value::Null);
+}
+
+#[test]
+fn pages_of_overrides_go_on_after_the_longest_place() {
+    let site = Site::start();
+    let (subject, name) = ("s".repeat(1_024), "r".repeat(128));
+    let mut document = payments(10);
+    document["rules"][0]["name"] = json!(name);
+    site.domain("default", &document);
+    for subject in [&subject[..], "t"] {
+        let target = format!("/domains/payments/subjects/{subject}/overrides/{name}");
+        site.operator("PUT", &target).json(&json!({ "limit": 7 })).send().expect(200);
+    }
+    let page = |query: &str| {
+        let target = format!("/domains/payments/overrides?limit=1{query}");
+        site.operator("GET", &target).send().expect(200).json()
+    };
+    let first = page("");
+    assert_eq!(first["items"][0]["subject"], json!(subject));
+    let second = page(&format!("&after={}", first["next"].as_str().unwrap().replace('|', "%7c")));
+    assert_eq!(second["items"][0]["subject"], "t");
+}
+
+#[test]
+fn domains_of_the_file_and_of_the_database_are_one_list() {
+    let directory = tidegate_testkit::TempDir::new("list");
+    let domain = |name| {
+        format!(
+            "  - name: {name}\n    on_store_failure: deny\n    rules:\n      - {{ name: a, key: [user_id], limit: 9, window: 1h }}\n"
+        )
+    };
+    let file = ["a", "c", "e"].map(domain).concat();
+    let path = directory.write("rules.yaml", &format!("version: 1\ndomains:\n{file}"));
+    let site = Site::with(&["--rules", path.to_str().unwrap()]);
+    for name in ["b", "d", "f"] {
+        site.domain("default", &json!({ "name": name, "rules": [] }));
+    }
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = site.operator("GET", &format!("/domains?limit=2{after}")).send().expect(200).json();
+        let items = page["items"].as_array().unwrap();
+        assert!(items.len() <= 2, "{page}");
+        seen.extend(items.iter().map(|item| item["name"].as_str().unwrap().to_owned()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, ["a", "b", "c", "d", "e", "f"]);
+    // And a domain of the file is answered whole.
+    let answered = site.operator("GET", "/domains/a").send().expect(200).json();
+    assert_eq!(answered["on_store_failure"], "deny");
+}
+
+#[test]
 fn what_is_not_there_is_not_removed() {
     let site = with_payments();
     for target in
