@@ -88,7 +88,7 @@ fn matches(domain: &CompiledDomain, entries: &[(&str, &str)]) {
     for (_, rule) in applying() {
         let mut key = Vec::new();
         rule.encode_key(entries, |bytes| key.extend_from_slice(bytes));
-        assert!(key.len() >= size_of::<u64>());
+        assert!(key.len() >= size_of::<u128>());
     }
 }
 

@@ -11,16 +11,17 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use common::*;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use tidegate_core::quota::Algorithm;
+use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::CompiledRule;
 use tidegate_core::rule::model::{Condition, Domain, EntryCondition, Mode, Rule, Rules};
 use tidegate_core::rule::pattern::{Pattern, Template};
 use tidegate_core::rule::{RuleSet, RuleSetError};
+use tidegate_core::time::Micros;
 
 const ENTRIES: [&str; 4] = ["path", "method", "user", "tenant"];
 const VALUES: [&str; 12] = [
@@ -258,4 +259,20 @@ fn what_one_request_can_match_is_bounded() {
     let together = compiled(MAX_RULES_TOGETHER + 1, &|rule, _| rule.when("a", "same"));
     assert_eq!(together.err(), Some(RuleSetError::TooManyTogether("d".into())));
     assert!(compiled(10_000, &|rule, n| rule.when("a", n.to_string())).is_ok());
+}
+
+/// Tenants choose names: neither moving text from the domain to the rule nor a zero byte in between makes one uid of two.
+#[test]
+fn a_uid_is_of_one_domain_and_one_name() {
+    let uid = |domain: &str, name: &str| {
+        let quota = Quota::new(Algorithm::TokenBucket, 1, Micros::from_secs(1), None).unwrap();
+        let rule = Rule::new(name, Algorithm::TokenBucket, quota);
+        let set = RuleSet::compile(Rules { domains: vec![Domain::new(domain, vec![rule])] }).unwrap();
+        set.domains()[0].rules()[0].uid()
+    };
+    let names = [("ab", "c"), ("a", "bc"), ("a\0b", "c"), ("a", "b\0c"), ("", "abc"), ("abc", "")];
+    let uids: HashSet<u128> = names.iter().map(|(domain, name)| uid(domain, name)).collect();
+    assert_eq!(uids.len(), names.len());
+    assert_eq!(uid("ab", "c"), uid("ab", "c"));
+    assert!(uids.iter().all(|uid| *uid > u128::from(u64::MAX)), "all 128 bits are used");
 }

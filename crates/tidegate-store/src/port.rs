@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::plan::{Outcome, Plan, PlannedBucket};
 
 /// Where a store keeps a bucket, in the store's own bytes. Stays valid as long as the bucket does.
-pub type BucketAddress = SmallVec<[u8; 24]>;
+pub type BucketAddress = SmallVec<[u8; 32]>;
 
 /// The answer to a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Usage, counted per minute in memory.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher;
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -28,10 +29,21 @@ pub struct Names {
     pub tier: String,
 }
 
+/// What is counted, without its names: the same for the same names only.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Counted<'a> {
+    /// A rule, by its uid.
+    Rule(u128),
+    /// A domain's requests that no rule was asked about, by its qualified name.
+    NoRule(&'a str),
+}
+
 /// Counts usage per minute. Allocates only for what was not counted since the last [`UsageMeter::drain`].
 #[derive(Debug)]
 pub struct UsageMeter {
     shards: [Padded<Mutex<Shard>>; SHARDS],
+    /// Makes the numbers of rows. Its secret keeps a tenant from naming a tier so that its row is another tenant's.
+    numbers: RandomState,
     max_rows: usize,
     rows: AtomicUsize,
     dropped: AtomicU64,
@@ -45,12 +57,19 @@ impl UsageMeter {
     #[must_use]
     pub fn new(max_rows: usize) -> Self {
         let (rows, dropped) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { shards: Default::default(), max_rows, rows, dropped }
+        Self { shards: Default::default(), numbers: RandomState::new(), max_rows, rows, dropped }
     }
 
-    /// Adds counts to the minute of `now_us`. `id` is a number for the names, equal for equal names only; `names` is asked
-    /// when they are new. Beyond the most rows, what is new is dropped and counted.
-    pub fn record(&self, now_us: i64, id: u64, counts: UsageCounts, names: impl FnOnce() -> Names) {
+    /// Adds counts to the minute of `now_us` of what is counted under a tier. `names` is asked when they are new. Beyond the
+    /// most rows, what is new is dropped and counted.
+    pub fn record(
+        &self,
+        now_us: i64,
+        (counted, tier): (Counted<'_>, &str),
+        counts: UsageCounts,
+        names: impl FnOnce() -> Names,
+    ) {
+        let id = self.numbers.hash_one((counted, tier));
         let minute = now_us.div_euclid(MINUTE_US);
         let mut shard = self.shards[thread_number() % SHARDS].0.lock();
         match shard.entry((id, minute)) {
@@ -100,6 +119,10 @@ mod tests {
 
     const ONE: UsageCounts = UsageCounts { allowed: 1, denied: 0, cost: 3 };
 
+    fn rule(uid: u128) -> (Counted<'static>, &'static str) {
+        (Counted::Rule(uid), "")
+    }
+
     fn names(rule: &str) -> Names {
         let text = str::to_owned;
         Names { tenant: text("acme"), domain: text("pay"), rule: text(rule), tier: text("") }
@@ -116,7 +139,7 @@ mod tests {
     fn a_minute_is_one_row() {
         let meter = UsageMeter::new(10);
         for now_us in [60_000_000, 119_999_999, 120_000_000] {
-            meter.record(now_us, 7, ONE, || names("a"));
+            meter.record(now_us, rule(7), ONE, || names("a"));
         }
         let mut rows = meter.drain();
         rows.sort_by_key(|(key, _)| key.at_s);
@@ -129,10 +152,26 @@ mod tests {
     }
 
     #[test]
+    fn rules_and_tiers_and_what_no_rule_matched_are_apart() {
+        let meter = UsageMeter::new(10);
+        let keys = [
+            (Counted::Rule(1), ""),
+            (Counted::Rule(1 << 64 | 1), ""),
+            (Counted::Rule(1), "gold"),
+            (Counted::NoRule("pay"), ""),
+            (Counted::NoRule("pa"), "y"),
+        ];
+        for key in keys.into_iter().chain(keys) {
+            meter.record(0, key, ONE, || names("a"));
+        }
+        assert_eq!(meter.drain().iter().map(|(_, counts)| counts.allowed).collect::<Vec<_>>(), [2; 5]);
+    }
+
+    #[test]
     fn names_are_asked_for_once() {
         let meter = UsageMeter::new(10);
-        meter.record(0, 7, ONE, || names("a"));
-        meter.record(0, 7, ONE, || panic!("it is known"));
+        meter.record(0, rule(7), ONE, || names("a"));
+        meter.record(0, rule(7), ONE, || panic!("it is known"));
         assert_eq!(meter.drain().len(), 1);
     }
 
@@ -140,11 +179,11 @@ mod tests {
     fn beyond_the_most_rows_it_is_dropped_and_counted() {
         let meter = UsageMeter::new(3);
         for id in 0..5 {
-            meter.record(0, id, ONE, || names(&id.to_string()));
+            meter.record(0, rule(id), ONE, || names(&id.to_string()));
         }
-        meter.record(0, 0, ONE, || names("0"));
+        meter.record(0, rule(0), ONE, || names("0"));
         assert_eq!((meter.drain().len(), meter.take_dropped(), meter.take_dropped()), (3, 2, 0));
-        meter.record(0, 4, ONE, || names("4"));
+        meter.record(0, rule(4), ONE, || names("4"));
         assert_eq!((meter.drain().len(), meter.take_dropped()), (1, 0));
     }
 
@@ -159,8 +198,9 @@ mod tests {
                 }
                 rows
             });
-            let record = |id: u64| (0..5_000).for_each(|_| meter.record(0, id % 3, ONE, || names("a")));
-            let threads: Vec<_> = (0..4_u64).map(|id| scope.spawn(move || record(id))).collect();
+            let record =
+                |id: u128| (0..5_000).for_each(|_| meter.record(0, rule(id % 3), ONE, || names("a")));
+            let threads: Vec<_> = (0..4_u128).map(|id| scope.spawn(move || record(id))).collect();
             threads.into_iter().for_each(|thread| thread.join().unwrap());
             done.store(true, Ordering::Release);
             drainer.join().unwrap()

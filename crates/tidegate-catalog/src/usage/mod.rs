@@ -15,7 +15,7 @@ mod writer;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use meter::{Names, UsageMeter};
+pub use meter::{Counted, Names, UsageMeter};
 pub use top::{Told, TopKey, TopKeys};
 pub use writer::{UsageSink, Writer, WriterOptions, WriterStats, Written};
 

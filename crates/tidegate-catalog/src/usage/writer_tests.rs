@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use super::super::Names;
+use super::super::{Counted, Names};
 use super::*;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ fn record(meter: &UsageMeter, id: u64, allowed: u64) {
         rule: id.to_string(),
         tier: String::new(),
     };
-    meter.record(0, id, UsageCounts { allowed, denied: 1, cost: allowed }, names);
+    meter.record(0, (Counted::Rule(id.into()), ""), UsageCounts { allowed, denied: 1, cost: allowed }, names);
 }
 
 /// What waits in a writer, in verdicts. A batch whose arrival went unnoticed is the sink's.

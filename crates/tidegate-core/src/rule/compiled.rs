@@ -7,13 +7,13 @@ use super::lineage::{Lineage, Revision};
 use super::model::{Condition, FailurePolicy, Rule};
 use super::pattern::Pattern;
 use crate::algorithm::{Meter, State};
-use crate::hash::fnv1a;
+use crate::hash::identity;
 use crate::time::{Micros, Timestamp};
 
 /// A rule of a compiled set.
 #[derive(Clone, Debug)]
 pub struct CompiledRule {
-    uid: u64,
+    uid: u128,
     domain: String,
     domain_uid: u64,
     model: Rule,
@@ -52,7 +52,7 @@ pub struct Metered {
 
 impl CompiledRule {
     pub(super) fn new(domain: &str, model: Rule, default_failure: Option<FailurePolicy>) -> Self {
-        let uid = fnv1a(domain.bytes().chain([0]).chain(model.identity().bytes()));
+        let uid = identity(&[domain, model.identity()]);
         let quotas = || core::iter::once(model.quota).chain(model.tiers.iter().map(|(_, quota)| *quota));
         let plain = |quota| Meter::new(model.algorithm, quota, model.queue);
         let ceiling = quotas().map(|quota| plain(quota).own_ceiling()).fold(0, u64::max);
@@ -73,7 +73,7 @@ impl CompiledRule {
         let (domain, lineage) = (domain.to_owned(), Arc::default());
         let mut rule = Self {
             uid,
-            domain_uid: fnv1a(domain.bytes()),
+            domain_uid: identity(&[&domain]) as u64,
             domain,
             model,
             on_store_failure,
@@ -103,7 +103,7 @@ impl CompiledRule {
     }
 
     /// A number from the domain's name, equal on every node and after every restart: what buckets of one request have
-    /// in common.
+    /// in common. It says where they are, not which: two domains may have the same.
     #[must_use]
     pub const fn domain_uid(&self) -> u64 {
         self.domain_uid
@@ -307,9 +307,9 @@ impl CompiledRule {
     }
 
     /// The number that the keys of its buckets begin with: from the name of its domain and what it was first called, so
-    /// equal on every node and after every restart.
+    /// equal on every node and after every restart. No other rule can be given a name that leads to the same number.
     #[must_use]
-    pub const fn uid(&self) -> u64 {
+    pub const fn uid(&self) -> u128 {
         self.uid
     }
 

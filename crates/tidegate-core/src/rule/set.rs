@@ -67,7 +67,7 @@ pub struct RuleSet {
     domains: Vec<CompiledDomain>,
     by_name: FnvMap<String, usize>,
     /// Rules that are gone, by uid, as long as a bucket of theirs may not be at rest.
-    removed: FnvMap<u64, Arc<RemovedRule>>,
+    removed: FnvMap<u128, Arc<RemovedRule>>,
 }
 
 /// A rule that is gone, and when every bucket of it is at rest.
@@ -156,7 +156,7 @@ impl RuleSet {
     pub fn succeeding(mut self, old: &RuleSet, at: Timestamp) -> Self {
         self.version = self.version.max(old.version.saturating_add(1));
         let removed = old.removed.iter().map(|(uid, removed)| (*uid, Earlier::Removed(removed)));
-        let mut earlier: FnvMap<u64, Earlier<'_>> = removed.collect();
+        let mut earlier: FnvMap<u128, Earlier<'_>> = removed.collect();
         let present = old.domains.iter().flat_map(|domain| &domain.rules);
         earlier.extend(present.map(|rule| (rule.uid(), Earlier::Present(rule))));
         for rule in self.domains.iter_mut().flat_map(|domain| &mut domain.rules) {

@@ -125,11 +125,11 @@ pub fn bucket(rule: &str, key: &str, tier: Option<&str>, reserved: u64) -> Model
 /// A map from buckets to states, with the real meters and the real lineage: what any store does, and nothing else.
 pub struct RealStore {
     pub rules: RuleSet,
-    pub buckets: HashMap<(u64, String), (Revision, State)>,
+    pub buckets: HashMap<(u128, String), (Revision, State)>,
     /// Whether buckets at rest are dropped, as stores do: when met, and all of them before a change of rules.
     pub evicts: Eviction,
     /// Rules as they last were, by uid, by which the buckets of removed ones fade.
-    last: HashMap<u64, CompiledRule>,
+    last: HashMap<u128, CompiledRule>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl RealStore {
     }
 
     /// Where a bucket is kept: by its rule's uid, as stores do.
-    fn place(&self, rule: &str, key: &str) -> (u64, String) {
+    fn place(&self, rule: &str, key: &str) -> (u128, String) {
         let gone = || self.last.values().find(|last| last.name() == rule);
         (self.rule(rule).or_else(gone).map_or(0, CompiledRule::uid), key.to_owned())
     }

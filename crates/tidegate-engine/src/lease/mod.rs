@@ -109,7 +109,7 @@ pub struct Leases<S> {
     store: S,
     table: Table,
     /// The rules that are leased, by their uid.
-    rules: ArcSwap<HashMap<u64, Arc<CompiledRule>>>,
+    rules: ArcSwap<HashMap<u128, Arc<CompiledRule>>>,
     clock: Arc<dyn Clock>,
     /// Nothing is leased any more: this node stops.
     is_closed: AtomicBool,

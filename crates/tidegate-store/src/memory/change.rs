@@ -14,7 +14,7 @@ use crate::plan::{BucketResult, Outcome, Plan, PlannedBucket};
 use crate::port::{Applied, BucketAddress};
 
 /// Bytes of an address: the fingerprint and the rule's uid, by which the coarse bucket is found.
-const ADDRESS_BYTES: usize = 24;
+const ADDRESS_BYTES: usize = 32;
 
 /// Whether a change is to be kept.
 enum Change {
@@ -109,7 +109,8 @@ impl MemoryStore {
 
     pub(super) fn address_of(&self, key: &[u8]) -> BucketAddress {
         let Key { table, rest } = self.hasher.bucket(key);
-        [table, rest, uid_of(key)].iter().flat_map(|word| word.to_le_bytes()).collect()
+        let fingerprint = u128::from(table) | u128::from(rest) << 64;
+        [fingerprint, uid_of(key)].iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     pub(super) fn release_permit(&self, address: &BucketAddress, permit: u64, now: Timestamp) -> bool {
@@ -167,13 +168,11 @@ impl MemoryStore {
     }
 }
 
-fn parse_address(address: &[u8]) -> Option<(Key, u64)> {
-    let (words, rest) = address.as_chunks::<8>();
-    match (words, rest) {
-        ([table, rest, uid], []) if address.len() == ADDRESS_BYTES => {
-            let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-            Some((Key::from_words(word(table), word(rest)), word(uid)))
-        }
-        _ => None,
-    }
+fn parse_address(address: &[u8]) -> Option<(Key, u128)> {
+    let address: &[u8; ADDRESS_BYTES] = address.try_into().ok()?;
+    let (words, _) = address.as_chunks::<16>();
+    let [fingerprint, uid] = *words else { return None };
+    let fingerprint = u128::from_le_bytes(fingerprint);
+    let key = Key::from_words(fingerprint as u64, (fingerprint >> 64) as u64);
+    Some((key, u128::from_le_bytes(uid)))
 }

@@ -14,9 +14,6 @@ use super::shard::Shard;
 use crate::plan::{BucketResult, Outcome, Plan, PlannedBucket};
 use crate::port::Applied;
 
-/// Bytes of a rule's uid at the start of a key.
-const UID_BYTES: usize = 8;
-
 /// The shards of a plan, locked in ascending order.
 pub(super) struct LockedShards<'s> {
     guards: SmallVec<[MutexGuard<'s, Shard>; 4]>,
@@ -33,7 +30,7 @@ impl LockedShards<'_> {
 pub(super) struct Part<'p, 'a> {
     pub(super) bucket: &'p PlannedBucket<'a>,
     pub(super) key: Key,
-    pub(super) rule_uid: u64,
+    pub(super) rule_uid: u128,
     /// The place of its shard among the locked ones.
     pub(super) shard: usize,
 }
@@ -224,6 +221,6 @@ fn result_of(meter: &Meter, state: &State, now: Timestamp, verdict: Verdict, res
 }
 
 /// The rule's uid, with which every key starts.
-pub(super) fn uid_of(key: &[u8]) -> u64 {
-    key.first_chunk::<UID_BYTES>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+pub(super) fn uid_of(key: &[u8]) -> u128 {
+    key.first_chunk().map_or(0, |bytes| u128::from_le_bytes(*bytes))
 }

@@ -47,7 +47,7 @@ pub(super) struct Held {
 
 impl Setting<'_> {
     /// The coarse bucket of the rule that a key belongs to.
-    pub(super) fn coarse_of(&self, rule_uid: u64, key: Key) -> Key {
+    pub(super) fn coarse_of(&self, rule_uid: u128, key: Key) -> Key {
         self.hasher.coarse(rule_uid, self.curve, self.curve.shard_of(key))
     }
 
@@ -55,7 +55,7 @@ impl Setting<'_> {
     pub(super) fn hold(
         &self,
         shard: &mut Shard,
-        (key, rule_uid): (Key, u64),
+        (key, rule_uid): (Key, u128),
         bucket: &PlannedBucket<'_>,
         purpose: Purpose,
     ) -> Result<Held, Stale> {

@@ -78,7 +78,7 @@ impl KeyHasher {
     }
 
     /// The bucket that the keys of one rule share in a shard where no room is left for each.
-    pub(super) fn coarse(&self, rule_uid: u64, curve: &ShardCurve, shard: usize) -> Key {
+    pub(super) fn coarse(&self, rule_uid: u128, curve: &ShardCurve, shard: usize) -> Key {
         let (table, rest) = self.coarse.hash(&rule_uid.to_le_bytes()).as_u64();
         let low = rest & ((1 << SHARD_SHIFT) - 1);
         Key::from_words(table, curve.start_of(shard) << SHARD_SHIFT | low)

@@ -30,7 +30,7 @@ use super::shard::Shard;
 use super::{MemoryOptions, MemoryStore};
 
 const MAGIC: [u8; 8] = *b"TIDEGATE";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const END: u8 = 0;
 const BUCKET: u8 = 1;
 const LOG: u8 = 2;

@@ -3,17 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use tidegate_catalog::model::{UsageCounts, split_qualified};
-use tidegate_catalog::usage::{Names, Told, UsageMeter};
+use tidegate_catalog::usage::{Counted, Names, Told, UsageMeter};
 use tidegate_core::rule::CompiledDomain;
 use tidegate_engine::{Clock, Decision, Request, TIER_ENTRY};
 use tidegate_store::BucketStore;
 
 use super::{Gate, Look, unix_us};
-
-/// The offset basis of 64-bit FNV-1a.
-const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-/// The prime of 64-bit FNV-1a.
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 impl<S: BucketStore, C: Clock> Gate<S, C> {
     /// Remembers a decided request. Waits for nothing, and allocates only for what it has not met lately.
@@ -43,9 +38,8 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
 
 /// Counts every rule's own verdict, enforced or not; where no rule was asked, the answer under no rule.
 fn count(meter: &UsageMeter, now_us: i64, tier: &str, domain: &CompiledDomain, decision: &Decision) {
-    let record = |id: u64, rule: &str, told: Told| {
-        let id = number(id, [0].iter().chain(tier.as_bytes()));
-        meter.record(now_us, id, counts(told, decision), || {
+    let record = |counted: Counted<'_>, rule: &str, told: Told| {
+        meter.record(now_us, (counted, tier), counts(told, decision), || {
             let (tenant, domain) = split_qualified(domain.name());
             let text = str::to_owned;
             Names { tenant: text(tenant), domain: text(domain), rule: text(rule), tier: text(tier) }
@@ -55,11 +49,11 @@ fn count(meter: &UsageMeter, now_us: i64, tier: &str, domain: &CompiledDomain, d
     for verdict in decision.verdicts() {
         was_asked = true;
         let told = if verdict.verdict.is_allow() { Told::Allowed } else { Told::Denied };
-        record(verdict.rule.uid(), verdict.rule.name(), told);
+        record(Counted::Rule(verdict.rule.uid()), verdict.rule.name(), told);
     }
     if !was_asked {
         let told = if decision.is_allowed() { Told::Allowed } else { Told::Denied };
-        record(number(FNV_BASIS, domain.name().as_bytes().iter().chain(&[0])), "", told);
+        record(Counted::NoRule(domain.name()), "", told);
     }
 }
 
@@ -103,11 +97,6 @@ fn key<'a>(request: &Request<'a>, decision: &Decision, domain: &CompiledDomain) 
 
 fn value_of<'a>(request: &Request<'a>, name: &str) -> Option<&'a str> {
     request.entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value)
-}
-
-/// 64-bit FNV-1a, going on from `number`.
-fn number<'a>(number: u64, bytes: impl Iterator<Item = &'a u8>) -> u64 {
-    bytes.fold(number, |number, byte| (number ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
 }
 
 #[cfg(test)]
