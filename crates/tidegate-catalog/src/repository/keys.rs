@@ -35,16 +35,34 @@ impl Repository {
                 check_ceiling(conn, tenant).await?;
             }
             check_installation(conn, now_us).await?;
-            let sql = "INSERT INTO api_keys (prefix, tenant, name, scopes, hash, created_us, expires_us) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7)";
-            let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
-            let query =
-                sqlx::query(sql).bind(&key.prefix).bind(&key.tenant).bind(&key.name).bind(scopes.join(","));
-            let query = query.bind(key.hash.to_vec()).bind(key.created_us).bind(key.expires_us);
-            query.execute(&mut *conn).await?;
-            log(conn, actor, now_us, "key.create", None, Some(key)).await?;
+            insert(conn, actor, now_us, key).await?;
             write.commit().await?;
             Ok(version)
+        })
+        .await
+    }
+
+    /// Makes an operator's key where there never was one; whether it did. It does so once in the life of the database, and
+    /// that it did and the key are written together.
+    ///
+    /// # Errors
+    ///
+    /// See [`CatalogError`].
+    pub async fn create_first_operator_key(&self, actor: &Actor, now_us: i64, key: &ApiKey) -> Result<bool> {
+        self.bounded(CALL, async {
+            let mut write = self.write().await?;
+            let conn = write.conn();
+            bump(conn, Kind::Keys).await?;
+            let sql = "INSERT INTO meta (name, value) SELECT 'seed:first-operator-key', $1 \
+                       WHERE NOT EXISTS (SELECT 1 FROM api_keys WHERE tenant IS NULL) \
+                       ON CONFLICT (name) DO NOTHING";
+            let marked = sqlx::query(sql).bind(now_us.to_string()).execute(&mut *conn).await?;
+            if marked.rows_affected() == 0 {
+                return Ok(false);
+            }
+            insert(conn, actor, now_us, key).await?;
+            write.commit().await?;
+            Ok(true)
         })
         .await
     }
@@ -181,6 +199,16 @@ impl Repository {
         })
         .await
     }
+}
+
+async fn insert(conn: &mut AnyConnection, actor: &Actor, now_us: i64, key: &ApiKey) -> Result<()> {
+    let sql = "INSERT INTO api_keys (prefix, tenant, name, scopes, hash, created_us, expires_us) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.name()).collect();
+    let query = sqlx::query(sql).bind(&key.prefix).bind(&key.tenant).bind(&key.name).bind(scopes.join(","));
+    let query = query.bind(key.hash.to_vec()).bind(key.created_us).bind(key.expires_us);
+    query.execute(&mut *conn).await?;
+    log(conn, actor, now_us, "key.create", None, Some(key)).await
 }
 
 /// Whether the tenant may have one more.

@@ -7,6 +7,8 @@ use crate::database::*;
 
 crate::on_both!(
     a_key_is_kept_as_it_was_made,
+    the_first_operators_key_is_made_once_and_with_its_mark,
+    where_an_operator_has_a_key_no_first_one_is_made,
     a_key_is_rotated_touched_and_revoked,
     the_secret_before_a_rotation_is_the_last_one_that_was_shown,
     an_expired_key_is_not_rotated,
@@ -43,6 +45,29 @@ async fn a_key_is_kept_as_it_was_made(database: Database) {
     assert!(matches!(again, Err(CatalogError::Conflict { .. })), "{again:?}");
     let log = repository.audit(None, None, 10).await.unwrap();
     assert_eq!((log.len(), log[0].target.as_str()), (1, "k1"));
+}
+
+/// Were the mark written without the key, nobody could ever get in.
+async fn the_first_operators_key_is_made_once_and_with_its_mark(database: Database) {
+    let repository = database.open();
+    repository.create_key(&actor(), NOW, &api_key("taken", Some("default"))).await.unwrap();
+    let failed = repository.create_first_operator_key(&actor(), NOW, &api_key("taken", None)).await;
+    assert!(matches!(failed, Err(CatalogError::Conflict { .. })), "{failed:?}");
+    let before = repository.versions().await.unwrap();
+    assert!(repository.create_first_operator_key(&actor(), NOW, &api_key("k1", None)).await.unwrap());
+    assert!(repository.versions().await.unwrap().keys > before.keys);
+    assert_eq!(repository.key("k1").await.unwrap(), Some(api_key("k1", None)));
+    assert!(!repository.create_first_operator_key(&actor(), NOW, &api_key("k2", None)).await.unwrap());
+    assert_eq!(repository.key("k2").await.unwrap(), None);
+}
+
+async fn where_an_operator_has_a_key_no_first_one_is_made(database: Database) {
+    let repository = database.open();
+    repository.create_key(&actor(), NOW, &api_key("k1", None)).await.unwrap();
+    repository.revoke_key(&actor(), NOW, "k1").await.unwrap();
+    let before = repository.versions().await.unwrap();
+    assert!(!repository.create_first_operator_key(&actor(), NOW, &api_key("k2", None)).await.unwrap());
+    assert_eq!(repository.versions().await.unwrap(), before);
 }
 
 async fn a_key_is_rotated_touched_and_revoked(database: Database) {

@@ -11,7 +11,7 @@ use tidegate_catalog::edit::Editor;
 use tidegate_catalog::follow::{DatabaseParts, First, Follower, InForce};
 use tidegate_catalog::keys::{KeyRing, NewKey, OperatorToken};
 use tidegate_catalog::last_good::LastGood;
-use tidegate_catalog::model::{Actor, ApiKey, DEFAULT_TENANT, Scope};
+use tidegate_catalog::model::{Actor, ApiKey, Scope};
 use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::{CatalogError, DatabaseSettings, Repository, Retention};
 use tidegate_catalog::seed::Seed;
@@ -151,7 +151,10 @@ impl Opened {
         }
         match make_first_key(database, now_us(clock)).await {
             Ok(key) => Ok(key),
-            Err(error) if error.retryable() => Ok(None),
+            Err(error) if error.retryable() => {
+                tracing::warn!(%error, "no operator's key could be made; the next start tries again");
+                Ok(None)
+            }
             Err(error) => Err(error).context("the first operator's key cannot be made"),
         }
     }
@@ -181,12 +184,6 @@ impl Opened {
 }
 
 async fn make_first_key(database: &Database, now_us: i64) -> Result<Option<FirstKey>, CatalogError> {
-    let repository = &database.repository;
-    let has_operator = repository.all_keys().await?.iter().any(|key| key.tenant.is_none());
-    let actor = Actor::server();
-    if has_operator || !repository.seed(&actor, now_us, DEFAULT_TENANT, &[], "first-operator-key").await? {
-        return Ok(None);
-    }
     let new = NewKey::new(getrandom::fill).map_err(|error| CatalogError::Misconfigured(error.to_string()))?;
     let key = ApiKey {
         prefix: new.prefix.clone(),
@@ -200,9 +197,14 @@ async fn make_first_key(database: &Database, now_us: i64) -> Result<Option<First
         last_used_us: None,
         revoked_us: None,
     };
-    repository.create_key(&actor, now_us, &key).await?;
-    // Whoever reads it may use it at once.
-    database.catalog.keys().replace(repository.all_keys().await?);
+    let repository = &database.repository;
+    if !repository.create_first_operator_key(&Actor::server(), now_us, &key).await? {
+        return Ok(None);
+    }
+    // Whoever reads it may use it at once. It exists by now, so it is shown whether or not that works; the follower reads it soon.
+    if let Ok(keys) = repository.all_keys().await {
+        database.catalog.keys().replace(keys);
+    }
     Ok(Some(FirstKey(new.shown.reveal().to_owned())))
 }
 
