@@ -126,15 +126,23 @@ async fn serve_engine<S: BucketStore, T>(
     let admin = admin.map(AdminListener::start);
 
     let (told, at_once) = oneshot::channel();
-    let shutdown = shutdown(signals, readiness, settings.drain_delay, told);
+    let (admin_stop, admin_stopped) = admin.map(|admin| (admin.stop, admin.running)).unzip();
+    let shutdown = async {
+        shutdown(signals, readiness, settings.drain_delay, told).await;
+        // Both doors drain at the same time.
+        drop(admin_stop);
+    };
+    let doors = async {
+        server.run(listener, move |peer| door.service(peer), shutdown).await;
+        if let Some(stopped) = admin_stopped {
+            let _ = stopped.await;
+        }
+    };
     tokio::select! {
-        _ = server.run(listener, move |peer| door.service(peer), shutdown) => {}
+        () = doors => {}
         Ok(()) = at_once => tracing::warn!("told to stop a second time: open requests are cut off"),
     }
     reloading.abort();
-    if let Some(admin) = admin {
-        admin.stop().await;
-    }
     catalog.stop().await;
     Ok(running)
 }

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use common::Client;
 use serde_json::json;
+use tidegate_testkit::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A running server; killed when dropped.
@@ -225,5 +227,52 @@ async fn a_planned_restart_forgets_nothing_and_sighup_reads_the_rules_again() {
     let body = client.check(json!({"client_id": "a", "peek": true})).await.json();
     assert_eq!((&body["limit"], &body["remaining"]), (&json!(50), &json!(9)), "41 are still used");
     server.signal("INT");
+    assert_eq!(server.wait(), 0);
+}
+
+/// Both doors have a request whose body never comes, and may wait for it for a minute.
+#[tokio::test]
+async fn a_second_signal_cuts_off_requests_at_both_doors() {
+    const TOKEN: &str = "an-operators-token-of-a-test";
+    let folder = TempDir::new("second-signal");
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (address, admin) = (port(), port());
+    let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()])
+        .args(["--database-url", folder.path().join("t.db").to_str().unwrap()])
+        .args(["--admin-token", TOKEN, "--drain-timeout", "60s", "--body-timeout", "60s"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let server = Process { child, address };
+    let mut held = Vec::new();
+    let key = format!("authorization: Bearer {TOKEN}\r\n");
+    for (address, path, key) in [(address, "/v1/check", ""), (admin, "/admin/v1/import", &key)] {
+        let mut stream = loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: t\r\n{key}expect: 100-continue\r\ncontent-length: 9\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut wanted = [0; 25];
+        stream.read_exact(&mut wanted).await.unwrap();
+        assert_eq!(wanted, *b"HTTP/1.1 100 Continue\r\n\r\n", "{path} waits for the body");
+        held.push(stream);
+    }
+    server.signal("INT");
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    server.signal("INT");
+    for mut stream in held {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert_eq!(String::from_utf8_lossy(&answer), "");
+    }
     assert_eq!(server.wait(), 0);
 }

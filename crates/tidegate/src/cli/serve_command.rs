@@ -27,6 +27,9 @@ const MAX_STORE_MIB: u64 = 1 << 20;
 /// The most worker threads.
 const MAX_THREADS: u64 = 1_024;
 
+/// How long work that cannot be broken off, such as a trial of rules, may hold up the end.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 /// Headings of the help, and of the reference page.
 const STORE: &str = "Store";
 const CLIENTS: &str = "Client addresses";
@@ -186,7 +189,9 @@ pub(super) fn run(
     }
     let settings = settings(arguments, origins, environment)?;
     let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
-    runtime.block_on(serve(settings))?;
+    let served = runtime.block_on(serve(settings));
+    runtime.shutdown_timeout(LAST_WORK);
+    served?;
     Ok(SUCCESS)
 }
 

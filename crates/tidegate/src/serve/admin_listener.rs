@@ -28,8 +28,9 @@ pub(super) struct AdminListener {
 
 /// The admin API, answering.
 pub(super) struct AdminRunning {
-    stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    /// Dropped, it finishes what was accepted, and ends.
+    pub(super) stop: oneshot::Sender<()>,
+    pub(super) running: JoinHandle<()>,
 }
 
 impl AdminListener {
@@ -71,13 +72,5 @@ impl AdminListener {
             server.run(listener, move |peer| admin.service(peer), shutdown).await;
         });
         AdminRunning { stop, running }
-    }
-}
-
-impl AdminRunning {
-    /// Finishes what was accepted, and ends.
-    pub(super) async fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.running.await;
     }
 }
