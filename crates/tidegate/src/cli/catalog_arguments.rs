@@ -46,7 +46,7 @@ pub(super) struct CatalogArguments {
     #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     admin_token: Option<Secret>,
 
-    /// Refuse requests to /v1/* that have no API key
+    /// Refuse requests to /v1/* and /stats/* that have no API key
     #[arg(long, env = "TIDEGATE_REQUIRE_API_KEY", value_parser = BoolishValueParser::new())]
     require_api_key: bool,
 
@@ -113,6 +113,11 @@ pub(super) enum DatabaseUrlError {
         "after postgres:// come the server and the name of the database: postgres://user:password@host/name"
     )]
     Server,
+    /// What was meant for a server, and is none: it may hold a password.
+    #[error(
+        "a file's path has no @ and does not begin with postgres:; a server is postgres://user:password@host/name"
+    )]
+    Login,
     /// Longer than any address.
     #[error("the address of the database is longer than {MAX_DATABASE_BYTES} bytes")]
     TooLong,
@@ -131,14 +136,24 @@ pub(super) fn catalog_place(text: &str) -> Result<CatalogPlace, DatabaseUrlError
         if path.is_empty() || path.starts_with(':') || path.contains('?') {
             return Err(DatabaseUrlError::Path);
         }
+        if is_meant_for_a_server(path) {
+            return Err(DatabaseUrlError::Login);
+        }
         return Ok(CatalogPlace::Sqlite(path.into()));
     }
     match text.split_once("://") {
         Some(("postgres" | "postgresql", "")) => Err(DatabaseUrlError::Server),
         Some(("postgres" | "postgresql", _)) => Ok(CatalogPlace::Postgres(text.into())),
         Some(_) => Err(DatabaseUrlError::Scheme),
+        None if is_meant_for_a_server(text) => Err(DatabaseUrlError::Login),
         None => Ok(CatalogPlace::Sqlite(text.into())),
     }
+}
+
+/// Whether a text without `://` is an address of a server with a slip in it. Paths are shown, so no password may be in one.
+fn is_meant_for_a_server(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    text.contains('@') || lower.starts_with("postgres:") || lower.starts_with("postgresql:")
 }
 
 fn admin_address(text: &str) -> Result<AdminAddress, String> {
@@ -278,8 +293,14 @@ mod tests {
             ("sqlite::memory:", DatabaseUrlError::Path),
             ("sqlite:t.db?mode=ro", DatabaseUrlError::Path),
             ("postgres://", DatabaseUrlError::Server),
+            ("postgres:/u:hunter2@h/n", DatabaseUrlError::Login),
+            ("Postgres:u:hunter2@h/n", DatabaseUrlError::Login),
+            ("postgresql:h/n", DatabaseUrlError::Login),
+            ("u:hunter2@h/n", DatabaseUrlError::Login),
+            ("sqlite:u:hunter2@h/n", DatabaseUrlError::Login),
             (&"x".repeat(MAX_DATABASE_BYTES + 1), DatabaseUrlError::TooLong),
         ] {
+            assert!(!error.to_string().contains("hunter2"));
             assert_eq!(catalog_place(url).err(), Some(error));
         }
     }
