@@ -33,11 +33,22 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with_arguments(&[], |_| ())
+    }
+
+    /// A server with more flags; `prepare` makes the files that they name.
+    fn with_arguments(arguments: &[&str], prepare: impl FnOnce(&TempDir)) -> Self {
         let folder = TempDir::new("operator");
+        prepare(&folder);
         let database = folder.join("tidegate.db").display().to_string();
         let options = TidegateOptions::new(env!("CARGO_BIN_EXE_tidegate"))
             .catalog(database, TOKEN, folder.join("last-good.json"))
-            .arguments(["--usage-flush", "100ms"]);
+            .arguments(["--usage-flush", "100ms"])
+            .arguments(
+                arguments
+                    .iter()
+                    .map(|argument| argument.replace("FOLDER", &folder.path().display().to_string())),
+            );
         Self { server: Tidegate::with(&options), folder, key: TOKEN.to_owned() }
     }
 
@@ -132,7 +143,8 @@ fn rules_are_listed_changed_renamed_and_removed() {
     assert_eq!(desk.says(&["rules", "diff", "tighter.yaml"]), "~ orders / per-user\n    limit: 10 -> 5\n");
     assert_eq!(desk.says(&["rules", "diff", "rules.yaml"]), "nothing changes\n");
     let applied = desk.says(&["rules", "apply", "tighter.yaml"]);
-    assert!(applied.contains("limit: 10 -> 5") && applied.contains("in force on this node"), "{applied}");
+    assert!(applied.contains("limit: 10 -> 5") && applied.contains("\nrules version "), "{applied}");
+    assert!(applied.ends_with("in force on this node\n"), "{applied}");
 
     assert!(desk.says(&["rules", "get"]).contains("name: per-user"));
     assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 5);
@@ -195,6 +207,21 @@ fn a_dry_run_tries_the_past_and_changes_nothing() {
     let tried = desk.json(&["rules", "apply", "tighter.yaml", "--log", "log.jsonl"]);
     assert_eq!(tried["results"][0]["effect"]["newly_denied"], 3, "{tried}");
     assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 10);
+}
+
+#[test]
+fn a_history_is_shown_to_its_beginning() {
+    let desk = Desk::new();
+    let rule = |number: u32| {
+        format!(
+            "      - {{ name: r{number}, key: [user_id], match: {{ path: /{number} }}, limit: 1, window: 1s }}\n"
+        )
+    };
+    let rules: String = (0..250).map(rule).collect();
+    desk.write("many.yaml", &format!("version: 1\ndomains:\n  - name: many\n    rules:\n{rules}"));
+    desk.says(&["rules", "apply", "many.yaml"]);
+    let history = desk.json(&["rules", "history", "many"]);
+    assert!(history["items"].as_array().unwrap().len() >= 250);
 }
 
 #[test]
@@ -319,14 +346,18 @@ fn usage_is_counted_by_rule_and_tier() {
     }
     desk.check(None, "u2");
     let usage = wait_for("usage is written", std::time::Duration::from_secs(20), || {
-        let usage = desk.says(&["usage", "--domain", "orders"]);
+        let usage = desk.says(&["usage", "--domain", "orders", "--tenant", "default"]);
         (usage.lines().count() == 3 && usage.contains("enterprise")).then_some(usage)
     });
     let words: Vec<Vec<&str>> = usage.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(words[0], ["DOMAIN", "RULE", "TIER", "ALLOWED", "DENIED", "COST"]);
     assert!(words.contains(&vec!["orders", "per-user", "free", "10", "1", "10"]), "{usage}");
     assert!(words.contains(&vec!["orders", "per-user", "enterprise", "1", "0", "1"]), "{usage}");
+    let of_all = desk.says(&["usage", "--domain", "orders"]);
+    assert!(of_all.starts_with("TENANT ") && of_all.contains("default  orders"), "{of_all}");
     assert_eq!(row(&desk.says(&["usage", "--top", "orders"]), "u1")[1..4], ["11", "10", "1"]);
+    let both = desk.run(&["usage", "--top", "orders", "--last", "7d"]);
+    assert!(texts(&both).1.contains("cannot be used with"), "{both:?}");
 }
 
 #[test]

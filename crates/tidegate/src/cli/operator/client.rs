@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -74,14 +74,22 @@ impl Reply {
 #[derive(Debug)]
 pub(in crate::cli) struct Client {
     address: Address,
-    key: String,
-    tenant: Option<String>,
+    /// `Bearer` and the key; its `Debug` does not show it.
+    key: HeaderValue,
+    tenant: Option<HeaderValue>,
 }
 
 impl Client {
-    pub(super) fn new(admin: &str, key: String, tenant: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn new(admin: &str, key: &str, tenant: Option<&str>) -> anyhow::Result<Self> {
         let address = Address::parse(admin).context("--admin")?;
-        Ok(Self { address, key, tenant })
+        let mut key = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| {
+            anyhow::anyhow!(
+                "the key in --key or TIDEGATE_ADMIN_KEY has a character that no key has, such as the end of a line: copy it again"
+            )
+        })?;
+        key.set_sensitive(true);
+        let tenant = tenant.map(HeaderValue::try_from).transpose();
+        Ok(Self { address, key, tenant: tenant.context("--tenant: write 1 to 63 of a-z, 0-9 and -")? })
     }
 
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Reply> {
@@ -90,13 +98,18 @@ impl Client {
 
     /// All items of a list, page by page.
     pub(super) fn all(&self, path: &str) -> anyhow::Result<Vec<Value>> {
+        self.all_from(path, "after")
+    }
+
+    /// All items of a list, page by page; where a page ends is sent as `mark` to get the next.
+    pub(super) fn all_from(&self, path: &str, mark: &str) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
         let mut next: Option<String> = None;
         loop {
             let sign = if path.contains('?') { '&' } else { '?' };
             let page = match &next {
                 None => path.to_owned(),
-                Some(after) => format!("{path}{sign}after={}", part(after)),
+                Some(after) => format!("{path}{sign}{mark}={}", part(after)),
             };
             let mut page = self.get(&page)?.json()?;
             items.extend(
@@ -121,8 +134,7 @@ impl Client {
         condition: &Condition,
         body: Option<Body>,
     ) -> anyhow::Result<Reply> {
-        let mut request =
-            http::Request::builder().method(method).header(AUTHORIZATION, format!("Bearer {}", self.key));
+        let mut request = http::Request::builder().method(method).header(AUTHORIZATION, self.key.clone());
         if let Some(tenant) = &self.tenant {
             request = request.header("tidegate-tenant", tenant);
         }
@@ -208,4 +220,17 @@ pub(super) fn read_input(path: &Path) -> anyhow::Result<String> {
         bail!("{} is longer than {} MiB", path.display(), limit >> 20);
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_a_line_end_is_named_and_a_good_one_is_never_shown() {
+        let client = |key: &str| Client::new("http://127.0.0.1:1", key, Some("acme"));
+        let error = client("tg_secret\n").unwrap_err().to_string();
+        assert!(error.contains("TIDEGATE_ADMIN_KEY") && !error.contains("tg_secret"), "{error}");
+        assert!(!format!("{:?}", client("tg_secret").unwrap()).contains("tg_secret"));
+    }
 }

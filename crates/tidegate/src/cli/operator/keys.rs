@@ -2,12 +2,15 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidegate_engine::{Clock, SystemClock};
 
 use super::client::{Condition, part};
 use super::table::table;
-use super::{AdminArguments, text};
+use super::{AdminArguments, is_in_force, text};
 use crate::cli::SUCCESS;
+use crate::gate::unix_us;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -75,8 +78,10 @@ pub(in crate::cli) fn run(arguments: &KeysArguments) -> anyhow::Result<u8> {
     match &arguments.action {
         Action::List => {
             let items = Value::Array(client.all("/keys")?);
+            let now_us = unix_us(SystemClock::new().now());
             admin.print(&items, |items| {
-                let rows: Vec<Vec<String>> = items.as_array().into_iter().flatten().map(row).collect();
+                let items = items.as_array().into_iter().flatten();
+                let rows: Vec<Vec<String>> = items.map(|key| row(key, now_us)).collect();
                 table(&["PREFIX", "NAME", "TENANT", "SCOPES", "CREATED", "LAST USED", "STATE"], &rows)
             })?;
         }
@@ -96,21 +101,28 @@ pub(in crate::cli) fn run(arguments: &KeysArguments) -> anyhow::Result<u8> {
         Action::Revoke { prefix } => {
             let path = format!("/keys/{}", part(prefix));
             let answer = client.ask(Method::DELETE, &path, &Condition::None, None)?.json()?;
-            admin.print(&answer, |answer| format!("{} is revoked\n", text(answer, "revoked")))?;
+            admin.print(&answer, said_of_revoked)?;
         }
     }
     Ok(SUCCESS)
 }
 
 fn said_of_secret(answer: &Value) -> String {
-    format!("{}\nThis is shown once: keep it now.\n", text(answer, "key"))
+    let not_yet = if is_in_force(answer) { "" } else { "This node does not know it yet.\n" };
+    format!("{}\nThis is shown once: keep it now.\n{not_yet}", text(answer, "key"))
 }
 
-fn row(key: &Value) -> Vec<String> {
+fn said_of_revoked(answer: &Value) -> String {
+    let not_yet = if is_in_force(answer) { "" } else { ", but this node still takes it for now" };
+    format!("{} is revoked{not_yet}\n", text(answer, "revoked"))
+}
+
+fn row(key: &Value, now_us: i64) -> Vec<String> {
     let scopes: Vec<&str> =
         key["scopes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let state = match (key["revoked_at"].as_str(), key["expires_at"].as_str()) {
         (Some(_), _) => "revoked".to_owned(),
+        (None, Some(end)) if is_over(end, now_us) => format!("expired {end}"),
         (None, Some(end)) => format!("until {end}"),
         (None, None) => "good".to_owned(),
     };
@@ -123,4 +135,34 @@ fn row(key: &Value) -> Vec<String> {
         key["last_used_at"].as_str().unwrap_or("never").to_owned(),
         state,
     ]
+}
+
+fn is_over(end: &str, now_us: i64) -> bool {
+    end.parse::<Timestamp>().is_ok_and(|end| end.as_microsecond() <= now_us)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_good_until_its_end_and_expired_from_then_on() {
+        let state = |end: Option<&str>, revoked: Option<&str>| {
+            let key = json!({ "expires_at": end, "revoked_at": revoked });
+            row(&key, 1_000_000).pop().unwrap()
+        };
+        let (then, later) = ("1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z");
+        assert_eq!(state(Some(then), None), format!("expired {then}"));
+        assert_eq!(state(Some(later), None), format!("until {later}"));
+        assert_eq!((state(None, None).as_str(), state(Some(then), Some(then)).as_str()), ("good", "revoked"));
+    }
+
+    #[test]
+    fn what_this_node_has_not_taken_up_is_said() {
+        let said = said_of_revoked(&json!({ "revoked": "Ab", "in_force": false }));
+        assert_eq!(said, "Ab is revoked, but this node still takes it for now\n");
+        assert_eq!(said_of_revoked(&json!({ "revoked": "Ab", "in_force": true })), "Ab is revoked\n");
+        let said = said_of_secret(&json!({ "key": "k", "in_force": false }));
+        assert!(said.ends_with("This node does not know it yet.\n"), "{said}");
+    }
 }

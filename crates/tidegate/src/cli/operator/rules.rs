@@ -13,7 +13,7 @@ use tidegate_core::rule::model::Domain;
 use super::client::{Body, Client, Condition, part, read_input};
 use super::table::table;
 use super::trial::{self, said_of_trial};
-use super::{AdminArguments, said_of_change, text};
+use super::{AdminArguments, said_of_rules, text};
 use crate::cli::{SUCCESS, terminal};
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ pub(in crate::cli) struct RulesArguments {
 const EXAMPLES: &str = "\
 Examples:
   tidegate rules list                                the domains and their rules
-  tidegate rules get > rules.yaml                    everything, as a rule file
+  tidegate rules get > rules.yaml                    all that the database has, as a rule file
   tidegate rules diff rules.yaml                     what applying it would change
   tidegate rules apply rules.yaml --dry-run          and what that would have done to recent requests
   tidegate rules apply rules.yaml --log access.log   ... to a log
@@ -44,7 +44,7 @@ enum Action {
         /// One domain only
         domain: Option<String>,
     },
-    /// Print a rule or a domain as JSON, or everything as a rule file
+    /// Print a rule or a domain as JSON, or all domains of the database as a rule file
     Get {
         /// The domain
         domain: Option<String>,
@@ -135,7 +135,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
                 let body = Some(Body::rules(text, file));
                 let answer = client.ask(Method::POST, &path, &Condition::None, body)?.json()?;
                 admin.print(&answer, |answer| {
-                    format!("{}{}", said_of_differences(answer), said_of_change(answer))
+                    format!("{}{}", said_of_differences(answer), said_of_rules(answer))
                 })?;
             }
         }
@@ -148,13 +148,13 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
         Action::Delete { domain, rule } => {
             let path = rule_path(domain, rule.as_deref());
             let answer = client.ask(Method::DELETE, &path, &Condition::Any, None)?.json()?;
-            admin.print(&answer, said_of_change)?;
+            admin.print(&answer, said_of_rules)?;
         }
         Action::Rename { domain, rule, to } => {
             let path = format!("{}/rename", rule_path(domain, Some(rule)));
             let body = Some(Body::json(&json!({ "to": to }))?);
             let answer = client.ask(Method::POST, &path, &Condition::Any, body)?.json()?;
-            admin.print(&answer, said_of_change)?;
+            admin.print(&answer, said_of_rules)?;
         }
         Action::History { domain, rule } => history(admin, &client, domain, rule.as_deref())?,
         Action::Rollback { domain, version, dry_run } => {
@@ -163,7 +163,7 @@ pub(in crate::cli) fn run(arguments: &RulesArguments) -> anyhow::Result<u8> {
             let body = Some(Body::json(&json!({ "version": version }))?);
             let answer = client.ask(Method::POST, &path, &Condition::Any, body)?.json()?;
             admin.print(&answer, |answer| {
-                if dry_run.is_empty() { said_of_change(answer) } else { said_of_trial(answer) }
+                if dry_run.is_empty() { said_of_rules(answer) } else { said_of_trial(answer) }
             })?;
         }
     }
@@ -258,11 +258,11 @@ fn as_json(export: &str) -> anyhow::Result<Value> {
 
 fn history(admin: &AdminArguments, client: &Client, domain: &str, rule: Option<&str>) -> anyhow::Result<()> {
     let filter = rule.map_or(String::new(), |rule| format!("?rule={}", part(rule)));
-    let answer = client.get(&format!("/domains/{}/history{filter}", part(domain)))?.json()?;
-    if answer["items"].as_array().is_none_or(Vec::is_empty) {
+    let items = client.all_from(&format!("/domains/{}/history{filter}", part(domain)), "before")?;
+    if items.is_empty() {
         bail!("nothing is known of the domain '{domain}'");
     }
-    admin.print(&answer, |answer| {
+    admin.print(&json!({ "items": items }), |answer| {
         let row = |item: &Value| {
             let rule = text(item, "rule");
             vec![

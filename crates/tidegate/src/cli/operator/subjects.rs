@@ -11,10 +11,13 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, Condition, part, read_input};
 use super::table::table;
 use super::{AdminArguments, said_of_change, text};
+use crate::admin::MAX_BODY_BYTES;
 use crate::cli::SUCCESS;
 
-/// Subjects in one request of an import: well below the longest body.
-const IMPORT_PAGE: usize = 10_000;
+/// Subjects in one request of an import.
+const PAGE_SUBJECTS: usize = 10_000;
+/// Bytes of the subjects and tiers in one request: well below the longest body, with room for what is around them.
+const PAGE_BYTES: usize = MAX_BODY_BYTES - 1_024;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -292,7 +295,7 @@ fn import(admin: &AdminArguments, client: &Client, domain: &str, lines: &str) ->
     }
     let path = format!("/domains/{}/subjects", part(domain));
     let mut answer = Value::Null;
-    for page in rows.chunks(IMPORT_PAGE) {
+    for page in pages(&rows) {
         let tiers: Map<String, Value> =
             page.iter().map(|(subject, tier)| ((*subject).to_owned(), Value::from(*tier))).collect();
         answer = client.send_json(Method::POST, &path, &json!({ "tiers": tiers })).with_context(|| {
@@ -309,12 +312,30 @@ fn import(admin: &AdminArguments, client: &Client, domain: &str, lines: &str) ->
     admin.print(&answer, |answer| format!("{} subjects\n{}", answer["subjects"], said_of_change(answer)))
 }
 
-/// Subjects and tiers; nothing of a file with a bad line is taken.
+/// The rows in order, in as many as fit a request.
+fn pages<'r, 'a>(rows: &'r [(&'a str, &'a str)]) -> Vec<&'r [(&'a str, &'a str)]> {
+    let bytes = |(subject, tier): &(&str, &str)| json!([subject, tier]).to_string().len();
+    let (mut pages, mut rest) = (Vec::new(), rows);
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fitting = rest.iter().take(PAGE_SUBJECTS).take_while(|row| {
+            sum += bytes(row);
+            sum <= PAGE_BYTES
+        });
+        // A row that fits nowhere is for the server to refuse.
+        let (page, after) = rest.split_at(fitting.count().max(1));
+        pages.push(page);
+        rest = after;
+    }
+    pages
+}
+
+/// Subjects and tiers; nothing of a file with a bad line is taken. There are no comments: a subject may begin with anything.
 fn parsed_lines(lines: &str) -> anyhow::Result<Vec<(&str, &str)>> {
     let mut rows = Vec::new();
     for (number, line) in lines.lines().enumerate() {
         let line = line.trim_end_matches('\r');
-        if line.trim().is_empty() || line.starts_with('#') || (number == 0 && line == "subject,tier") {
+        if line.trim().is_empty() || (number == 0 && line == "subject,tier") {
             continue;
         }
         match line.rsplit_once(',') {
@@ -333,9 +354,28 @@ mod tests {
 
     #[test]
     fn lines_of_subject_and_tier_are_read_and_a_bad_one_is_named() {
-        let rows = parsed_lines("subject,tier\nu1,pro\n\n# x\na,b,free\r\n").unwrap();
-        assert_eq!(rows, [("u1", "pro"), ("a,b", "free")]);
+        let rows = parsed_lines("subject,tier\nu1,pro\n\n#x,pro\na,b,free\r\n").unwrap();
+        assert_eq!(rows, [("u1", "pro"), ("#x", "pro"), ("a,b", "free")]);
+        assert!(parsed_lines("# who pays\n").is_err(), "no line is left out in silence");
         let error = parsed_lines("u1,pro\nu2\n").unwrap_err();
         assert!(error.to_string().starts_with("line 2:"), "{error}");
+    }
+
+    #[test]
+    fn pages_of_an_import_fit_a_body_and_leave_nothing_out() {
+        let short: Vec<String> = (0..25_000).map(|number| format!("u{number}")).collect();
+        let long: Vec<String> = (0..5_000).map(|number| format!("{number}{}", "\"".repeat(500))).collect();
+        for (subjects, least) in [(short, 3), (long, 5), (vec!["x".repeat(MAX_BODY_BYTES)], 1)] {
+            let rows: Vec<(&str, &str)> = subjects.iter().map(|subject| (subject.as_str(), "pro")).collect();
+            let pages = pages(&rows);
+            assert!(pages.len() >= least, "{} pages", pages.len());
+            for page in pages.iter().filter(|page| page.len() > 1) {
+                let tiers: Map<String, Value> =
+                    page.iter().map(|(subject, tier)| ((*subject).to_owned(), Value::from(*tier))).collect();
+                assert!(page.len() <= PAGE_SUBJECTS);
+                assert!(json!({ "tiers": tiers }).to_string().len() <= MAX_BODY_BYTES);
+            }
+            assert_eq!(pages.concat(), rows);
+        }
     }
 }

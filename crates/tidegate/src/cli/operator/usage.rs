@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::client::part;
 use super::table::table;
 use super::{AdminArguments, text};
-use crate::cli::SUCCESS;
+use crate::cli::{SUCCESS, terminal};
 
 #[derive(Debug, Args)]
 #[command(
@@ -20,9 +20,9 @@ pub(in crate::cli) struct UsageArguments {
     #[arg(long, value_name = "TIME", default_value = "1h")]
     last: String,
 
-    /// What to keep apart: tenant, domain, rule, tier, time
-    #[arg(long, value_name = "LIST", default_value = "domain,rule,tier")]
-    by: String,
+    /// What to keep apart: tenant, domain, rule, tier, time; if not given, domain, rule and tier, of all tenants also tenant
+    #[arg(long, value_name = "LIST")]
+    by: Option<String>,
 
     /// Minutes (as long as they are kept) or hours
     #[arg(long, value_enum, default_value = "minute")]
@@ -32,8 +32,8 @@ pub(in crate::cli) struct UsageArguments {
     #[arg(long, value_name = "NAME")]
     domain: Option<String>,
 
-    /// Show the busiest keys of this domain instead
-    #[arg(long, value_name = "DOMAIN", conflicts_with_all = ["domain", "by"])]
+    /// Show the busiest keys of this domain on this node instead, of the last minutes
+    #[arg(long, value_name = "DOMAIN", conflicts_with_all = ["domain", "by", "last", "resolution"])]
     top: Option<String>,
 }
 
@@ -68,13 +68,18 @@ pub(in crate::cli) fn run(arguments: &UsageArguments) -> anyhow::Result<u8> {
         Resolution::Minute => "minute",
         Resolution::Hour => "hour",
     };
-    let (last, by) = (part(&arguments.last), part(&arguments.by));
+    let dimensions = match (&arguments.by, &admin.tenant) {
+        (Some(by), _) => by.as_str(),
+        (None, Some(_)) => "domain,rule,tier",
+        (None, None) => "tenant,domain,rule,tier",
+    };
+    let (last, by) = (part(&arguments.last), part(dimensions));
     let domain =
         arguments.domain.as_deref().map_or(String::new(), |domain| format!("&domain={}", part(domain)));
     let answer =
         client.get(&format!("/usage?last={last}&by={by}&resolution={resolution}{domain}"))?.json()?;
     admin.print(&answer, |answer| {
-        let dimensions: Vec<&str> = arguments.by.split(',').filter(|name| !name.is_empty()).collect();
+        let dimensions: Vec<&str> = dimensions.split(',').filter(|name| !name.is_empty()).collect();
         let heading: Vec<String> = dimensions.iter().map(|name| name.to_uppercase()).collect();
         let mut heading: Vec<&str> = heading.iter().map(String::as_str).collect();
         heading.extend(["ALLOWED", "DENIED", "COST"]);
@@ -88,5 +93,8 @@ pub(in crate::cli) fn run(arguments: &UsageArguments) -> anyhow::Result<u8> {
         let rows: Vec<Vec<String>> = answer["items"].as_array().into_iter().flatten().map(row).collect();
         table(&heading, &rows)
     })?;
+    if answer["complete"] == Value::Bool(false) {
+        terminal::print_note("there is more than this: ask for less with --last, --domain or --by");
+    }
     Ok(SUCCESS)
 }
