@@ -209,6 +209,32 @@ fn a_dry_run_tries_the_past_and_changes_nothing() {
     assert_eq!(desk.json(&["rules", "get", "orders", "per-user"])["limit"], 10);
 }
 
+/// The log is tried by what would be in force: the server's algorithm where a rule names none, and no rule file's domain.
+#[test]
+fn a_trial_on_a_log_tries_what_apply_would_do() {
+    let file = RULES.replace("orders", "in-file");
+    let arguments = ["--algorithm", "fixed_window", "--rules", "FOLDER/file.yaml"];
+    let desk = Desk::with_arguments(&arguments, |folder| {
+        folder.write("file.yaml", &file);
+    });
+    let rules = RULES.replace("limit: 10\n", "limit: 1\n").replace("window: 1d", "window: 10s");
+    desk.write("rules.yaml", &rules);
+    // Five seconds apart over the edge of a window: a fixed window allows both, a token bucket the first only.
+    let lines = "{\"time\":\"2026-11-23T09:00:06Z\",\"user_id\":\"u\"}\n{\"time\":\"2026-11-23T09:00:11Z\",\"user_id\":\"u\"}\n";
+    desk.write("log.jsonl", lines);
+    let tried = desk.json(&["rules", "apply", "rules.yaml", "--log", "log.jsonl"]);
+    assert_eq!(tried["results"][0]["effect"]["after"], json!({ "allowed": 2, "denied": 0 }), "{tried}");
+
+    desk.write("mine.yaml", &file);
+    for more in [&["--log", "log.jsonl"][..], &[]] {
+        let said = desk.refuses(&[&["rules", "apply", "mine.yaml"], more].concat());
+        assert!(said.contains("the domain 'in-file' is in the") && said.contains("rule file"), "{said}");
+    }
+    desk.says(&["tenants", "create", "acme"]);
+    desk.says(&["rules", "apply", "mine.yaml", "--tenant", "acme"]);
+    desk.says(&["rules", "apply", "mine.yaml", "--log", "log.jsonl", "--tenant", "acme"]);
+}
+
 #[test]
 fn a_history_is_shown_to_its_beginning() {
     let desk = Desk::new();

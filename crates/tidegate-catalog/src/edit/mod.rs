@@ -185,6 +185,12 @@ impl Editor {
         Self { repository, defaults, state }
     }
 
+    /// What holds where a rule says nothing.
+    #[must_use]
+    pub const fn defaults(&self) -> Defaults {
+        self.defaults
+    }
+
     /// Makes a change. Returns the rules version that has it, and what it did. A change of one domain that changes nothing
     /// gives the version that the domain has.
     ///

@@ -1,7 +1,7 @@
 //! What there is, who asks, and how this node is.
 
 use serde_json::{Value, json};
-use tidegate_catalog::model::Scope;
+use tidegate_catalog::model::{DEFAULT_TENANT, Scope};
 
 use super::Admin;
 use super::answer::{Answer, Answered};
@@ -38,6 +38,11 @@ pub(super) async fn status(admin: &Admin, call: &Call) -> Answered {
     {
         status["database_error"] = Value::from(error);
     }
+    status["default_algorithm"] = Value::from(admin.editor.defaults().algorithm.name());
+    // The rule file's domains are the default tenant's.
+    let file_domains = admin.catalog.state().get().file_domains;
+    let visible = if call.tenant == DEFAULT_TENANT { &*file_domains } else { &[] };
+    status["file_domains"] = visible.iter().map(String::as_str).collect();
     status["rules_version"] = Value::from(admin.buckets.rules().version());
     if call.caller.tenant.is_none() {
         status["subjects"] = admin.catalog.subjects_json();

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use tidegate_config::parse_rules;
+use tidegate_config::{Defaults, parse_rules, parse_rules_with};
+use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Rules};
 
@@ -26,7 +27,9 @@ pub(super) fn on_logs(
 ) -> anyhow::Result<()> {
     let export = String::from_utf8(client.get("/export")?.body).context("the export is not UTF-8")?;
     let before = parse_rules(&export, "the server's rules")?.rules;
-    let after = parse_rules(text, "the rule file")?.rules;
+    let status = client.get("/status")?.json()?;
+    let after = parse_rules_with(text, "the rule file", &defaults_of(&status))?.rules;
+    refuse_domains_of_file(&status, &after)?;
     let find = |rules: &Rules, name: &str| rules.domains.iter().find(|domain| domain.name == name).cloned();
     let mut names: Vec<&str> = after.domains.iter().map(|domain| domain.name.as_str()).collect();
     if others == "remove" {
@@ -45,6 +48,24 @@ pub(super) fn on_logs(
     }
     let answer = json!({ "dry_run": true, "tried_on": "the logs", "results": results });
     admin.print(&answer, said_of_trial)
+}
+
+/// What holds on the server where a rule says nothing.
+fn defaults_of(status: &Value) -> Defaults {
+    let named = Algorithm::ALL.into_iter().find(|one| one.name() == self::text(status, "default_algorithm"));
+    named.map_or_else(Defaults::default, |algorithm| Defaults { algorithm })
+}
+
+/// To apply them would be refused, too.
+fn refuse_domains_of_file(status: &Value, wanted: &Rules) -> anyhow::Result<()> {
+    let in_file: Vec<&str> =
+        status["file_domains"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match wanted.domains.iter().find(|domain| in_file.contains(&domain.name.as_str())) {
+        Some(domain) => {
+            bail!("the domain '{}' is in the server's rule file, and only that file changes it", domain.name)
+        }
+        None => Ok(()),
+    }
 }
 
 fn effect_of(
