@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use tidegate_config::{LIMIT_SUFFIX, WINDOW_SUFFIX};
+
 /// The most quotas of rules that variables set.
 const MAX_QUOTA_VARIABLES: usize = 1_000;
-/// What the name of such a variable ends with; before it stands the rule's name.
-const QUOTA_SUFFIXES: [&str; 2] = ["_RATE_LIMIT_WINDOW_SECONDS", "_RATE_LIMIT_MAX_REQUESTS"];
 
 /// Variables and their values, none of them empty.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +30,9 @@ impl Environment {
     /// One is not UTF-8, or there are too many. The text says which and what to do.
     pub(crate) fn quota_variables(&self) -> Result<Vec<(String, String)>, String> {
         let of_a_rule = |name: &str| {
-            QUOTA_SUFFIXES.iter().any(|suffix| name.strip_suffix(suffix).is_some_and(|rule| !rule.is_empty()))
+            [WINDOW_SUFFIX, LIMIT_SUFFIX]
+                .iter()
+                .any(|suffix| name.strip_suffix(suffix).is_some_and(|rule| !rule.is_empty()))
         };
         let found: Vec<_> = self.0.iter().filter(|(name, _)| of_a_rule(name)).collect();
         if found.len() > MAX_QUOTA_VARIABLES {
