@@ -13,12 +13,14 @@
 //! recent      requests of the last minutes, to try a change on
 //! source      rule files, watched
 //! last_good   the last rules that worked, on disk, for a start without the database
+//! digest      SHA-256, and bytes as text
 //! seed        what a new database begins with
 //! ```
 //!
 //! Nothing here decides a request. Clocks are arguments; the database's clock is never asked.
 
 pub mod compose;
+mod digest;
 pub mod edit;
 pub mod follow;
 pub mod keys;

@@ -14,8 +14,7 @@ mod tests;
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest::sha256;
 pub use ring::{KeyRing, MIN_OPERATOR_TOKEN_BYTES, OperatorToken, OperatorTokenError, Refusal, Verified};
 
 /// What every key begins with.
@@ -81,7 +80,7 @@ impl NewKey {
     ) -> Result<Self, NewKeyError> {
         let secret = random_text(SECRET_CHARS, &mut random)?;
         let shown = format!("{KEY_PREFIX}{prefix}_{secret}");
-        Ok(Self { prefix: prefix.to_owned(), hash: hash_of(&shown), shown: Secret(shown) })
+        Ok(Self { prefix: prefix.to_owned(), hash: sha256(shown.as_bytes()), shown: Secret(shown) })
     }
 }
 
@@ -108,10 +107,6 @@ pub fn prefix_of(text: &str) -> Option<&str> {
 
 fn is_plain(text: &str, chars: usize) -> bool {
     text.len() == chars && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-fn hash_of(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
 }
 
 fn random_text(

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use arc_swap::ArcSwap;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::{MAX_KEY_BYTES, hash_of, prefix_of};
+use super::{MAX_KEY_BYTES, prefix_of};
+use crate::digest::sha256;
 use crate::model::{ApiKey, PreviousSecret, Scope};
 
 /// The shortest operator token, in bytes.
@@ -104,7 +105,7 @@ impl OperatorToken {
     /// [`OperatorTokenError`] where it is shorter or longer.
     pub fn new(text: &str) -> Result<Self, OperatorTokenError> {
         if (MIN_OPERATOR_TOKEN_BYTES..=MAX_KEY_BYTES).contains(&text.len()) {
-            Ok(Self(hash_of(text)))
+            Ok(Self(sha256(text.as_bytes())))
         } else {
             Err(OperatorTokenError { found: text.len() })
         }
@@ -165,7 +166,7 @@ impl KeyRing {
         if text.len() > MAX_KEY_BYTES {
             return Err(Refusal::Unknown);
         }
-        let hash = hash_of(text);
+        let hash = sha256(text.as_bytes());
         if let Some((token, verified)) = &self.operator
             && bool::from(token.0.ct_eq(&hash))
         {

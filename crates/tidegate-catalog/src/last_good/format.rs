@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Fault, Saved};
+use crate::digest::{hex, sha256};
 use crate::model::{
     ApiKey, Ceilings, OverrideQuota, PreviousSecret, Scope, StoredDomain, StoredRule, Tenant,
 };
@@ -32,8 +32,7 @@ struct AnyHead {
 pub(super) fn write(saved: &Saved, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     let unwritable = |_| Fault::Damaged("it cannot be written");
     let body = serde_json::to_vec(&Body::of(saved)).map_err(unwritable)?;
-    let head =
-        Head { tidegate_last_good: FORMAT, bytes: body.len(), sha256: hex(&Sha256::digest(&body)).into() };
+    let head = Head { tidegate_last_good: FORMAT, bytes: body.len(), sha256: hex(&sha256(&body)).into() };
     let mut bytes = serde_json::to_vec(&head).map_err(unwritable)?;
     bytes.push(b'\n');
     bytes.extend(body);
@@ -53,7 +52,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Saved, Fault> {
     let head: Head<'_> = serde_json::from_slice(head).map_err(unknown)?;
     let body = rest.strip_prefix(b"\n").and_then(|body| body.strip_suffix(b"\n"));
     let body = body.filter(|body| body.len() == head.bytes).ok_or(Fault::Damaged("its length"))?;
-    if hex(&Sha256::digest(body)) != head.sha256 {
+    if hex(&sha256(body)) != head.sha256 {
         return Err(Fault::Damaged("its checksum"));
     }
     let body: Body<'_> = serde_json::from_slice(body).map_err(|_| Fault::Damaged("its records"))?;
@@ -271,10 +270,6 @@ impl KeyRecord<'_> {
             revoked_us: self.revoked_us,
         })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {

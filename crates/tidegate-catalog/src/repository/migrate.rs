@@ -3,12 +3,12 @@
 //! Each file is one transaction with the note that it ran, so a program killed in the middle leaves nothing half done, and
 //! of several that start together one runs it and the others find it done.
 
-use sha2::{Digest, Sha256};
 use sqlx::{AnyConnection, Executor};
 
 use super::dialect::{Dialect, int, text};
 use super::error::{CatalogError, Result};
 use super::{LONG_CALL, Repository};
+use crate::digest::{hex, sha256};
 
 /// What PostgreSQL's lock of migrations is known by: "tidegate" as a number.
 const LOCK: i64 = 0x7469_6465_6761_7465;
@@ -124,5 +124,5 @@ async fn ran(conn: &mut AnyConnection, steps: &[Step]) -> Result<i64> {
 }
 
 fn checksum(sql: &str) -> String {
-    Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sha256(sql.as_bytes()))
 }

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use sha2::{Digest, Sha256};
 use tidegate_config::RuleFileErrors;
 use tokio::sync::Notify;
+
+use crate::digest::sha256;
 
 /// How a file is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl RuleFile {
         let mut file = Self {
             path: path.to_owned(),
             options,
-            given_out: Mark::Content(hash_of(in_force)),
+            given_out: Mark::Content(sha256(in_force.as_bytes())),
             hints: Arc::default(),
             watcher: None,
         };
@@ -184,9 +185,5 @@ const fn may_change_content(kind: EventKind) -> bool {
 }
 
 fn mark_of(found: &Found) -> Mark {
-    found.as_ref().map_or(Mark::Unreadable, |text| Mark::Content(hash_of(text)))
-}
-
-fn hash_of(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
+    found.as_ref().map_or(Mark::Unreadable, |text| Mark::Content(sha256(text.as_bytes())))
 }
