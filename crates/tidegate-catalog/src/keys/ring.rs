@@ -37,15 +37,12 @@ pub struct Verified {
 /// Why a key is not good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No key, or not this secret.
-    #[error("this API key is not known; check that it was copied whole")]
+    /// No key, one that was revoked, or not this secret.
+    #[error("this API key is not known; check that it was copied whole, and was not revoked")]
     Unknown,
     /// It has ended.
     #[error("this API key has expired; ask for a new one")]
     Expired,
-    /// It was taken back.
-    #[error("this API key was revoked; ask for a new one")]
-    Revoked,
 }
 
 /// A token from the settings that may do everything. Kept as its hash.
@@ -75,7 +72,6 @@ struct Entry {
     hash: [u8; 32],
     previous: Option<PreviousSecret>,
     expires_us: Option<i64>,
-    revoked_us: Option<i64>,
     /// Outlives the snapshot.
     used: Arc<Used>,
 }
@@ -136,17 +132,18 @@ impl KeyRing {
         Self { keys: ArcSwap::default(), operator: operator.map(stands_for) }
     }
 
-    /// Swaps all keys. When a key was used stays known.
+    /// Swaps all keys; those that were revoked are left out. When a key was used stays known.
     pub fn replace(&self, keys: impl IntoIterator<Item = ApiKey>) {
         let before = self.keys.load();
         let entry = |key: ApiKey| {
             let used = before.get(key.prefix.as_str()).map(|entry| Arc::clone(&entry.used));
             (key.prefix.clone().into_boxed_str(), Entry::new(key, used))
         };
-        self.keys.store(Arc::new(keys.into_iter().map(entry).collect()));
+        let is_live = |key: &ApiKey| key.revoked_us.is_none();
+        self.keys.store(Arc::new(keys.into_iter().filter(is_live).map(entry).collect()));
     }
 
-    /// How many keys there are, ended and revoked ones included.
+    /// How many keys there are, those that have ended included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.load().len()
@@ -161,7 +158,7 @@ impl KeyRing {
     /// Who comes with this key. Notes that it was used.
     ///
     /// # Errors
-    /// [`Refusal`] says why the key is not good; all but [`Refusal::Unknown`] only to one who has the secret.
+    /// [`Refusal`] says why the key is not good; [`Refusal::Expired`] only to one who has the secret.
     pub fn verify(&self, text: &str, now_us: i64) -> Result<Verified, Refusal> {
         if text.len() > MAX_KEY_BYTES {
             return Err(Refusal::Unknown);
@@ -203,7 +200,6 @@ impl Entry {
             hash: key.hash,
             previous: key.previous,
             expires_us: key.expires_us,
-            revoked_us: key.revoked_us,
             used: used.unwrap_or_else(|| Arc::new(Used::new(key.last_used_us.unwrap_or(NEVER_US)))),
         }
     }
@@ -214,9 +210,6 @@ impl Entry {
         });
         if !bool::from(self.hash.ct_eq(hash) | previous) {
             return Err(Refusal::Unknown);
-        }
-        if self.revoked_us.is_some() {
-            return Err(Refusal::Revoked);
         }
         if self.expires_us.is_some_and(|end| now_us >= end) {
             return Err(Refusal::Expired);
