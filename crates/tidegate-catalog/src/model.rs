@@ -4,6 +4,7 @@
 //! one than the change before, in the order in which changes became visible.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// The tenant of an installation that has no others, and of requests that carry no API key.
@@ -213,6 +214,12 @@ impl fmt::Display for OverrideQuota {
         self.burst.map_or(Ok(()), |burst| write!(f, "{burst}"))
     }
 }
+
+/// A rule and its owners: tenant, domain, rule.
+pub type RulePlace = (String, String, String);
+
+/// The different quotas of overrides, each once for its rule.
+pub type OverrideQuotas = BTreeSet<(RulePlace, OverrideQuota)>;
 
 /// What an API key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

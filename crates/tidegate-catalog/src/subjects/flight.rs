@@ -24,8 +24,18 @@ pub(super) enum Landed {
     Failed,
 }
 
-/// `None` until it lands.
-pub(super) type Landing = watch::Receiver<Option<Landed>>;
+/// How far a flight is.
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    /// The source was asked.
+    Asked,
+    /// It has answered, what the rules in force do not know yet.
+    Answered,
+    /// It is over.
+    Landed(Landed),
+}
+
+pub(super) type Landing = watch::Receiver<Stage>;
 
 /// What a miss comes to.
 pub(super) enum Boarded<S: SubjectSource> {
@@ -71,7 +81,7 @@ pub(super) struct Ticket<S: SubjectSource> {
     successes: u64,
     now_us: i64,
     begun: Instant,
-    arrival: Option<watch::Sender<Option<Landed>>>,
+    arrival: Option<watch::Sender<Stage>>,
 }
 
 /// Finds the flight for a subject, or starts one.
@@ -97,7 +107,7 @@ pub(super) fn board<S: SubjectSource>(
     if flights.in_air >= shared.options.max_flights {
         return Boarded::Refused;
     }
-    let (arrival, landing) = watch::channel(None);
+    let (arrival, landing) = watch::channel(Stage::Asked);
     let id = flights.next_id;
     flights.next_id += 1;
     flights.in_air += 1;
@@ -115,12 +125,31 @@ pub(super) fn board<S: SubjectSource>(
     Boarded::TookOff(ticket, landing)
 }
 
-/// Asks the source, and lands.
+/// Asks the source, and lands when the rules in force know what it answers.
 pub(super) async fn fly<S: SubjectSource>(mut ticket: Ticket<S>, key: SubjectKey) {
     let shared = Arc::clone(&ticket.shared);
-    let answer = tokio::time::timeout(MAX_FLIGHT, shared.source.subject(&key)).await;
+    let until = ticket.begun + MAX_FLIGHT;
+    let answer = tokio::time::timeout_at(until, shared.source.subject(&key)).await;
     let answer = answer.unwrap_or_else(|late| Err(SourceError(late.into())));
+    if let Ok(subject) = &answer
+        && !shared.quotas.have_all_of(&key, subject, ticket.now_us)
+    {
+        ticket.wait_for_rules();
+        let newer = shared.quotas.catch_up(&key, subject, ticket.now_us);
+        if tokio::time::timeout_at(until, newer).await.is_err() {
+            ticket.give_up();
+            return;
+        }
+    }
     ticket.land(answer.map(|subject| Kept::new(subject, &shared.tiers, ticket.now_us)));
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub(super) const fn is_last(&self) -> bool {
+        matches!(self, Stage::Landed(_))
+    }
 }
 
 // === impl Ticket ===
@@ -130,15 +159,36 @@ impl<S: SubjectSource> Ticket<S> {
         self.successes
     }
 
-    fn land(&mut self, answer: Result<Kept, SourceError>) {
+    /// The source is not to blame for what takes longer.
+    fn wait_for_rules(&self) {
+        self.shared.flights.lock().has_answered();
+        if let Some(arrival) = &self.arrival {
+            arrival.send_replace(Stage::Answered);
+        }
+    }
+
+    /// Lands without an answer; the source has given one.
+    fn give_up(&mut self) {
         let Some(arrival) = self.arrival.take() else { return };
-        let shared = &*self.shared;
-        let mut flights = shared.flights.lock();
+        self.leave(&mut self.shared.flights.lock());
+        arrival.send_replace(Stage::Landed(Landed::Failed));
+    }
+
+    /// Returns whether it was registered.
+    fn leave(&self, flights: &mut Flights) -> bool {
         flights.in_air = flights.in_air.saturating_sub(1);
         let registered = flights.registered.get(&self.fingerprint).is_some_and(|(id, _)| *id == self.id);
         if registered {
             flights.registered.remove(&self.fingerprint);
         }
+        registered
+    }
+
+    fn land(&mut self, answer: Result<Kept, SourceError>) {
+        let Some(arrival) = self.arrival.take() else { return };
+        let shared = &*self.shared;
+        let mut flights = shared.flights.lock();
+        let registered = self.leave(&mut flights);
         let landed = match answer {
             Ok(kept) => {
                 flights.has_answered();
@@ -159,7 +209,7 @@ impl<S: SubjectSource> Ticket<S> {
             }
         };
         drop(flights);
-        arrival.send_replace(Some(landed));
+        arrival.send_replace(Stage::Landed(landed));
     }
 }
 

@@ -129,7 +129,7 @@ impl More {
     }
 }
 
-fn end_of(one: &Override) -> i64 {
+pub(super) fn end_of(one: &Override) -> i64 {
     one.until_us.unwrap_or(i64::MAX)
 }
 

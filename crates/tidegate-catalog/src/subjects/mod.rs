@@ -9,6 +9,9 @@
 //! And nothing is used after `max_age`, even where no change was heard of; except as *stale*, marked so, while the
 //! source fails.
 //!
+//! An answer may be newer than the rules in force: an override in it then names a quota that they do not know. It waits for
+//! them, within the caller's deadline, and rather than it what was known before is used, as stale.
+//!
 //! A source that fails or does not answer in time is left alone for a moment: misses fail at once, and one of them
 //! at a time tries again, so a dead database does not cost every request the deadline.
 //!
@@ -18,6 +21,7 @@
 
 mod flight;
 mod kept;
+mod quotas;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +32,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use tokio::sync::Notify;
 
-use crate::model::{MAX_SUBJECT_BYTES, Subject, SubjectKey};
+use crate::model::{MAX_SUBJECT_BYTES, OverrideQuotas, Subject, SubjectKey};
 use crate::repository::CatalogError;
-use flight::{Boarded, Flights, Landed, fly};
+use flight::{Boarded, Flights, Landed, Stage, fly};
 use kept::{AsHash, Fingerprint, Hasher, Kept, Tiers, Weight};
 pub use kept::{Known, MAX_TIERS};
+use quotas::Quotas;
 
 /// The most entries of a cache.
 pub const MAX_ENTRIES: usize = 100_000_000;
@@ -156,6 +162,7 @@ struct Shared<S> {
     max_age_us: u64,
     kept: Cache<Fingerprint, Kept, Weight, AsHash>,
     tiers: Tiers,
+    quotas: Quotas,
     /// Entries of an earlier epoch are outdated. Changed with `flights` locked only.
     epoch: AtomicU32,
     /// What comes from the source is kept with this locked only, so that it never comes after a change.
@@ -193,6 +200,7 @@ impl<S: SubjectSource> SubjectCache<S> {
             max_age_us: micros(options.max_age),
             kept: Cache::with(entries, weight, Weight, AsHash, DefaultLifecycle::default()),
             tiers: Tiers::default(),
+            quotas: Quotas::default(),
             epoch: AtomicU32::new(0),
             flights: Mutex::default(),
             counters: Counters::default(),
@@ -233,12 +241,12 @@ impl<S: SubjectSource> SubjectCache<S> {
             }
         };
         let deadline = shared.options.deadline;
-        let landed = tokio::time::timeout(deadline, landing.wait_for(Option::is_some)).await;
-        let landed = landed.map(|landed| landed.ok().and_then(|landed| landed.clone()));
-        match landed {
-            Ok(Some(Landed::Known(kept))) => Looked::Found(shared.known(kept, now_us)),
-            Ok(Some(Landed::Failed) | None) => shared.failed(fingerprint, now_us),
-            Err(_) => {
+        let landed = tokio::time::timeout(deadline, landing.wait_for(Stage::is_last)).await;
+        let stage = landed.map(|landed| landed.map_or(Stage::Landed(Landed::Failed), |stage| stage.clone()));
+        match stage.unwrap_or_else(|_| landing.borrow().clone()) {
+            Stage::Landed(Landed::Known(kept)) => Looked::Found(shared.known(kept, now_us)),
+            Stage::Landed(Landed::Failed) | Stage::Answered => shared.failed(fingerprint, now_us),
+            Stage::Asked => {
                 let error = SourceError("no answer within the deadline".into());
                 let then_us = after(now_us, deadline);
                 shared.flights.lock().has_failed(&error, successes, then_us, &shared.options);
@@ -268,6 +276,18 @@ impl<S: SubjectSource> SubjectCache<S> {
         flights.count_change();
         flights.forget_all();
         self.0.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// The quotas of overrides that the rules in force have, or cannot have; and those of the rules before. What names another
+    /// one waits until it is known.
+    pub fn know_quotas(&self, quotas: [Arc<OverrideQuotas>; 2]) {
+        self.0.quotas.know(quotas);
+    }
+
+    /// Told when a subject is newer than the rules in force.
+    #[must_use]
+    pub fn newer_rules_wanted(&self) -> Arc<Notify> {
+        self.0.quotas.wanted()
     }
 
     /// What to hand to [`SubjectCache::preload`]; taken before the rows are read.

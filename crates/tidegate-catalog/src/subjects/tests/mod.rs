@@ -1,5 +1,6 @@
 //! The cache against a source that answers when told, under a paused clock.
 
+mod newer;
 mod outage;
 mod size;
 
