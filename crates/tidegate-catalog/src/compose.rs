@@ -2,20 +2,22 @@
 //! tenants' ceilings, all in one set. All or nothing: what cannot be compiled changes nothing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tidegate_config::{
     Defaults, QuotaSetting, RuleFileErrors, apply_quota_settings, parse_domain_with, quota_of_tier,
 };
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::model::{Domain, Rule, Rules};
+use tidegate_core::rule::model::{Domain, MAX_QUOTAS, Rule, Rules};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
 
 use crate::model::{
-    DEFAULT_TENANT, OverrideQuota, StoredDomain, StoredRule, Tenant, qualified, split_qualified,
+    DEFAULT_TENANT, OverrideQuota, OverrideQuotas, RulePlace, StoredDomain, StoredRule, Tenant, qualified,
+    split_qualified,
 };
-use crate::repository::RulesDelta;
+use crate::repository::{MAX_DISTINCT_QUOTAS, RulesDelta};
 
 /// The domain that meters tenants' requests; no name from outside is like it.
 pub const TENANTS_DOMAIN: &str = "\u{1f}tenants";
@@ -35,16 +37,13 @@ pub enum ComposeError {
         /// What is wrong; lines are of the stored document.
         errors: String,
     },
-    /// The process is about to end.
+    /// The process is about to end, or compiling them has failed badly.
     #[error("compiling the rules was interrupted")]
     Interrupted,
     /// The domains do not go together.
     #[error(transparent)]
     Set(#[from] RuleSetError),
 }
-
-/// A rule and its owners: tenant, domain, rule.
-pub type RulePlace = (String, String, String);
 
 /// Rules that can be put in force.
 #[derive(Debug)]
@@ -56,14 +55,17 @@ pub struct Composed {
 }
 
 /// Keeps what was loaded, so that a change costs what has changed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Composer {
     defaults: Defaults,
     quota_settings: Vec<QuotaSetting>,
     file: Rules,
     domains: BTreeMap<(String, String), Loaded>,
     tenants: Vec<Tenant>,
-    overrides: Vec<(RulePlace, OverrideQuota)>,
+    overrides: Arc<OverrideQuotas>,
+    /// Those of the version before. They are compiled once more: between the swap of the rules and the news of its subject a
+    /// request may still name one.
+    outgoing: Arc<OverrideQuotas>,
     version: i64,
 }
 
@@ -72,11 +74,12 @@ pub struct Composer {
 pub struct Before {
     domains: Vec<((String, String), Option<Loaded>)>,
     tenants: Vec<Tenant>,
-    overrides: Vec<(RulePlace, OverrideQuota)>,
+    overrides: Arc<OverrideQuotas>,
+    outgoing: Arc<OverrideQuotas>,
     version: i64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Loaded {
     stored: StoredDomain,
     domain: Domain,
@@ -145,10 +148,12 @@ impl Composer {
             let before = self.domains.insert(place.clone(), loaded);
             domains.push((place, before));
         }
+        let overrides = std::mem::replace(&mut self.overrides, delta.overrides);
         Ok(Before {
             domains,
             tenants: std::mem::replace(&mut self.tenants, delta.tenants),
-            overrides: std::mem::replace(&mut self.overrides, delta.overrides),
+            outgoing: std::mem::replace(&mut self.outgoing, Arc::clone(&overrides)),
+            overrides,
             version: std::mem::replace(&mut self.version, delta.version),
         })
     }
@@ -170,14 +175,21 @@ impl Composer {
                 None => drop(self.domains.remove(&place)),
             }
         }
-        (self.tenants, self.overrides, self.version) = (before.tenants, before.overrides, before.version);
+        (self.tenants, self.version) = (before.tenants, before.version);
+        (self.overrides, self.outgoing) = (before.overrides, before.outgoing);
     }
 
     /// What is known, to be kept for a start without the database.
     #[must_use]
     pub fn kept(&self) -> (Vec<StoredDomain>, Vec<Tenant>, Vec<(RulePlace, OverrideQuota)>) {
         let domains = self.domains.values().map(|loaded| loaded.stored.clone()).collect();
-        (domains, self.tenants.clone(), self.overrides.clone())
+        (domains, self.tenants.clone(), self.overrides.iter().cloned().collect())
+    }
+
+    /// The quotas of overrides, and those of the version before.
+    #[must_use]
+    pub fn quotas(&self) -> [Arc<OverrideQuotas>; 2] {
+        [Arc::clone(&self.overrides), Arc::clone(&self.outgoing)]
     }
 
     /// All rules, compiled.
@@ -224,23 +236,58 @@ impl Composer {
         rules.domains
     }
 
-    /// Every quota of an override is one more tier of its rule.
+    /// Every quota of an override is one more tier of its rule. A rule takes so many: plain SQL may write more, and those beyond
+    /// must not keep everybody's rules from being compiled.
     fn add_overrides(&self, domains: &mut [Domain], warnings: &mut Vec<String>) {
         let mut places: HashMap<String, usize> = HashMap::new();
         for (index, domain) in domains.iter().enumerate() {
             places.insert(domain.name.clone(), index);
         }
-        for ((tenant, domain, rule), quota) in &self.overrides {
-            let place = places.get(&*qualified(tenant, domain)).and_then(|index| domains.get_mut(*index));
-            let found = place.and_then(|domain| domain.rules.iter_mut().find(|known| known.name == *rule));
-            let Some(found) = found else { continue };
-            match override_quota(found, *quota) {
-                Ok(value) => found.tiers.push((quota.to_string(), value)),
-                Err(problem) => warnings.push(format!(
-                    "an override of the rule '{rule}' of the domain '{domain}' (tenant '{tenant}') is left out: {problem}"
-                )),
+        let mut wanted: BTreeMap<&RulePlace, Vec<OverrideQuota>> = BTreeMap::new();
+        for (place, quota) in &*self.overrides {
+            wanted.entry(place).or_default().push(*quota);
+        }
+        for (place, quotas) in wanted {
+            if let Some(found) = rule_at(domains, &places, place) {
+                add_quotas(found, place, &quotas, warnings);
             }
         }
+        for (place, quota) in self.outgoing.difference(&self.overrides) {
+            let found = rule_at(domains, &places, place).filter(|found| found.tiers.len() < MAX_QUOTAS);
+            let Some(found) = found else { continue };
+            if let Ok(value) = override_quota(found, *quota) {
+                found.tiers.push((quota.to_string(), value));
+            }
+        }
+    }
+}
+
+fn rule_at<'d>(
+    domains: &'d mut [Domain],
+    places: &HashMap<String, usize>,
+    (tenant, domain, rule): &RulePlace,
+) -> Option<&'d mut Rule> {
+    let domain = domains.get_mut(*places.get(&*qualified(tenant, domain))?)?;
+    domain.rules.iter_mut().find(|known| known.name == *rule)
+}
+
+fn add_quotas(found: &mut Rule, place: &RulePlace, quotas: &[OverrideQuota], warnings: &mut Vec<String>) {
+    let (tenant, domain, rule) = place;
+    let of_rule = format!("of the rule '{rule}' of the domain '{domain}' (tenant '{tenant}')");
+    let room = MAX_QUOTAS.saturating_sub(found.tiers.len()).min(MAX_DISTINCT_QUOTAS as usize);
+    let full = found.tiers.len() + room;
+    let mut left_out = 0;
+    for quota in quotas {
+        match override_quota(found, *quota) {
+            Ok(value) if found.tiers.len() < full => found.tiers.push((quota.to_string(), value)),
+            Ok(_) => left_out += 1,
+            Err(problem) => warnings.push(format!("an override {of_rule} is left out: {problem}")),
+        }
+    }
+    if left_out > 0 {
+        warnings.push(format!(
+            "{left_out} different quotas of overrides {of_rule} are left out: it takes {room}; their subjects have their tiers"
+        ));
     }
 }
 

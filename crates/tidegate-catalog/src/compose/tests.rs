@@ -26,7 +26,7 @@ fn delta(version: i64, domains: Vec<StoredDomain>) -> RulesDelta {
         domains: names.collect(),
         changed: domains,
         tenants: Vec::new(),
-        overrides: Vec::new(),
+        overrides: Arc::default(),
     }
 }
 
@@ -74,11 +74,55 @@ fn the_file_holds_for_its_domains_of_the_default_tenant_and_for_nobody_elses() {
 fn an_override_is_a_tier_of_its_own_tenants_rule() {
     let mut composer = composer(&[]);
     let both = vec![domain(DEFAULT_TENANT, "pay", 9), domain("acme", "pay", 8)];
-    let overrides = vec![override_of("acme", 77), override_of("acme", 0), override_of("nobody", 66)];
+    let overrides = quotas([override_of("acme", 77), override_of("acme", 0), override_of("nobody", 66)]);
     composer.apply(RulesDelta { overrides, ..delta(2, both) }).unwrap();
     let composed = composer.compose().unwrap();
     assert_eq!(limits(&composed, "pay"), [9]);
-    assert_eq!(limits(&composed, &qualified("acme", "pay"))[..2], [8, 77]);
+    assert_eq!(limits(&composed, &qualified("acme", "pay")), [8, 0, 77]);
+}
+
+fn quotas(quotas: impl IntoIterator<Item = (RulePlace, OverrideQuota)>) -> Arc<OverrideQuotas> {
+    Arc::new(quotas.into_iter().collect())
+}
+
+#[test]
+fn the_quotas_of_the_version_before_are_there_once_more() {
+    let mut composer = composer(&[]);
+    let mut limits_with = |version, limit| {
+        let overrides = quotas([override_of("acme", limit)]);
+        let next = RulesDelta { overrides, ..delta(version, vec![domain("acme", "pay", 8)]) };
+        composer.apply(next).unwrap();
+        limits(&composer.compose().unwrap(), &qualified("acme", "pay"))
+    };
+    assert_eq!(limits_with(2, 50), [8, 50]);
+    assert_eq!(limits_with(3, 100), [8, 100, 50]);
+    assert_eq!(limits_with(4, 100), [8, 100]);
+}
+
+#[test]
+fn more_quotas_than_a_rule_takes_are_left_out_and_keep_no_rule_from_being_compiled() {
+    let mut composer = composer(&[]);
+    let both = || vec![domain(DEFAULT_TENANT, "pay", 9), domain("acme", "pay", 8)];
+    let next = |version, limits: std::ops::Range<u64>| {
+        let overrides = quotas(limits.map(|limit| override_of("acme", limit)));
+        RulesDelta { overrides, ..delta(version, both()) }
+    };
+    composer.apply(next(2, 1_000..1_200)).unwrap();
+    let composed = composer.compose().unwrap();
+    assert_eq!(limits(&composed, "pay"), [9]);
+    let expected: Vec<u64> = std::iter::once(8).chain(1_000..1_064).collect();
+    assert_eq!(limits(&composed, &qualified("acme", "pay")), expected);
+    assert_eq!(
+        composed.warnings,
+        [
+            "136 different quotas of overrides of the rule 'login' of the domain 'pay' (tenant 'acme') are left out: it takes 64; their subjects have their tiers"
+        ]
+    );
+    // Those of the version before have what room is left.
+    composer.apply(next(3, 2_000..2_200)).unwrap();
+    let composed = composer.compose().unwrap();
+    let expected: Vec<u64> = std::iter::once(8).chain(2_000..2_064).chain(1_000..1_064).collect();
+    assert_eq!(limits(&composed, &qualified("acme", "pay")), expected);
 }
 
 #[test]
@@ -88,8 +132,11 @@ fn what_was_taken_over_is_taken_back_whole() {
     let known = composer.known();
     let tenant = Tenant { name: "acme".to_owned(), ceilings: Ceilings::default(), created_us: 0, version: 3 };
     let changed = vec![domain("acme", "pay", 1), domain("acme", "new", 2)];
-    let next =
-        RulesDelta { tenants: vec![tenant], overrides: vec![override_of("acme", 77)], ..delta(3, changed) };
+    let next = RulesDelta {
+        tenants: vec![tenant],
+        overrides: quotas([override_of("acme", 77)]),
+        ..delta(3, changed)
+    };
     let before = composer.apply(next).unwrap();
     assert!(!composer.is_as(&before));
     composer.take_back(before);

@@ -5,8 +5,10 @@
 //! ones stay in force. What is in force is kept on disk, so that a node can start while the database is away.
 
 mod keep;
+mod listen;
 mod rules;
 mod start;
+mod subjects;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +22,14 @@ use crate::compose::Composer;
 use crate::keys::KeyRing;
 use crate::last_good::LastGood;
 use crate::model::ApiKey;
-use crate::repository::{CatalogError, Changed, Listener, Repository, SubjectChanges};
+use crate::repository::{CatalogError, Repository};
 use crate::source::RuleFile;
 use crate::state::{Database, Origin, StateCell};
 use crate::subjects::SubjectCache;
+use listen::{Ear, Heard, Listening};
 use rules::{FileChanges, file_changed, note_file};
 pub use start::First;
 
-/// The most subjects that are forgotten one by one after a change; beyond, all are.
-const MAX_SUBJECT_CHANGES: u32 = 10_000;
 /// The shortest time between two looks at the database, however often it says that something has changed.
 const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// The shortest time until a look because others have changed something: a storm of their changes is taken up a few at a time,
@@ -68,10 +69,13 @@ pub struct Follower {
     /// `None` where there is a rule file only.
     database: Option<DatabaseParts>,
     defaults: Defaults,
-    composer: Composer,
+    /// Shared with a compilation only, while there is one.
+    composer: Arc<Composer>,
     state: StateCell,
     nudge: Arc<Notify>,
     kept_keys: Vec<ApiKey>,
+    /// Where the keys are from, wherever the rules in force are from.
+    keys_from: Origin,
     /// The rules version that composing failed for, so that the same failure is told once.
     failed: Option<i64>,
     is_migrated: bool,
@@ -89,15 +93,18 @@ impl Follower {
     /// A follower that has seen nothing yet. `composer` knows the rule file's domains.
     #[must_use]
     pub fn new(database: Option<DatabaseParts>, defaults: Defaults, composer: Composer) -> Self {
-        let (state, nudge) = (StateCell::default(), Arc::default());
+        let state = StateCell::default();
+        // A subject that is newer than the rules wants newer rules as much as a change of this node does.
+        let nudge = database.as_ref().map(|database| database.subjects.newer_rules_wanted());
         note_file(&state, &composer);
         Self {
             database,
             defaults,
-            composer,
+            composer: Arc::new(composer),
             state,
-            nudge,
+            nudge: nudge.unwrap_or_default(),
             kept_keys: Vec::new(),
+            keys_from: Origin::Nowhere,
             failed: None,
             is_migrated: false,
             is_doubtful: false,
@@ -113,7 +120,7 @@ impl Follower {
         self.state.clone()
     }
 
-    /// Told when this node has changed something and wants it in force at once.
+    /// Told when this node has changed something, or has seen something new, and wants it in force at once.
     #[must_use]
     pub fn nudge(&self) -> Arc<Notify> {
         Arc::clone(&self.nudge)
@@ -130,7 +137,7 @@ impl Follower {
     ) {
         let mut stop = std::pin::pin!(stop);
         let mut file = file.map(FileChanges::of);
-        let mut listener: Option<Listener> = None;
+        let mut ear = Ear::default();
         let mut looked_at = Instant::now();
         let mut pause = self.database.as_ref().map_or(MAX_RETRY, |database| database.poll);
         loop {
@@ -139,11 +146,11 @@ impl Follower {
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
                 () = self.nudge.notified() => {}
-                () = heard_after(looked_at + MIN_PAUSE_HEARD, &mut listener) => {}
+                heard = ear.heard_after(looked_at + MIN_PAUSE_HEARD) => self.is_doubtful |= heard == Heard::Lost,
                 changed = file_changed(&mut file) => self.file_changed(changed, &engine).await,
                 () = reread.notified() => self.reread(file.as_ref(), &engine).await,
             }
-            pause = self.look(&engine, &mut listener, pause).await;
+            pause = self.look(&engine, &mut ear, pause).await;
             looked_at = Instant::now();
             self.save_if_due(engine.now_us()).await;
             tokio::time::sleep(MIN_PAUSE).await;
@@ -152,28 +159,21 @@ impl Follower {
     }
 
     /// Looks at the database once. Returns how long to wait for the next look.
-    async fn look<E: InForce>(
-        &mut self,
-        engine: &Arc<E>,
-        listener: &mut Option<Listener>,
-        pause: Duration,
-    ) -> Duration {
+    async fn look<E: InForce>(&mut self, engine: &Arc<E>, ear: &mut Ear, pause: Duration) -> Duration {
         let caught_up = self.catch_up(engine).await;
         let Some(database) = &self.database else { return pause };
         match caught_up {
             Ok(()) => {
-                if listener.is_none() {
-                    *listener = database.repository.listen().await.ok().flatten();
-                }
                 let poll = database.poll;
+                let listening = ear.listen(&database.repository).await;
                 self.note_success();
-                poll
+                if listening == Listening::Begun { Duration::ZERO } else { poll }
             }
             Err(error) => {
-                *listener = None;
+                ear.close();
                 let longest = MAX_RETRY.max(database.poll);
                 self.note_failure(&error, engine.now_us());
-                (pause * 2).min(longest)
+                (pause.max(MIN_PAUSE) * 2).min(longest)
             }
         }
     }
@@ -184,15 +184,17 @@ impl Follower {
         let versions = database.repository.versions().await?;
         self.state.change(|state| state.seen = versions);
         let state = self.state.get();
-        // Rules first: a subject's new override needs its quota.
         let is_other = self.is_doubtful || state.origin != Origin::Database;
-        if versions.rules != state.applied.rules || is_other {
-            self.reload(engine, versions.rules).await?;
+        let is_tried = self.failed == Some(versions.rules) && !self.is_doubtful;
+        if (versions.rules != state.applied.rules || is_other) && !is_tried {
+            self.reload(engine).await?;
+        } else if (versions.subjects != state.applied.subjects || self.is_doubtful)
+            && let Some(news) = self.read_subjects().await?
+        {
+            news.take_up();
+            self.note_subjects(&news);
         }
-        if versions.subjects != state.applied.subjects {
-            self.follow_subjects(state.applied.subjects).await?;
-        }
-        if versions.keys != state.applied.keys || is_other {
+        if versions.keys != state.applied.keys || self.is_doubtful || self.keys_from != Origin::Database {
             self.follow_keys().await?;
             self.unsaved_since.get_or_insert_with(Instant::now);
             self.state.change(|state| state.applied.keys = versions.keys);
@@ -204,21 +206,15 @@ impl Follower {
     async fn follow_keys(&mut self) -> Result<(), CatalogError> {
         let Some(database) = &self.database else { return Ok(()) };
         let keys = database.repository.all_keys().await?;
-        database.keys.replace(keys.clone());
-        self.kept_keys = keys;
+        self.take_keys(keys, Origin::Database);
         Ok(())
     }
 
-    async fn follow_subjects(&mut self, since: i64) -> Result<(), CatalogError> {
-        let Some(database) = &self.database else { return Ok(()) };
-        let SubjectChanges { version, what } =
-            database.repository.subject_changes(since, MAX_SUBJECT_CHANGES).await?;
-        match what {
-            Changed::These(keys) => database.subjects.changed(&keys),
-            Changed::Everything => database.subjects.changed_all(),
-        }
-        self.state.change(|state| state.applied.subjects = version);
-        Ok(())
+    /// These keys are good from now on.
+    fn take_keys(&mut self, keys: Vec<ApiKey>, from: Origin) {
+        let Some(database) = &self.database else { return };
+        database.keys.replace(keys.clone());
+        (self.kept_keys, self.keys_from) = (keys, from);
     }
 
     /// Warns of what was not warned of before.
@@ -240,8 +236,10 @@ impl Follower {
     fn note_failure(&mut self, error: &CatalogError, now_us: i64) {
         self.is_doubtful = true;
         let was_down = matches!(self.state.get().database, Database::Down { .. });
-        if !was_down {
+        if !was_down && error.retryable() {
             tracing::error!(%error, "the database does not answer: the rules in force stay, subjects not in the cache have their default tier");
+        } else if !was_down {
+            tracing::error!(%error, "what the database has cannot be used: what is in force stays");
         }
         self.state.change(|state| {
             let since_us = match &state.database {
@@ -251,23 +249,5 @@ impl Follower {
             state.outages += u64::from(!was_down);
             state.database = Database::Down { since_us, error: error.to_string() };
         });
-    }
-}
-
-/// As [`heard`], but not before `earliest`; what is said meanwhile is heard then.
-async fn heard_after(earliest: Instant, listener: &mut Option<Listener>) {
-    tokio::time::sleep_until(earliest).await;
-    heard(listener).await;
-}
-
-/// Resolves when the database says that something has changed; never where it says nothing.
-async fn heard(listener: &mut Option<Listener>) {
-    match listener {
-        Some(listening) => {
-            if listening.changed().await.is_err() {
-                *listener = None;
-            }
-        }
-        None => std::future::pending().await,
     }
 }

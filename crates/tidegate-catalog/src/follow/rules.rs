@@ -9,62 +9,79 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::subjects::SubjectNews;
 use super::{Follower, InForce};
 use crate::compose::{ComposeError, Composer};
-use crate::repository::CatalogError;
+use crate::repository::{CatalogError, RulesDelta};
 use crate::source::RuleFile;
 use crate::state::{Origin, StateCell};
 
 impl Follower {
     /// Loads what has changed and puts it in force. What cannot be put in force is said once, and tried again when it
-    /// changes.
-    pub(super) async fn reload<E: InForce>(
-        &mut self,
-        engine: &Arc<E>,
-        seen: i64,
-    ) -> Result<(), CatalogError> {
-        if self.failed == Some(seen) && !self.is_doubtful {
-            return Ok(());
-        }
+    /// changes. What changed of subjects is read after the rules and before they are in force, so that all that the rules
+    /// before them were for is forgotten in the instant of the swap.
+    pub(super) async fn reload<E: InForce>(&mut self, engine: &Arc<E>) -> Result<(), CatalogError> {
         let Some(database) = &self.database else { return Ok(()) };
         let known = if self.is_doubtful { HashMap::new() } else { self.composer.known() };
         let delta = database.repository.rules(engine.now_us(), &known).await?;
-        let version = delta.version;
-        let before = match self.composer.apply(delta) {
-            Ok(before) => before,
-            Err(error) => {
-                self.note_bad_rules(version, &error);
-                return Ok(());
+        let Some(news) = self.read_subjects().await?.map(Arc::new) else { return Ok(()) };
+        let (version, tried) = (delta.version, Arc::clone(&delta.overrides));
+        match self.take_over(delta, &news, engine).await {
+            Ok(()) => {
+                self.failed = None;
+                self.state.change(|state| {
+                    state.origin = Origin::Database;
+                    state.rules_error = None;
+                });
             }
-        };
-        // The last good rules were these: they keep their version.
-        let is_in_force = version == self.state.get().applied.rules && self.composer.is_as(&before);
-        if !is_in_force && let Err(error) = self.put_in_force(engine).await {
-            self.composer.take_back(before);
-            self.note_bad_rules(version, &error);
-            return Ok(());
+            Err(error) => {
+                let [in_force, _] = self.composer.quotas();
+                news.take_up_with([tried, in_force]);
+                self.note_bad_rules(version, &error);
+            }
         }
-        self.failed = None;
-        self.state.change(|state| {
-            state.origin = Origin::Database;
-            state.rules_error = None;
-        });
+        self.note_subjects(&news);
         Ok(())
     }
 
+    async fn take_over<E: InForce>(
+        &mut self,
+        delta: RulesDelta,
+        news: &Arc<SubjectNews>,
+        engine: &Arc<E>,
+    ) -> Result<(), ComposeError> {
+        let version = delta.version;
+        let before = Arc::make_mut(&mut self.composer).apply(delta)?;
+        // The last good rules were these: they keep their version.
+        if version == self.state.get().applied.rules && self.composer.is_as(&before) {
+            news.take_up_with(self.composer.quotas());
+            return Ok(());
+        }
+        let result = self.put_in_force(engine, Some(Arc::clone(news))).await;
+        if result.is_err() {
+            Arc::make_mut(&mut self.composer).take_back(before);
+        }
+        result
+    }
+
     /// Compiles and swaps beside the requests: a large set takes a while, which no request should have to share.
-    async fn put_in_force<E: InForce>(&mut self, engine: &Arc<E>) -> Result<(), ComposeError> {
-        let (composer, engine) = (std::mem::take(&mut self.composer), Arc::clone(engine));
+    async fn put_in_force<E: InForce>(
+        &mut self,
+        engine: &Arc<E>,
+        news: Option<Arc<SubjectNews>>,
+    ) -> Result<(), ComposeError> {
+        let (composer, engine) = (Arc::clone(&self.composer), Arc::clone(engine));
         let version = composer.version();
         let composing = tokio::task::spawn_blocking(move || {
-            let composed = composer.compose().map(|composed| {
-                engine.replace(composed.rules, u64::try_from(version).unwrap_or(0));
-                composed.warnings
-            });
-            (composer, composed)
+            let composed = composer.compose()?;
+            engine.replace(composed.rules, u64::try_from(version).unwrap_or(0));
+            if let Some(news) = news {
+                news.take_up_with(composer.quotas());
+            }
+            Ok(composed.warnings)
         });
-        let (composer, composed) = composing.await.map_err(|_| ComposeError::Interrupted)?;
-        self.composer = composer;
+        let composed: Result<Vec<String>, ComposeError> =
+            composing.await.map_err(|_| ComposeError::Interrupted)?;
         self.tell(composed?);
         self.unsaved_since.get_or_insert_with(Instant::now);
         self.state.change(|state| {
@@ -117,8 +134,8 @@ impl Follower {
         let parsed = parsed.map_err(|errors: RuleFileErrors| errors.to_string())?;
         parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let before = self.composer.file().clone();
-        self.composer.set_file(parsed.rules);
-        match self.put_in_force(engine).await {
+        Arc::make_mut(&mut self.composer).set_file(parsed.rules);
+        match self.put_in_force(engine, None).await {
             Ok(()) => {
                 // What did not go together with the old file may go together with this one.
                 self.failed = None;
@@ -127,7 +144,7 @@ impl Follower {
                 Ok(())
             }
             Err(error) => {
-                self.composer.set_file(before);
+                Arc::make_mut(&mut self.composer).set_file(before);
                 Err(error.to_string())
             }
         }

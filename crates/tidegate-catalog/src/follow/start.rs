@@ -1,11 +1,13 @@
 //! The start: rules from the database, or without it.
 
+use std::sync::Arc;
+
 use tidegate_core::rule::RuleSet;
 use tokio::time::Instant;
 
 use super::{Follower, MAX_RETRY, MIN_PAUSE};
 use crate::compose::ComposeError;
-use crate::last_good::{LastGood, LastGoodError};
+use crate::last_good::Saved;
 use crate::model::Versions;
 use crate::repository::{CatalogError, RulesDelta};
 use crate::state::{Database, Origin};
@@ -54,7 +56,7 @@ impl Follower {
                 return Err(error);
             }
             self.note_failure(&error, now_us);
-            if let Some(first) = self.without_database(&error) {
+            if let Some(first) = self.without_database(&error).await {
                 return Ok(first);
             }
             if !error.retryable() {
@@ -66,31 +68,47 @@ impl Follower {
         }
     }
 
-    fn without_database(&mut self, error: &CatalogError) -> Option<First> {
-        match self.restore() {
-            Ok(Some(saved_us)) => match self.compose_first(Origin::LastGood) {
+    async fn without_database(&mut self, error: &CatalogError) -> Option<First> {
+        if let Some(saved) = self.last_good().await {
+            let saved_us = saved.saved_us;
+            match self.restore(saved) {
                 Ok(first) => {
                     tracing::warn!(%error, saved_us, "serving the last good rules: the database does not give any");
                     return Some(first);
                 }
                 Err(problem) => tracing::error!(%problem, "the last good rules cannot be put in force"),
-            },
-            Ok(None) => {}
-            Err(problem) => tracing::error!(error = %problem, "the last good rules cannot be read"),
+            }
         }
         if self.composer.file().domains.is_empty() || !error.retryable() {
             return None;
         }
-        let first = self.compose_first(Origin::File).ok()?;
-        tracing::warn!(%error, "serving the rule file alone: the database does not answer");
-        Some(first)
+        match self.compose_first(Origin::File) {
+            Ok(first) => {
+                tracing::warn!(%error, "serving the rule file alone: the database does not answer");
+                Some(first)
+            }
+            Err(problem) => {
+                tracing::error!(%problem, "the rule file cannot be put in force");
+                None
+            }
+        }
     }
 
-    fn restore(&mut self) -> Result<Option<i64>, LastGoodError> {
-        let Some(database) = &self.database else { return Ok(None) };
-        let Some(saved) = database.last_good.as_ref().map(LastGood::load).transpose()?.flatten() else {
-            return Ok(None);
+    /// The last good rules, read where waiting for the disk keeps nobody.
+    async fn last_good(&self) -> Option<Saved> {
+        let last_good = self.database.as_ref()?.last_good.clone()?;
+        let problem = match tokio::task::spawn_blocking(move || last_good.load()).await {
+            Ok(Ok(saved)) => return saved,
+            Ok(Err(problem)) => problem.to_string(),
+            Err(problem) => problem.to_string(),
         };
+        tracing::error!(error = problem, "the last good rules cannot be read");
+        None
+    }
+
+    /// Puts the last good rules together. Where they do not go together, they are known no more. Keys that the database has
+    /// given stay.
+    fn restore(&mut self, saved: Saved) -> Result<First, ComposeError> {
         let domains =
             saved.domains.iter().map(|d| (d.tenant.clone(), d.name.clone(), d.content_version)).collect();
         let delta = RulesDelta {
@@ -98,17 +116,20 @@ impl Follower {
             domains,
             changed: saved.domains,
             tenants: saved.tenants,
-            overrides: saved.overrides,
+            overrides: Arc::new(saved.overrides.into_iter().collect()),
         };
-        if let Err(error) = self.composer.apply(delta) {
-            tracing::error!(%error, "the last good rules cannot be read");
-            return Ok(None);
+        let before = Arc::make_mut(&mut self.composer).apply(delta)?;
+        let first = match self.compose_first(Origin::LastGood) {
+            Ok(first) => first,
+            Err(problem) => {
+                Arc::make_mut(&mut self.composer).take_back(before);
+                return Err(problem);
+            }
+        };
+        if self.keys_from != Origin::Database {
+            self.take_keys(saved.keys, Origin::LastGood);
         }
-        if let Some(database) = &self.database {
-            database.keys.replace(saved.keys.clone());
-        }
-        self.kept_keys = saved.keys;
-        Ok(Some(saved.saved_us))
+        Ok(first)
     }
 
     fn compose_first(&mut self, origin: Origin) -> Result<First, ComposeError> {
@@ -122,6 +143,9 @@ impl Follower {
         if origin == Origin::Database {
             self.unsaved_since = Some(Instant::now());
         }
+        if let Some(database) = &self.database {
+            database.subjects.know_quotas(self.composer.quotas());
+        }
         Ok(First { rules: composed.rules, version: u64::try_from(version).unwrap_or(1).max(1) })
     }
 
@@ -132,14 +156,13 @@ impl Follower {
         let versions = database.repository.versions().await?;
         let keys = database.repository.all_keys().await?;
         let delta = database.repository.rules(now_us, &self.composer.known()).await?;
-        self.composer.apply(delta)?;
-        database.keys.replace(keys.clone());
-        self.kept_keys = keys;
+        self.take_keys(keys, Origin::Database);
         self.state.change(|state| {
             state.database = Database::Up;
             state.seen = versions;
             state.applied = Versions { rules: state.applied.rules, ..versions };
         });
+        Arc::make_mut(&mut self.composer).apply(delta)?;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Domains and their rules, as nodes and people read them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -8,7 +9,7 @@ use sqlx::any::AnyRow;
 use super::dialect::{fixed, int, text};
 use super::error::Result;
 use super::{CALL, LONG_CALL, Repository, overrides, tenants, versions};
-use crate::model::{MAX_PAGE, OverrideQuota, StoredDomain, StoredRule, Tenant};
+use crate::model::{MAX_PAGE, OverrideQuotas, StoredDomain, StoredRule, Tenant};
 
 /// All that rules are compiled from, of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct RulesDelta {
     /// Every tenant, in the order of their names.
     pub tenants: Vec<Tenant>,
     /// The quotas of overrides that are not over, each once for its tenant, domain and rule.
-    pub overrides: Vec<((String, String, String), OverrideQuota)>,
+    pub overrides: Arc<OverrideQuotas>,
 }
 
 /// A domain without its documents.
@@ -64,7 +65,7 @@ impl Repository {
                 version,
                 changed,
                 tenants: tenants::all(&mut tx).await?,
-                overrides: overrides::quotas(&mut tx, now_us).await?,
+                overrides: Arc::new(overrides::quotas(&mut tx, now_us).await?.into_iter().collect()),
                 domains,
             })
         })

@@ -1,8 +1,9 @@
 //! Tiers, bans and overrides of subjects, and the log of who changed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use tidegate_catalog::model::{Ban, Expect, Override, OverrideQuota, Subject, SubjectKey};
+use tidegate_catalog::model::{Ban, Expect, Override, OverrideQuota, OverrideQuotas, Subject, SubjectKey};
 use tidegate_catalog::repository::{CatalogError, Changed, MAX_DISTINCT_QUOTAS, Repository, RuleEdit};
 
 use crate::database::*;
@@ -65,7 +66,7 @@ async fn what_is_over_is_left_out_and_purged(database: Database) {
     assert_eq!(repository.rules(NOW, &HashMap::new()).await.unwrap().overrides.len(), 1);
     let later = NOW + 5;
     assert_eq!(repository.subject(&key("u"), later).await.unwrap(), Subject::default());
-    assert_eq!(repository.rules(later, &HashMap::new()).await.unwrap().overrides, []);
+    assert_eq!(repository.rules(later, &HashMap::new()).await.unwrap().overrides, Arc::default());
     repository.purge(later - 1).await.unwrap();
     assert_eq!(repository.bans("default", "pay", None, 10).await.unwrap().len(), 1);
     repository.purge(later).await.unwrap();
@@ -191,7 +192,7 @@ async fn an_override_counts_the_rules_version_too(database: Database) {
     repository.put_override(&actor(), NOW, &key("v"), &own("a", 7, None)).await.unwrap();
     let quotas = repository.rules(NOW, &HashMap::new()).await.unwrap().overrides;
     let rule = ("default".to_owned(), "pay".to_owned(), "a".to_owned());
-    assert_eq!(quotas, [(rule, own("a", 7, None).quota)]);
+    assert_eq!(*quotas, OverrideQuotas::from([(rule, own("a", 7, None).quota)]));
     let of_u = repository.overrides("default", "pay", Some("u"), None, 10).await.unwrap();
     assert_eq!(of_u, [("u".to_owned(), own("a", 7, None))]);
     let rest = repository.overrides("default", "pay", None, Some(("u", "a")), 10).await.unwrap();
