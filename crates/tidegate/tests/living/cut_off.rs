@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_testkit::{FaultProxy, Link, Postgres, RedisServer, Stopwatch};
+use tidegate_testkit::{FaultProxy, Link, Postgres, RedisServer, Stopwatch, wait_until};
 
 use crate::machine::{alone, hold, is_strict};
 use crate::site::{Nodes, check_of, most_until_caught_up, tiered};
@@ -32,7 +32,10 @@ fn changes_made_while_a_node_was_cut_off_arrive_when_it_is_back() {
         nodes.wait_until_database(2, "down");
         println!("{link:?}: the node says so {:?} after it", watch.elapsed());
         hold(Duration::from_secs(if is_strict() { 20 } else { 0 }));
-        assert_eq!(nodes.check(0, &body).json()["limit"], 1_000);
+        // The node may notice sooner than the others hear of the tier.
+        wait_until("the others have the tier", Duration::from_secs(10), || {
+            nodes.check(0, &body).json()["limit"] == 1_000
+        });
         assert_ne!(nodes.check(2, &body).json()["limit"], 1_000, "the node is not cut off");
         proxy.heal();
         let watch = Stopwatch::start();
