@@ -76,7 +76,7 @@ impl Nodes {
         let mut answer = self.try_admin(node, method, path, body).unwrap();
         while answer.status == 429 {
             let wait = answer.json()["retry_after_ms"].as_u64().unwrap();
-            RUNTIME.block_on(tokio::time::sleep(Duration::from_millis(wait)));
+            RUNTIME.block_on(async { tokio::time::sleep(Duration::from_millis(wait)).await });
             answer = self.try_admin(node, method, path, body).unwrap();
         }
         assert!(answer.status < 300, "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
