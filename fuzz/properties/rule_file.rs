@@ -98,6 +98,7 @@ fn request_for(rule: &Rule) -> Vec<(String, String)> {
     for wanted in &rule.conditions {
         let value = match &wanted.condition {
             Condition::OneOf(patterns) => patterns.last().map(example_of).unwrap_or_default(),
+            Condition::NoneOf(exceptions) => exceptions.within().last().map_or("any".to_owned(), example_of),
             Condition::Present => "any".to_owned(),
             Condition::Absent => continue,
         };

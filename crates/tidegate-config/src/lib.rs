@@ -11,6 +11,7 @@
 
 mod duration;
 mod finding;
+mod foreign;
 mod path;
 mod quotas;
 mod report;
@@ -22,6 +23,7 @@ mod yaml;
 
 pub use duration::{DurationError, parse_duration};
 pub use finding::{Finding, RuleFileError, RuleFileErrors, RuleFileWarning, Severity, Style};
+pub use foreign::{Format, UnknownFormat};
 pub use quotas::{
     LIMIT_SUFFIX, QuotaSetting, QuotaSettingProblem, QuotaVariableError, WINDOW_SUFFIX, apply_quota_settings,
     quota_of_tier, quota_settings_from,

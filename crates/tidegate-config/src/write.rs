@@ -25,6 +25,9 @@ pub fn rule_json(rule: &Rule) -> Value {
         let conditions = rule.conditions.iter().map(|c| (c.entry.clone(), condition(&c.condition)));
         put("match", Value::Object(conditions.collect()));
     }
+    if rule.only {
+        put("only", json!(true));
+    }
     if rule.otherwise {
         put("otherwise", json!(true));
     }
@@ -113,10 +116,30 @@ fn condition(condition: &Condition) -> Value {
     match condition {
         Condition::Present => json!("*"),
         Condition::Absent => json!({ "absent": true }),
-        Condition::OneOf(patterns) => match patterns.as_slice() {
-            [one] => pattern(one),
-            many => Value::Array(many.iter().map(pattern).collect()),
-        },
+        Condition::OneOf(patterns) => one_or_several(patterns),
+        Condition::NoneOf(exceptions) => {
+            let not = one_or_several(&exceptions.but().collect::<Vec<_>>());
+            match exceptions.within() {
+                [] => json!({ "not": not }),
+                within => {
+                    let is = within.iter().map(pattern).collect::<Vec<_>>();
+                    let is = match <[Value; 1]>::try_from(is) {
+                        // Only a list takes the long forms.
+                        Ok([Value::String(one)]) => Value::String(one),
+                        Ok(one) => Value::Array(one.into()),
+                        Err(several) => Value::Array(several),
+                    };
+                    json!({ "is": is, "not": not })
+                }
+            }
+        }
+    }
+}
+
+fn one_or_several(patterns: &[Pattern]) -> Value {
+    match patterns {
+        [one] => pattern(one),
+        several => Value::Array(several.iter().map(pattern).collect()),
     }
 }
 

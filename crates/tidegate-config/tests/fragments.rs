@@ -144,7 +144,7 @@ fn the_default_algorithm_holds_where_none_is_named() {
         let rules = parse_rules_with(file, "f", defaults).unwrap().rules;
         [rules.domains[0].rules[0].algorithm, rules.domains[0].rules[1].algorithm]
     };
-    let sliding = Defaults { algorithm: Algorithm::SlidingWindow };
+    let sliding = Defaults { algorithm: Algorithm::SlidingWindow, ..Defaults::default() };
     assert_eq!(algorithms(&Defaults::default()), [Algorithm::TokenBucket; 2]);
     assert_eq!(algorithms(&sliding), [Algorithm::SlidingWindow, Algorithm::TokenBucket]);
     // A word that is not understood is an error, not the default.

@@ -117,6 +117,7 @@ fn a_rule_with_everything() {
                 vec![exact("7"), exact("true"), exact("1_000"), exact("1.50"), exact("0x1F"), prefix("8")],
             ),
         ],
+        only: false,
         otherwise: false,
         key: vec!["user_id".to_owned(), "7".to_owned()],
         algorithm: Algorithm::LeakyBucket,

@@ -14,7 +14,8 @@ use tidegate_config::{
 };
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{
-    Condition, Consistency, Domain, EntryCondition, FailurePolicy, Lease, Mode, Queue, Reserve, Rule, Rules,
+    Condition, Consistency, Domain, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, Queue, Reserve,
+    Rule, Rules,
 };
 use tidegate_core::rule::pattern::{Pattern, Template};
 use tidegate_core::time::Micros;
@@ -178,9 +179,16 @@ fn condition() -> impl Strategy<Value = EntryCondition> {
                     different.push(pattern);
                 }
             }
-            Condition::OneOf(different)
+            different
         });
-        let condition = prop_oneof![4 => one_of, 1 => Just(Condition::Present), 1 => Just(Condition::Absent)];
+        let none_of = (option::of(vec(pattern(&entry), 1..3)), vec(pattern(&entry), 1..4));
+        let none_of = none_of.prop_map(|(within, but)| {
+            let mut within = within.unwrap_or_default();
+            within.dedup();
+            Condition::NoneOf(Exceptions::new(within, but))
+        });
+        let one_of = one_of.prop_map(Condition::OneOf);
+        let condition = prop_oneof![4 => one_of, 2 => none_of, 1 => Just(Condition::Present), 1 => Just(Condition::Absent)];
         condition.prop_map(move |condition| EntryCondition { entry: entry.clone(), condition })
     })
 }
@@ -224,14 +232,14 @@ fn rule() -> impl Strategy<Value = Rule> {
     let policy = option::of(select(vec![FailurePolicy::Allow, FailurePolicy::Deny, FailurePolicy::Local]));
     let mode = select(vec![Mode::Enforce, Mode::Shadow, Mode::Off]);
     let queue = option::of((1..300_000_000_u64, 1..1_000_000_u64));
-    let selects = (btree_map(entry(), condition(), 0..4), btree_set(entry(), 0..4), any::<bool>());
+    let selects = (btree_map(entry(), condition(), 0..4), btree_set(entry(), 0..4), any::<(bool, bool)>());
     let counts = select(Algorithm::ALL.as_slice()).prop_flat_map(|algorithm| {
         (Just(algorithm), quota(algorithm), vec((name(), quota(algorithm)), 0..5))
     });
     let names = (rule_name(), option::of(rule_name()));
     let rest = (reserve(), mode, policy, queue, consistency());
     (names, selects, counts, rest).prop_map(
-        |((name, formerly), (conditions, key, otherwise), counts, rest)| {
+        |((name, formerly), (conditions, key, (only, otherwise)), counts, rest)| {
             let (algorithm, quota, mut tiers) = counts;
             let (reserve, mode, on_store_failure, queue, consistency) = rest;
             let mut rule = Rule::new(name, algorithm, quota).with_key(key.into_iter().rev());
@@ -251,6 +259,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                     true
                 }
             });
+            rule.only = only;
             (rule.otherwise, rule.tiers, rule.mode, rule.on_store_failure) =
                 (otherwise, tiers, mode, on_store_failure);
             match consistency {
@@ -282,7 +291,7 @@ fn domain() -> impl Strategy<Value = Domain> {
             let mut domain = Domain { name, subject, default_tier, on_store_failure, rules: Vec::new() };
             for rule in rules {
                 let clashes = |other: &Rule| other.name == rule.name || other.identity() == rule.identity();
-                let always = |rule: &Rule| rule.conditions.is_empty() && rule.key.is_empty();
+                let always = |rule: &Rule| !rule.only && rule.conditions.is_empty() && rule.key.is_empty();
                 let hides =
                     |other: &Rule| (rule.otherwise && always(other)) || (other.otherwise && always(&rule));
                 if !domain.rules.iter().any(|other| clashes(other) || hides(other)) {
@@ -327,7 +336,7 @@ proptest! {
     #[test]
     fn a_written_rule_is_read_back_as_the_same_rule(rule in rule()) {
         // Whatever the default, the document says its algorithm.
-        let defaults = Defaults { algorithm: Algorithm::SlidingWindowLog };
+        let defaults = Defaults { algorithm: Algorithm::SlidingWindowLog, ..Defaults::default() };
         for text in [rule_json(&rule).to_string(), format!("{:#}", rule_json(&rule))] {
             let parsed = parse_rule_with(&text, "f", &defaults).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
             prop_assert_eq!(&parsed.rule, &rule, "{}", text);

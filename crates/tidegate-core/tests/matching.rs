@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::CompiledRule;
-use tidegate_core::rule::model::{Condition, Domain, EntryCondition, Mode, Rule, Rules};
+use tidegate_core::rule::model::{Condition, Domain, EntryCondition, Exceptions, Mode, Rule, Rules};
 use tidegate_core::rule::pattern::{Pattern, Template};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
@@ -56,14 +56,20 @@ fn random_pattern(random: &mut Random) -> Pattern {
 fn random_rule(random: &mut Random, number: u64) -> Rule {
     let mut rule = plain(format!("r{number}"));
     for _ in 0..random.below(4) {
-        let condition = match random.below(6) {
+        let mut patterns =
+            |most| (0..random.range(1, most)).map(|_| random_pattern(random)).collect::<Vec<_>>();
+        let (few, others) = (patterns(3), patterns(4));
+        let condition = match random.below(8) {
             0 => Condition::Present,
+            6 => Condition::NoneOf(Exceptions::new(few, others)),
+            7 => Condition::NoneOf(Exceptions::new(Vec::new(), others)),
             1 => Condition::Absent,
-            _ => Condition::OneOf((0..random.range(1, 3)).map(|_| random_pattern(random)).collect()),
+            _ => Condition::OneOf(few),
         };
         rule.conditions.push(EntryCondition { entry: random.pick(&ENTRIES).to_owned(), condition });
     }
     rule.key = (0..random.below(3)).map(|_| random.pick(&ENTRIES).to_owned()).collect();
+    rule.only = random.once_in(5);
     rule.otherwise = random.once_in(5);
     rule.mode = random.pick(&[Mode::Enforce, Mode::Enforce, Mode::Shadow, Mode::Off]);
     rule
@@ -86,14 +92,23 @@ fn expected(rules: &[Rule], entries: &[(&str, &str)]) -> Vec<u32> {
     };
     let holds = |wanted: &EntryCondition| match (&wanted.condition, value(&wanted.entry)) {
         (Condition::OneOf(patterns), Some(value)) => patterns.iter().any(|pattern| fits(pattern, value)),
-        (Condition::OneOf(_), None) => false,
+        (Condition::NoneOf(exceptions), Some(value)) => {
+            let within = exceptions.within();
+            (within.is_empty() || within.iter().any(|pattern| fits(pattern, value)))
+                && !exceptions.but().any(|pattern| fits(&pattern, value))
+        }
+        (Condition::OneOf(_) | Condition::NoneOf(_), None) => false,
         (Condition::Present, value) => value.is_some(),
         (Condition::Absent, value) => value.is_none(),
+    };
+    let names = |rule: &Rule, entry: &str| {
+        rule.key.iter().any(|name| name == entry) || rule.conditions.iter().any(|one| one.entry == entry)
     };
     let applies = |rule: &&(u32, &Rule)| {
         rule.1.mode != Mode::Off
             && rule.1.key.iter().all(|entry| value(entry).is_some())
             && rule.1.conditions.iter().all(holds)
+            && (!rule.1.only || entries.iter().all(|(name, _)| names(rule.1, name)))
     };
     let numbered: Vec<(u32, &Rule)> = (0_u32..).zip(rules).collect();
     let matching: Vec<_> = numbered.iter().filter(applies).collect();

@@ -53,7 +53,8 @@ pub(super) fn domain(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut
 fn unreachable_otherwise(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
     let Some(always) = rules.iter().find(|placed| {
         let rule = &placed.rule;
-        rule.mode == Mode::Enforce && !rule.otherwise && rule.conditions.is_empty() && rule.key.is_empty()
+        let is_for_all = !rule.otherwise && !rule.only && rule.conditions.is_empty() && rule.key.is_empty();
+        rule.mode == Mode::Enforce && is_for_all
     }) else {
         return;
     };
@@ -127,7 +128,8 @@ fn twins(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>)
 
 fn fingerprint(rule: &Rule) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.otherwise, rule.mode).hash(&mut hasher);
+    (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.only, rule.otherwise, rule.mode)
+        .hash(&mut hasher);
     (rule.on_store_failure, rule.queue, rule.consistency).hash(&mut hasher);
     for Reserve { priority, percent } in &rule.reserve {
         (priority, percent).hash(&mut hasher);
@@ -136,6 +138,7 @@ fn fingerprint(rule: &Rule) -> u64 {
         entry.hash(&mut hasher);
         match condition {
             Condition::OneOf(patterns) => patterns.hash(&mut hasher),
+            Condition::NoneOf(exceptions) => exceptions.hash(&mut hasher),
             Condition::Present => "present".hash(&mut hasher),
             Condition::Absent => "absent".hash(&mut hasher),
         }
@@ -149,6 +152,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         name: _,
         formerly: _,
         conditions,
+        only,
         otherwise,
         key,
         algorithm,
@@ -161,6 +165,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         consistency,
     } = a;
     conditions == &b.conditions
+        && only == &b.only
         && otherwise == &b.otherwise
         && key == &b.key
         && algorithm == &b.algorithm

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tidegate_core::rule::model::{Condition, EntryCondition, MAX_CONDITIONS};
+use tidegate_core::rule::model::{Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTIONS};
 use tidegate_core::rule::pattern::{Pattern, Template, TemplateError};
 
 use super::fields::{self, Fields, Shape};
@@ -13,12 +13,16 @@ use crate::report::Report;
 use crate::suggest::quote;
 use crate::yaml::{Node, Value};
 
-pub(super) const CONDITION: Shape = Shape {
+pub(crate) const CONDITION: Shape = Shape {
     what: "a condition",
-    fields: &["exact", "prefix", "present", "absent"],
+    fields: &["exact", "prefix", "is", "not", "present", "absent"],
     others: &[
         ("equals", "exact"),
         ("value", "exact"),
+        ("one_of", "is"),
+        ("except", "not"),
+        ("none_of", "not"),
+        ("not_in", "not"),
         ("starts_with", "prefix"),
         ("exists", "present"),
         ("missing", "absent"),
@@ -29,7 +33,7 @@ pub(super) const CONDITION: Shape = Shape {
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
 
 /// Reads the map of conditions.
-pub(super) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<EntryCondition>> {
+pub(crate) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<EntryCondition>> {
     let entries =
         fields::map(node, path, "write for example { path: \"/v1/*\", method: [POST, PUT] }", report)?;
     fields::at_most(MAX_CONDITIONS, entries.len(), "conditions", node, path, report);
@@ -45,9 +49,9 @@ pub(super) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Opt
 }
 
 /// Reads what is asked of one entry.
-struct Reader<'a, 'r, 'f> {
-    entry: &'a str,
-    report: &'r mut Report<'f>,
+pub(crate) struct Reader<'a, 'r, 'f> {
+    pub(crate) entry: &'a str,
+    pub(crate) report: &'r mut Report<'f>,
 }
 
 impl Reader<'_, '_, '_> {
@@ -55,7 +59,7 @@ impl Reader<'_, '_, '_> {
         match &node.value {
             Value::Scalar(_, text) if text == "*" => Some(Condition::Present),
             Value::Scalar(..) => self.pattern(node, path).map(|pattern| Condition::OneOf(vec![pattern])),
-            Value::List(items) => self.one_of(items, node, path),
+            Value::List(items) => self.one_of(items, MAX_PATTERNS, node, path).map(Condition::OneOf),
             Value::Map(_) => self.spelled_out(node, path),
             Value::Null => {
                 let remedy = "write a value, '*' for any value, or {absent: true}";
@@ -65,7 +69,7 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    fn one_of(&mut self, items: &[Node], node: &Node, path: &Path<'_>) -> Option<Condition> {
+    fn one_of(&mut self, items: &[Node], most: usize, node: &Node, path: &Path<'_>) -> Option<Vec<Pattern>> {
         if items.is_empty() {
             self.report.error(
                 node.at,
@@ -75,10 +79,10 @@ impl Reader<'_, '_, '_> {
             );
             return None;
         }
-        fields::at_most(MAX_PATTERNS, items.len(), "values", node, path, self.report);
+        fields::at_most(most, items.len(), "values", node, path, self.report);
         let mut seen: HashSet<Pattern> = HashSet::new();
         let mut patterns: Vec<Pattern> = Vec::new();
-        for (index, item) in items.iter().take(MAX_PATTERNS).enumerate() {
+        for (index, item) in items.iter().take(most).enumerate() {
             let path = path.index(index);
             let pattern = match &item.value {
                 Value::Scalar(_, text) if text == "*" => {
@@ -94,7 +98,7 @@ impl Reader<'_, '_, '_> {
                         self.report.error(
                             item.at,
                             &path,
-                            "present and absent cannot be one of several",
+                            "present, absent and not cannot be one of several",
                             remedy,
                         );
                         None
@@ -114,16 +118,67 @@ impl Reader<'_, '_, '_> {
             }
             patterns.push(pattern);
         }
-        (!patterns.is_empty()).then_some(Condition::OneOf(patterns))
+        (!patterns.is_empty()).then_some(patterns)
     }
 
-    /// `{exact: …}`, `{prefix: …}`, `{present: true}` or `{absent: true}`.
+    /// `{not: …}`, alone or beside `is`.
+    fn excepted(&mut self, fields: &Fields<'_, '_>, not: &Node) -> Option<Condition> {
+        let within = match fields.get("is") {
+            Some(node) => match self.short_form(node, &fields.path.field("is"))? {
+                Condition::OneOf(patterns) => patterns,
+                _ => Vec::new(),
+            },
+            None => Vec::new(),
+        };
+        let path = fields.path.field("not");
+        let but = match &not.value {
+            Value::List(items) if items.is_empty() => {
+                let remedy = "write at least one value, or leave not out";
+                self.report.error(not.at, &path, "the list is empty, so nothing is excepted", remedy);
+                return None;
+            }
+            Value::List(items) => self.one_of(items, MAX_EXCEPTIONS, not, &path)?,
+            Value::Scalar(_, text) if text == "*" => {
+                let remedy = "write {absent: true} for an entry that is not there";
+                self.report.error(not.at, &path, "every value is excepted, so none matches", remedy);
+                return None;
+            }
+            Value::Map(_) => match self.spelled_out(not, &path)? {
+                Condition::OneOf(patterns) => patterns,
+                _ => {
+                    let remedy = "write the values that are not meant, or {exact: …} and {prefix: …} of them";
+                    self.report.error(not.at, &path, "only values can be excepted", remedy);
+                    return None;
+                }
+            },
+            _ => vec![self.pattern(not, &path)?],
+        };
+        Some(Condition::NoneOf(Exceptions::new(within, but)))
+    }
+
+    /// What may stand without a map: a value, a prefix, a template, `*`, or a list.
+    fn short_form(&mut self, node: &Node, path: &Path<'_>) -> Option<Condition> {
+        if matches!(node.value, Value::Map(_)) {
+            let remedy = "write a value, a prefix such as /v1/*, a template, or a list of them";
+            self.report.error(node.at, path, is_not(node, "a value"), remedy);
+            return None;
+        }
+        self.condition(node, path)
+    }
+
+    /// `{exact: …}`, `{prefix: …}`, `{present: true}` or `{absent: true}`; `{not: …}` and `{is: …, not: …}`.
     fn spelled_out(&mut self, node: &Node, path: &Path<'_>) -> Option<Condition> {
         let fields = Fields::read(node, *path, &CONDITION, self.report)?;
         let Value::Map(entries) = &node.value else { return None };
+        if let Some(not) = fields.get("not")
+            && entries.iter().all(|(key, _)| matches!(key.text(), Some("is" | "not")))
+        {
+            return self.excepted(&fields, not);
+        }
         let [(key, value)] = entries.as_slice() else {
             let message = format!("the condition has {} parts", entries.len());
-            let remedy = "write exactly one of exact, prefix, present and absent";
+            let remedy =
+                "write exactly one of exact, prefix, is, not, present and absent; not may stand beside is";
             self.report.error(node.at, path, message, remedy);
             return None;
         };
@@ -131,6 +186,7 @@ impl Reader<'_, '_, '_> {
         let pattern = match key.text()? {
             "present" => return self.flag(value, &path, "absent").then_some(Condition::Present),
             "absent" => return self.flag(value, &path, "present").then_some(Condition::Absent),
+            "is" => return self.short_form(value, &path),
             "exact" => {
                 let text = self.value(value, &path)?;
                 self.exact(text, value, &path)
@@ -183,25 +239,30 @@ impl Reader<'_, '_, '_> {
     }
 
     /// The text of a value, within its bounds.
-    fn value<'n>(&mut self, node: &'n Node, path: &Path<'_>) -> Option<&'n str> {
+    pub(crate) fn value<'n>(&mut self, node: &'n Node, path: &Path<'_>) -> Option<&'n str> {
         let Some(text) = node.text() else {
             self.report.error(node.at, path, is_not(node, "a text"), "write a text, in quotes if need be");
             return None;
         };
+        self.is_value(text, node, path).then_some(text)
+    }
+
+    /// Whether a text can be a value.
+    pub(crate) fn is_value(&mut self, text: &str, node: &Node, path: &Path<'_>) -> bool {
         if text.len() > MAX_VALUE_BYTES {
             let message = format!("the value has {} bytes", text.len());
             self.report.error(node.at, path, message, format!("use at most {MAX_VALUE_BYTES}"));
-            return None;
+            return false;
         }
         if text.chars().any(scalar::is_unwritable) {
             let message = format!("the value {} has a control character", quote(text));
             self.report.error(node.at, path, message, "remove it: no request can have it");
-            return None;
+            return false;
         }
-        Some(text)
+        true
     }
 
-    fn exact(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+    pub(crate) fn exact(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
         let capitals = text.to_ascii_uppercase();
         if self.entry == "method" && capitals != text && METHODS.contains(&capitals.as_str()) {
             let message =
@@ -224,7 +285,7 @@ impl Reader<'_, '_, '_> {
         self.possible_path(text, Reach::Whole, node, path).then(|| Pattern::Exact(text.to_owned()))
     }
 
-    fn prefix(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+    pub(crate) fn prefix(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
         if text.is_empty() {
             self.report.error(node.at, path, "the prefix is empty", "write {present: true} for any value");
             return None;

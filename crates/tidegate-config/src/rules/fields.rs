@@ -8,26 +8,26 @@ use crate::suggest::{listed, nearest, quote, simplify};
 use crate::yaml::{Node, Value};
 
 /// The fields that a map may have.
-pub(super) struct Shape {
+pub(crate) struct Shape {
     /// What the map is, for messages.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// The fields, in the order of the documentation.
-    pub(super) fields: &'static [&'static str],
+    pub(crate) fields: &'static [&'static str],
     /// Words of other products, and the field of ours that they mean.
-    pub(super) others: &'static [(&'static str, &'static str)],
+    pub(crate) others: &'static [(&'static str, &'static str)],
 }
 
 /// A map whose unknown fields have been reported.
-pub(super) struct Fields<'n, 'p> {
-    pub(super) node: &'n Node,
-    pub(super) path: Path<'p>,
+pub(crate) struct Fields<'n, 'p> {
+    pub(crate) node: &'n Node,
+    pub(crate) path: Path<'p>,
     /// Fields that a misspelled one probably means: these are not reported as missing too.
     meant: Vec<&'static str>,
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
     /// Reads a map of this shape; anything else than a map is an error.
-    pub(super) fn read(
+    pub(crate) fn read(
         node: &'n Node,
         path: Path<'p>,
         shape: &Shape,
@@ -50,12 +50,12 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// The node of a field.
-    pub(super) fn get(&self, name: &str) -> Option<&'n Node> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
         self.node.get(name)
     }
 
     /// Reads a field that may be absent.
-    pub(super) fn optional<T>(
+    pub(crate) fn optional<T>(
         &self,
         name: &str,
         report: &mut Report<'_>,
@@ -65,7 +65,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// Reads a field that must be there.
-    pub(super) fn required<T>(
+    pub(crate) fn required<T>(
         &self,
         name: &str,
         remedy: &str,
@@ -79,7 +79,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// Reports that a field is missing, unless a misspelled one was probably meant to be it.
-    pub(super) fn missing(&self, name: &str, remedy: &str, report: &mut Report<'_>) {
+    pub(crate) fn missing(&self, name: &str, remedy: &str, report: &mut Report<'_>) {
         if !self.meant.contains(&name) {
             report.error(self.node.at, &self.path.field(name), format!("{name} is missing"), remedy);
         }
@@ -114,7 +114,7 @@ fn unknown_field(
 }
 
 /// The text of a map's key; anything else is reported.
-pub(super) fn key_text<'n>(key: &'n Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<&'n str> {
+pub(crate) fn key_text<'n>(key: &'n Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<&'n str> {
     if key.text().is_none() {
         let message = format!("{} cannot be a name", key.describe());
         report.error(key.at, path, message, "write a text before the colon, in quotes if need be");
@@ -123,7 +123,7 @@ pub(super) fn key_text<'n>(key: &'n Node, path: &Path<'_>, report: &mut Report<'
 }
 
 /// The entries of a map with free keys; `remedy` says how it is written.
-pub(super) fn map<'n>(
+pub(crate) fn map<'n>(
     node: &'n Node,
     path: &Path<'_>,
     remedy: &str,
@@ -139,7 +139,7 @@ pub(super) fn map<'n>(
 }
 
 /// The items of a list; `remedy` says how it is written.
-pub(super) fn list<'n>(
+pub(crate) fn list<'n>(
     node: &'n Node,
     path: &Path<'_>,
     remedy: &str,
@@ -155,7 +155,7 @@ pub(super) fn list<'n>(
 }
 
 /// Reports a list or map that is too long.
-pub(super) fn at_most(
+pub(crate) fn at_most(
     max: usize,
     len: usize,
     what: &str,
@@ -169,7 +169,7 @@ pub(super) fn at_most(
 }
 
 /// Reports a `name` that an earlier item of the same list has.
-pub(super) fn unique_name(
+pub(crate) fn unique_name(
     item: &Node,
     path: &Path<'_>,
     what: &str,

@@ -1,13 +1,13 @@
 //! The rule file: its tree to [`Rules`].
 
 mod check;
-mod condition;
+pub(crate) mod condition;
 mod domain;
-mod fields;
+pub(crate) mod fields;
 mod lease;
 mod quota;
 mod rule;
-mod scalar;
+pub(crate) mod scalar;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -18,6 +18,7 @@ use tidegate_core::rule::model::{Domain, MAX_DOMAINS, MAX_RULES, Rule, Rules};
 use tidegate_core::time::Micros;
 
 use crate::finding::{RuleFileErrors, RuleFileWarning};
+use crate::foreign::{self, Format};
 use crate::path::Path;
 use crate::report::{Report, Spot};
 use crate::suggest::quote;
@@ -51,6 +52,8 @@ pub struct Parsed {
     pub rules: Rules,
     /// What looks unintended, at most [`MAX_FINDINGS`](crate::MAX_FINDINGS), in the order of the file.
     pub warnings: Vec<RuleFileWarning>,
+    /// How the file is written: never [`Format::Auto`].
+    pub format: Format,
 }
 
 /// The fields of every map with fixed fields, by the name of its schema.
@@ -67,16 +70,18 @@ pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 7] {
     ]
 }
 
-/// What holds where a rule says nothing.
+/// What holds where a rule or a file says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Defaults {
     /// The algorithm of a rule that names none.
     pub algorithm: Algorithm,
+    /// How whole files are written.
+    pub format: Format,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { algorithm: rule::DEFAULT_ALGORITHM }
+        Self { algorithm: rule::DEFAULT_ALGORITHM, format: Format::Auto }
     }
 }
 
@@ -93,8 +98,15 @@ pub fn parse_rules(text: &str, file: &str) -> Result<Parsed, RuleFileErrors> {
 /// # Errors
 /// As [`parse_rules`].
 pub fn parse_rules_with(text: &str, file: &str, defaults: &Defaults) -> Result<Parsed, RuleFileErrors> {
-    let (domains, warnings) = parse(text, file, |root, report| read_file(root, defaults, report))?;
-    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings })
+    let mut format = defaults.format;
+    let (domains, warnings) = parse(text, file, |root, report| {
+        format = defaults.format.of(root);
+        match format {
+            Format::Auto | Format::Tidegate => read_file(root, defaults, report),
+            Format::Envoy | Format::Limitador => foreign::read(format, root, report),
+        }
+    })?;
+    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings, format })
 }
 
 /// One domain that can be used.
@@ -290,7 +302,7 @@ fn read_domains(
 }
 
 /// What is said of a text that has no place: `'x' is not …`.
-fn is_not(node: &Node, what: &str) -> String {
+pub(crate) fn is_not(node: &Node, what: &str) -> String {
     match &node.value {
         Value::Scalar(_, text) => format!("{} is not {what}", quote(text)),
         _ => format!("expected {what}, found {}", node.describe()),

@@ -21,6 +21,7 @@ pub(super) const RULE: Shape = Shape {
         "name",
         "formerly",
         "match",
+        "only",
         "otherwise",
         "key",
         "algorithm",
@@ -114,6 +115,7 @@ pub(super) fn read(
     let formerly = fields
         .optional("formerly", report, |node, path, report| scalar::name(node, path, Name::Rule, report));
     let conditions = fields.optional("match", report, condition::read).unwrap_or_default();
+    let only = fields.optional("only", report, scalar::boolean).unwrap_or(false);
     let otherwise = fields.optional("otherwise", report, scalar::boolean).unwrap_or(false);
     let remedy = "write key: [client_ip] for one bucket per address, or key: [] for one bucket for all";
     let key = fields
@@ -137,6 +139,7 @@ pub(super) fn read(
         formerly: formerly.filter(|formerly| *formerly != name),
         name,
         conditions,
+        only,
         otherwise,
         key: key?,
         algorithm: algorithm?,

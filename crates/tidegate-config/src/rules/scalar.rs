@@ -13,7 +13,7 @@ use crate::yaml::{Kind, Node, Value};
 
 /// What a name is the name of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Name {
+pub(crate) enum Name {
     Domain,
     Rule,
     Tier,
@@ -34,7 +34,7 @@ impl Name {
 }
 
 /// A name, checked.
-pub(super) fn name(node: &Node, path: &Path<'_>, of: Name, report: &mut Report<'_>) -> Option<String> {
+pub(crate) fn name(node: &Node, path: &Path<'_>, of: Name, report: &mut Report<'_>) -> Option<String> {
     let Some(text) = node.text() else {
         let what = format!("the name of the {}", of.word());
         report.error(node.at, path, is_not(node, &what), "write a text, in quotes if need be");
@@ -44,7 +44,7 @@ pub(super) fn name(node: &Node, path: &Path<'_>, of: Name, report: &mut Report<'
 }
 
 /// Whether `text` may be a name; reports why not.
-pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report: &mut Report<'_>) -> bool {
+pub(crate) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report: &mut Report<'_>) -> bool {
     let word = of.word();
     let (message, remedy) = if text.is_empty() {
         (format!("the name of the {word} is empty"), "give it a name".to_owned())
@@ -76,7 +76,7 @@ pub(super) fn check_name(text: &str, at: Spot, path: &Path<'_>, of: Name, report
 
 /// Whether a character cannot stand in a document: control characters, and what is no character in Unicode. Both would be
 /// refused when what was read is written and read again.
-pub(super) fn is_unwritable(c: char) -> bool {
+pub(crate) fn is_unwritable(c: char) -> bool {
     c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
@@ -90,7 +90,7 @@ fn is_entry_name(text: &str) -> bool {
 }
 
 /// A whole number of 0 or more, with `_` between digits where that helps the eye.
-pub(super) fn unsigned(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u64> {
+pub(crate) fn unsigned(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u64> {
     let text = node.text().unwrap_or_default();
     match read_unsigned(text) {
         Some(number) => return Some(number),
@@ -126,7 +126,7 @@ fn read_unsigned(text: &str) -> Option<u64> {
 }
 
 /// A span of time.
-pub(super) fn duration(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Micros> {
+pub(crate) fn duration(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Micros> {
     let Some(text) = node.text() else {
         let remedy = "write a number and a unit, for example 60s";
         report.error(node.at, path, is_not(node, "a duration"), remedy);
@@ -144,7 +144,7 @@ pub(super) fn duration(node: &Node, path: &Path<'_>, report: &mut Report<'_>) ->
 }
 
 /// A share such as `20%`, 1 to 100 per cent.
-pub(super) fn percent(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u8> {
+pub(crate) fn percent(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u8> {
     let text = node.text().unwrap_or_default();
     let number = text.strip_suffix('%').and_then(read_unsigned);
     if let Some(share) = number.and_then(|number| u8::try_from(number).ok()).filter(|n| (1..=100).contains(n))
@@ -160,7 +160,7 @@ pub(super) fn percent(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> 
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<bool> {
+pub(crate) fn boolean(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<bool> {
     if let Value::Scalar(Kind::Bool, text) = &node.value {
         return Some(text.eq_ignore_ascii_case("true"));
     }
@@ -169,7 +169,7 @@ pub(super) fn boolean(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> 
 }
 
 /// One of several words; `others` are words of other products.
-pub(super) fn choice<T: Copy>(
+pub(crate) fn choice<T: Copy>(
     node: &Node,
     path: &Path<'_>,
     choices: &[(&'static str, T)],

@@ -10,7 +10,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tidegate_core::quota::{MAX_LIMIT, MAX_LOG_LIMIT, MAX_PERMITS, MAX_SLIDING_WINDOW_LIMIT};
 use tidegate_core::rule::model::{
-    MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_NAME_BYTES, MAX_RULES, MAX_TIERS,
+    MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_NAME_BYTES, MAX_RULES, MAX_TIERS,
 };
 
 use crate::rules::{MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_VALUE_BYTES};
@@ -112,6 +112,8 @@ struct Rule {
     /// What a request must look like: entries and what is asked of their values. Without it, every request matches.
     #[schemars(rename = "match", extend("maxProperties" = MAX_CONDITIONS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
     conditions: Option<std::collections::BTreeMap<String, Condition>>,
+    /// `true`: applies only to requests that have no entries but those that `match` and `key` name. Default: `false`.
+    only: Option<bool>,
     /// `true`: applies only where no other enforced rule of the domain matched. Default: `false`.
     otherwise: Option<bool>,
     /// The entries whose values select the bucket, for example `[client_ip]`; `[]` is one bucket for all. A request
@@ -207,7 +209,35 @@ enum Condition {
     Value(Value),
     OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
     Text(LongValue),
+    Except(Except),
     Presence(Presence),
+}
+
+/// Values that are meant, but for some.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("minProperties" = 1))]
+struct Except {
+    /// A value, `prefix*`, `*` for any value, a path template, or a list of these. Default: any value.
+    is: Option<Values>,
+    /// What is not meant.
+    not: Option<Excepted>,
+}
+
+/// Values in the short form.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Values {
+    Value(Value),
+    OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
+}
+
+/// What is not meant: a value, `prefix*`, a path template, or a list of these.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Excepted {
+    Value(Value),
+    NoneOf(#[schemars(length(min = 1, max = MAX_EXCEPTIONS))] Vec<OneValue>),
+    Text(LongValue),
 }
 
 /// One value of a list.

@@ -46,6 +46,9 @@ fn schema_and_reader_know_the_same_fields() {
         .flat_map(|name| schema["$defs"][name]["oneOf"].as_array().unwrap())
         .flat_map(|form| form["properties"].as_object().unwrap().keys().map(String::as_str))
         .collect();
+    let exceptions = schema["$defs"]["Except"]["properties"].as_object().unwrap();
+    let long_forms: BTreeSet<&str> =
+        long_forms.into_iter().chain(exceptions.keys().map(String::as_str)).collect();
     for (name, shape) in shapes() {
         let read: BTreeSet<&str> = shape.iter().copied().collect();
         if name == "Condition" {

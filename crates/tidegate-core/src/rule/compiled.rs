@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::index::value_of;
 use super::lineage::{Lineage, Revision};
-use super::model::{Condition, FailurePolicy, Rule};
+use super::model::{FailurePolicy, Rule};
 use super::pattern::Pattern;
 use crate::algorithm::{Meter, State};
 use crate::hash::identity;
@@ -130,6 +130,16 @@ impl CompiledRule {
                 .conditions
                 .iter()
                 .all(|wanted| wanted.condition.matches(value_of(entries, &wanted.entry)))
+            && (!self.model.only || self.others(entries).next().is_none())
+    }
+
+    /// The entries of a request that neither the key nor a condition names.
+    pub fn others<'a>(&'a self, entries: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a str> {
+        let is_named = |entry: &str| {
+            self.model.key.iter().any(|named| named == entry)
+                || self.model.conditions.iter().any(|wanted| wanted.entry == entry)
+        };
+        entries.iter().map(|(entry, _)| *entry).filter(move |entry| !is_named(entry))
     }
 
     /// The quota for a tier: the tier's own, else the rule's.
@@ -186,8 +196,7 @@ impl CompiledRule {
     #[must_use]
     pub fn key_part<'a>(&'a self, entry: &str, value: &'a str) -> &'a str {
         for wanted in self.model.conditions.iter().filter(|wanted| wanted.entry == entry) {
-            let Condition::OneOf(patterns) = &wanted.condition else { continue };
-            for pattern in patterns {
+            for pattern in wanted.condition.patterns() {
                 match pattern {
                     Pattern::Template(template) if template.matches(value) => return template.text(),
                     _ => {}

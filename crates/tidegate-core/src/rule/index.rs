@@ -6,7 +6,7 @@
 
 use crate::hash::FnvMap;
 use crate::rule::compiled::CompiledRule;
-use crate::rule::model::Condition;
+use crate::rule::model::{Condition, MAX_RULES_TOGETHER};
 use crate::rule::pattern::{Pattern, Segment, Template};
 
 /// Positions of rules in their domain, ascending, each once. Up to 16 need no allocation.
@@ -83,9 +83,13 @@ impl Index {
     pub(super) fn new(rules: &[CompiledRule]) -> Self {
         let mut index = Self::default();
         let mut popularity: FnvMap<(&str, &Pattern), usize> = FnvMap::default();
+        let mut needs: FnvMap<&str, usize> = FnvMap::default();
         for rule in rules {
             for (entry, pattern) in patterns(rule) {
                 *popularity.entry((entry, pattern)).or_default() += 1;
+            }
+            for entry in needed(rule) {
+                *needs.entry(entry).or_default() += 1;
             }
         }
         for (position, rule) in (0_u32..).zip(rules) {
@@ -94,22 +98,31 @@ impl Index {
                 .model()
                 .conditions
                 .iter()
-                .filter_map(|condition| match &condition.condition {
-                    Condition::OneOf(patterns) => Some((condition.entry.as_str(), patterns)),
-                    Condition::Present | Condition::Absent => None,
-                })
-                .min_by_key(|(entry, patterns)| {
+                .map(|condition| (condition.entry.as_str(), condition.condition.patterns()))
+                .filter(|(_, patterns)| !patterns.is_empty())
+                .map(|(entry, patterns)| {
                     let commonest =
-                        patterns.iter().filter_map(|pattern| popularity.get(&(*entry, pattern))).max();
-                    (commonest.copied().unwrap_or_default(), patterns.len())
-                });
-            match anchor {
-                Some((entry, patterns)) => {
+                        patterns.iter().filter_map(|pattern| popularity.get(&(entry, pattern))).max();
+                    (commonest.copied().unwrap_or_default(), entry, patterns)
+                })
+                .min_by_key(|(commonest, _, patterns)| (*commonest, patterns.len()));
+            let rarest = needed(rule)
+                .map(|entry| (needs.get(entry).copied().unwrap_or_default(), entry))
+                .min_by_key(|(count, _)| *count);
+            match (anchor, rarest) {
+                // A value that too many rules name is not what tells them apart.
+                (Some((commonest, ..)), Some((count, entry)))
+                    if commonest > MAX_RULES_TOGETHER && count < commonest =>
+                {
+                    table(&mut index.present, entry).push(position);
+                }
+                (Some((_, entry, patterns)), _) => {
                     for pattern in patterns {
                         index.insert(entry, pattern, position);
                     }
                 }
-                None => index.insert_without_pattern(rule, position),
+                (None, Some((_, entry))) => table(&mut index.present, entry).push(position),
+                (None, None) => index.always.push(position),
             }
         }
         index
@@ -122,17 +135,6 @@ impl Index {
             }
             Pattern::Prefix(prefix) => table(&mut self.prefix, entry).insert(prefix, position),
             Pattern::Template(template) => table(&mut self.template, entry).insert(template, position),
-        }
-    }
-
-    fn insert_without_pattern(&mut self, rule: &CompiledRule, position: u32) {
-        let required = rule.model().conditions.iter().find_map(|condition| match condition.condition {
-            Condition::Present => Some(&condition.entry),
-            Condition::OneOf(_) | Condition::Absent => None,
-        });
-        match required.or(rule.model().key.first()) {
-            Some(entry) => table(&mut self.present, entry).push(position),
-            None => self.always.push(position),
         }
     }
 
@@ -177,13 +179,18 @@ pub(super) fn value_of<'a>(entries: &[(&str, &'a str)], name: &str) -> Option<&'
     entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value)
 }
 
+/// The entries that a request must have, whatever their values.
+fn needed(rule: &CompiledRule) -> impl Iterator<Item = &str> {
+    let conditions = rule.model().conditions.iter().filter(|condition| match condition.condition {
+        Condition::Present | Condition::NoneOf(_) => true,
+        Condition::OneOf(_) | Condition::Absent => false,
+    });
+    conditions.map(|condition| condition.entry.as_str()).chain(rule.model().key.iter().map(String::as_str))
+}
+
 fn patterns(rule: &CompiledRule) -> impl Iterator<Item = (&str, &Pattern)> {
     rule.model().conditions.iter().flat_map(|condition| {
-        let patterns = match &condition.condition {
-            Condition::OneOf(patterns) => patterns.as_slice(),
-            Condition::Present | Condition::Absent => &[],
-        };
-        patterns.iter().map(|pattern| (condition.entry.as_str(), pattern))
+        condition.condition.patterns().iter().map(|pattern| (condition.entry.as_str(), pattern))
     })
 }
 

@@ -1,6 +1,7 @@
 //! Rules: the declared model, patterns, and the compiled set that a request is matched against.
 
 mod compiled;
+mod exceptions;
 mod index;
 mod lease;
 mod lineage;

@@ -3,6 +3,7 @@
 //! Values here are plain data. [`RuleSet::compile`](crate::rule::RuleSet::compile) checks that they make sense
 //! together; a file format in front of it checks them earlier and can name the line.
 
+pub use super::exceptions::Exceptions;
 pub use super::lease::{Consistency, Lease, LeaseError, MAX_HOLD, MIN_HOLD};
 
 use crate::quota::{Algorithm, Quota};
@@ -22,6 +23,8 @@ pub const MAX_CONDITIONS: usize = 16;
 /// The most rules of a domain that one value of an entry, the presence of an entry, or nothing at all selects. It
 /// bounds what one request can match, and so what it can cost.
 pub const MAX_RULES_TOGETHER: usize = 64;
+/// The most exceptions of one condition.
+pub const MAX_EXCEPTIONS: usize = 100_000;
 /// The most tiers of one rule.
 pub const MAX_TIERS: usize = 64;
 /// The most quotas of one compiled rule besides its own: its tiers, and what single subjects have instead.
@@ -58,6 +61,8 @@ pub struct Rule {
     pub formerly: Option<String>,
     /// What a request must look like. No condition matches every request.
     pub conditions: Vec<EntryCondition>,
+    /// Applies only to requests that have no entries but those that the conditions and the key name.
+    pub only: bool,
     /// Applies only where no other enforced rule of the domain matched.
     pub otherwise: bool,
     /// The entries whose values select the bucket; none means one bucket for all.
@@ -94,6 +99,8 @@ pub struct EntryCondition {
 pub enum Condition {
     /// The value matches one of these (at least one is named).
     OneOf(Vec<Pattern>),
+    /// The entry is there, with a value that is not excepted (at least one is).
+    NoneOf(Exceptions),
     /// The entry is there, whatever its value.
     Present,
     /// The entry is not there.
@@ -108,8 +115,20 @@ impl Condition {
             (Condition::OneOf(patterns), Some(value)) => {
                 patterns.iter().any(|pattern| pattern.matches(value))
             }
+            (Condition::NoneOf(exceptions), Some(value)) => exceptions.matches(value),
             (Condition::Present, Some(_)) | (Condition::Absent, None) => true,
-            (Condition::OneOf(_) | Condition::Present, None) | (Condition::Absent, Some(_)) => false,
+            (Condition::OneOf(_) | Condition::NoneOf(_) | Condition::Present, None)
+            | (Condition::Absent, Some(_)) => false,
+        }
+    }
+
+    /// The patterns of which the value must match one; none where it need not.
+    #[must_use]
+    pub fn patterns(&self) -> &[Pattern] {
+        match self {
+            Condition::OneOf(patterns) => patterns,
+            Condition::NoneOf(exceptions) => exceptions.within(),
+            Condition::Present | Condition::Absent => &[],
         }
     }
 }
@@ -164,6 +183,7 @@ impl Rule {
             name: name.into(),
             formerly: None,
             conditions: Vec::new(),
+            only: false,
             otherwise: false,
             key: Vec::new(),
             algorithm,

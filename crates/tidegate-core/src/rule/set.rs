@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES,
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_QUOTAS,
+    MAX_RULES,
     MAX_RULES_TOGETHER, Mode, Rules,
 };
 use crate::hash::FnvMap;
@@ -28,7 +29,7 @@ pub enum RuleSetError {
     SharedBuckets(String, String, String),
     /// More than [`MAX_RULES_TOGETHER`] rules of a domain that the same thing selects.
     TooManyTogether(String),
-    /// A rule with more key entries, conditions or tiers than it may have, or an empty list of patterns.
+    /// A rule with more key entries, conditions, exceptions or tiers than it may have, or an empty list of patterns.
     Malformed(String, String),
 }
 
@@ -51,7 +52,7 @@ impl fmt::Display for RuleSetError {
             RuleSetError::Malformed(domain, rule) => {
                 write!(
                     f,
-                    "the rule '{rule}' of '{domain}' has too many key entries, conditions or tiers, or an empty list"
+                    "the rule '{rule}' of '{domain}' has too many key entries, conditions, exceptions or tiers, or an empty list"
                 )
             }
         }
@@ -222,12 +223,15 @@ impl CompiledDomain {
             if names.insert(&rule.name, ()).is_some() {
                 return Err(RuleSetError::DuplicateRule(domain.name.clone(), rule.name.clone()));
             }
-            let empty_list =
-                |condition: &Condition| matches!(condition, Condition::OneOf(list) if list.is_empty());
+            let is_malformed = |condition: &Condition| match condition {
+                Condition::OneOf(list) => list.is_empty(),
+                Condition::NoneOf(exceptions) => exceptions.is_empty() || exceptions.len() > MAX_EXCEPTIONS,
+                Condition::Present | Condition::Absent => false,
+            };
             if rule.key.len() > MAX_KEY_ENTRIES
                 || rule.conditions.len() > MAX_CONDITIONS
                 || rule.tiers.len() > MAX_QUOTAS
-                || rule.conditions.iter().any(|condition| empty_list(&condition.condition))
+                || rule.conditions.iter().any(|condition| is_malformed(&condition.condition))
             {
                 return Err(RuleSetError::Malformed(domain.name.clone(), rule.name.clone()));
             }

@@ -35,6 +35,9 @@ pub(super) struct CheckArguments {
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
 
+    #[command(flatten)]
+    rules_format: rule_file::FormatArgument,
+
     /// Domain of the request
     #[arg(long, short, default_value = "default", value_name = "NAME")]
     domain: String,
@@ -110,7 +113,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> 
 
 /// Decides as a server would that has just started: with the same checks of the request.
 async fn decide_here(arguments: &CheckArguments, body: &str) -> anyhow::Result<Vec<u8>> {
-    let loaded = rule_file::load(arguments.rules.as_deref())?;
+    let loaded = rule_file::load(arguments.rules.as_deref(), arguments.rules_format)?;
     if loaded.rules.domain(&arguments.domain).is_none() {
         bail!("there is no domain '{}' in the rules", arguments.domain);
     }

@@ -1,20 +1,21 @@
 //! `tidegate check-config`: is a rule file all right?
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::Args;
-use tidegate_config::{MAX_FILE_BYTES, RuleFileErrors, Style, parse_rules, read_text};
+use tidegate_config::{Format, Style};
 use tidegate_core::rule::RuleSet;
 
-use super::{FAILURE, NEGATIVE, SUCCESS, terminal};
+use super::{FAILURE, NEGATIVE, SUCCESS, rule_file, terminal};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckConfigArguments {
     /// Rule files; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    rules_format: rule_file::FormatArgument,
 
     /// Take warnings for errors
     #[arg(long)]
@@ -25,7 +26,7 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
     let style = if terminal::colours_on_stdout() { Style::Colour } else { Style::Plain };
     let mut code = SUCCESS;
     for file in &arguments.files {
-        let text = match read(file)? {
+        let text = match rule_file::text_of(file)? {
             Ok(text) => text,
             Err(errors) => {
                 terminal::print(&errors.render("", style))?;
@@ -33,15 +34,19 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
                 continue;
             }
         };
-        match parse_rules(&text, &file.display().to_string()) {
+        match rule_file::parse(&text, &file.display().to_string(), arguments.rules_format.rules_format) {
             Ok(parsed) => {
                 for warning in &parsed.warnings {
                     terminal::print(&warning.render(&text, style))?;
                 }
                 let (domains, warnings) = (parsed.rules.domains.len(), parsed.warnings.len());
                 let rules = RuleSet::compile(parsed.rules)?.rule_count();
+                let product = match parsed.format {
+                    Format::Auto | Format::Tidegate => String::new(),
+                    foreign => format!(" ({})", foreign.product()),
+                };
                 terminal::print(&format!(
-                    "{}: {} in {}, {}",
+                    "{}{product}: {} in {}, {}",
                     file.display(),
                     counted(rules, "rule"),
                     counted(domains, "domain"),
@@ -60,22 +65,7 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// The text of a rule file; `-` is standard input.
-fn read(file: &Path) -> anyhow::Result<Result<String, RuleFileErrors>> {
-    if file.as_os_str() != "-" {
-        return Ok(read_text(file));
-    }
-    let mut text = String::new();
-    let limit = MAX_FILE_BYTES as u64 + 1;
-    std::io::stdin()
-        .lock()
-        .take(limit)
-        .read_to_string(&mut text)
-        .context("standard input cannot be read as UTF-8")?;
-    Ok(Ok(text))
-}
-
 /// `1 rule`, `2 rules`.
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_core::decision::Verdict;
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::model::{Condition, Mode};
+use tidegate_core::rule::model::{Condition, Exceptions, Mode};
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::rule::{CompiledDomain, CompiledRule};
 use tidegate_core::time::Micros;
@@ -27,6 +27,9 @@ pub(super) struct ExplainArguments {
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
 
+    #[command(flatten)]
+    rules_format: rule_file::FormatArgument,
+
     /// Domain of the request
     #[arg(long, short, default_value = "default", value_name = "NAME")]
     domain: String,
@@ -41,7 +44,7 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<u8> {
-    let loaded = rule_file::load(arguments.rules.as_deref())?;
+    let loaded = rule_file::load(arguments.rules.as_deref(), arguments.rules_format)?;
     let engine = Engine::new(loaded.rules, MemoryStore::new(&MemoryOptions::new(random_seed())));
     let rules = engine.rules();
     let Some(domain) = rules.domain(&arguments.domain) else {
@@ -157,6 +160,11 @@ fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], applies: bool) -> Vec<
         let part = found.map_or("absent".to_owned(), |value| format!("'{}'", rule.key_part(entry, value)));
         reasons.push(format!("{}  its key needs {entry}: it is {part}", mark(found.is_some())));
     }
+    if rule.model().only {
+        let others: Vec<&str> = rule.others(entries).take(MAX_SHOWN).collect();
+        let found = if others.is_empty() { "there are none".to_owned() } else { others.join(", ") };
+        reasons.push(format!("{}  without other entries: {found}", mark(others.is_empty())));
+    }
     if rule.model().mode == Mode::Off {
         reasons.push("NO   its mode is off".to_owned());
     } else if rule.model().otherwise && !applies && rule.applies_to(entries) {
@@ -167,6 +175,20 @@ fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], applies: bool) -> Vec<
     reasons
 }
 
+/// The most exceptions, or other entries, that are named.
+const MAX_SHOWN: usize = 8;
+
+fn describe_exceptions(exceptions: &Exceptions) -> String {
+    let mut texts: Vec<String> =
+        exceptions.but().take(MAX_SHOWN).map(|pattern| describe_pattern(&pattern)).collect();
+    if exceptions.len() > MAX_SHOWN {
+        texts.push(format!("is one of {} more", exceptions.len() - MAX_SHOWN));
+    }
+    let within: Vec<String> = exceptions.within().iter().map(describe_pattern).collect();
+    let within = if within.is_empty() { "is there".to_owned() } else { within.join(" or ") };
+    format!("{within}, except where it {}", texts.join(" or "))
+}
+
 fn describe(condition: &Condition) -> String {
     match condition {
         Condition::Present => "is there".to_owned(),
@@ -175,6 +197,7 @@ fn describe(condition: &Condition) -> String {
             let texts: Vec<String> = patterns.iter().map(describe_pattern).collect();
             texts.join(" or ")
         }
+        Condition::NoneOf(exceptions) => describe_exceptions(exceptions),
     }
 }
 

@@ -3,6 +3,7 @@
 mod catalog_arguments;
 mod check;
 mod check_config;
+mod convert;
 mod explain;
 mod http_client;
 mod logging;
@@ -47,6 +48,7 @@ Examples:
   tidegate serve --rules rules.yaml          serve your own
   tidegate settings --config tidegate.yaml   what would count, and where it was told
   tidegate check-config rules.yaml           find mistakes in a rule file
+  tidegate convert envoy.yaml                rules of another limiter as rules of this one
   tidegate check client_id=api_client        ask for one decision
   tidegate explain client_id=api_client      see which rules match, and why
   tidegate replay --rules rules.yaml access.log.gz
@@ -60,6 +62,8 @@ enum Command {
     Settings(Box<settings_command::SettingsArguments>),
     /// Check rule files and say what is wrong, where, and what to do
     CheckConfig(check_config::CheckConfigArguments),
+    /// Turn rules of envoyproxy/ratelimit or Limitador into a rule file of Tidegate
+    Convert(convert::ConvertArguments),
     /// Ask for one decision, from a running server or from a rule file
     Check(check::CheckArguments),
     /// Show which rules match a request, why, and what each would say
@@ -116,6 +120,7 @@ pub fn run() -> ExitCode {
             settings_command::run(*arguments, &command, &resolved, &environment)
         }
         Some(Command::CheckConfig(arguments)) => check_config::run(&arguments),
+        Some(Command::Convert(arguments)) => convert::run(&arguments),
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Replay(arguments)) => replay_command::run(&arguments),

@@ -30,6 +30,9 @@ pub(super) struct ReplayArguments {
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
 
+    #[command(flatten)]
+    rules_format: rule_file::FormatArgument,
+
     /// Domain the requests belong to; needed where the rules have several
     #[arg(long, short, value_name = "NAME")]
     domain: Option<String>,
@@ -83,7 +86,7 @@ enum ReportFormat {
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> anyhow::Result<u8> {
-    let loaded = rule_file::load(arguments.rules.as_deref())?;
+    let loaded = rule_file::load(arguments.rules.as_deref(), arguments.rules_format)?;
     for warning in &loaded.warnings {
         terminal::print_note(&format!("warning: {warning}"));
     }

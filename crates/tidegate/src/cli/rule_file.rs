@@ -1,15 +1,41 @@
 //! Rule files for the commands: read, checked, compiled, with errors ready for a person.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
-use tidegate_config::{EXAMPLE_RULES, RuleFileErrors, RuleFileWarning, Style, parse_rules, read_text};
+use anyhow::Context;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use tidegate_config::{
+    Defaults, EXAMPLE_RULES, Format, MAX_FILE_BYTES, Parsed, RuleFileErrors, RuleFileWarning, Style,
+    parse_rules_with, read_text,
+};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 
 use super::terminal;
 
 /// How the example rules are called in findings.
 const EXAMPLE_NAME: &str = "the shipped example rules";
+
+/// How rule files are written, for every command that reads one.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct FormatArgument {
+    /// How the rule file is written. auto finds out: Tidegate's own YAML, that of envoyproxy/ratelimit, or that of Limitador
+    #[arg(long, env = "TIDEGATE_RULES_FORMAT", value_name = "FORMAT", default_value = "auto", value_parser = format_parser())]
+    pub(crate) rules_format: Format,
+}
+
+/// Names of formats.
+pub(crate) fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
+}
+
+/// Reads the text of a rule file that is written in this way.
+pub(crate) fn parse(text: &str, name: &str, format: Format) -> Result<Parsed, RuleFileErrors> {
+    parse_rules_with(text, name, &Defaults { format, ..Defaults::default() })
+}
 
 /// Rules that can be used.
 #[derive(Debug)]
@@ -40,17 +66,32 @@ impl fmt::Display for RuleFileProblem {
 impl std::error::Error for RuleFileProblem {}
 
 /// Reads a rule file, or the shipped example rules.
-pub(crate) fn load(path: Option<&Path>) -> Result<Loaded, RuleFileProblem> {
-    let (text, name) = match path {
+pub(crate) fn load(path: Option<&Path>, format: FormatArgument) -> Result<Loaded, RuleFileProblem> {
+    let (text, name, format) = match path {
         Some(path) => {
             let text = read_text(path)
                 .map_err(|errors| RuleFileProblem::Findings { source: String::new(), errors })?;
-            (text, path.display().to_string())
+            (text, path.display().to_string(), format.rules_format)
         }
-        None => (EXAMPLE_RULES.to_owned(), EXAMPLE_NAME.to_owned()),
+        None => (EXAMPLE_RULES.to_owned(), EXAMPLE_NAME.to_owned(), Format::Tidegate),
     };
     let parsed =
-        parse_rules(&text, &name).map_err(|errors| RuleFileProblem::Findings { source: text, errors })?;
+        parse(&text, &name, format).map_err(|errors| RuleFileProblem::Findings { source: text, errors })?;
     let rules = RuleSet::compile(parsed.rules).map_err(RuleFileProblem::Set)?;
     Ok(Loaded { rules, warnings: parsed.warnings })
+}
+
+/// The text of a rule file; `-` is standard input.
+pub(crate) fn text_of(file: &Path) -> anyhow::Result<Result<String, RuleFileErrors>> {
+    if file.as_os_str() != "-" {
+        return Ok(read_text(file));
+    }
+    let mut text = String::new();
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_string(&mut text)
+        .context("standard input cannot be read as UTF-8")?;
+    Ok(Ok(text))
 }

@@ -14,6 +14,7 @@ use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, Ipv6Prefix, TrustedP
 use super::SUCCESS;
 use super::catalog_arguments::CatalogArguments;
 use super::logging::{self, LogFormat, LogLevel};
+use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
@@ -44,6 +45,9 @@ pub(super) struct ServeArguments {
     /// Rule file; without one, the shipped example rules. SIGHUP reads it again
     #[arg(long, short, env = "TIDEGATE_RULES", value_name = "FILE")]
     rules: Option<PathBuf>,
+
+    #[command(flatten)]
+    rules_format: FormatArgument,
 
     /// Address and port of the HTTP door. PORT changes the port of what variable and file say
     #[arg(long, short, env = "TIDEGATE_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen_address)]
@@ -228,6 +232,7 @@ pub(super) fn settings(
     };
     Ok(ServeSettings {
         rules: arguments.rules,
+        rules_format: arguments.rules_format.rules_format,
         store,
         fail_mode: arguments.store.fail_mode(),
         listen: arguments.listen,

@@ -58,7 +58,11 @@ pub(super) struct FirstKey(pub(super) String);
 
 /// Opens the database, if there is one, and reads the rule file, if there is one. Nothing is asked of the database yet.
 pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
-    let defaults = Defaults { algorithm: settings.catalog.algorithm };
+    let defaults = Defaults { algorithm: settings.catalog.algorithm, ..Defaults::default() };
+    let of_file = match &settings.rules {
+        Some(_) => Defaults { format: settings.rules_format, ..defaults },
+        None => defaults,
+    };
     let quota_settings = quota_settings_from(settings.catalog.quota_variables.iter().cloned())?;
     let mut composer = Composer::new(defaults, quota_settings);
     let (text, name) = match &settings.rules {
@@ -67,7 +71,7 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
         }
         None => (EXAMPLE_RULES.to_owned(), "the shipped example rules".to_owned()),
     };
-    let parsed = parse_rules_with(&text, &name, &defaults).map_err(|errors| SettingsError::of(&errors))?;
+    let parsed = parse_rules_with(&text, &name, &of_file).map_err(|errors| SettingsError::of(&errors))?;
     parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let file = settings.rules.as_deref().map(|path| RuleFile::watch(path, &text, WatchOptions::default()));
     let database = match &settings.catalog.database {
@@ -77,7 +81,7 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
     };
     let Some(database) = database else {
         composer.set_file(parsed.rules);
-        return Ok(Opened { follower: Follower::new(None, defaults, composer), file, database: None });
+        return Ok(Opened { follower: Follower::new(None, of_file, composer), file, database: None });
     };
     let seed = if file.is_some() {
         composer.set_file(parsed.rules);
@@ -97,7 +101,7 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
         poll: settings.catalog.poll_interval,
         seed,
     };
-    let follower = Follower::new(Some(parts), defaults, composer);
+    let follower = Follower::new(Some(parts), of_file, composer);
     let usage = Arc::new(UsageMeter::new(settings.catalog.usage_buffer_rows));
     let catalog = Arc::new(Catalog::new(CatalogParts {
         keys,

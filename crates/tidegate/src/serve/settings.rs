@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tidegate_config::Format;
 use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::FailurePolicy;
@@ -23,6 +24,8 @@ use crate::settings::Secret;
 pub struct ServeSettings {
     /// The rule file; the shipped example rules where there is none.
     pub rules: Option<PathBuf>,
+    /// How the rule file is written.
+    pub rules_format: Format,
     /// Where the HTTP door listens.
     pub listen: SocketAddr,
     /// Where the buckets are kept.

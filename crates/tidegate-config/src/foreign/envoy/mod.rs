@@ -1,0 +1,213 @@
+//! The configuration of envoyproxy/ratelimit: a domain, and descriptors that nest.
+//!
+//! There, a request's descriptor is a list of entries that is walked down the tree, entry by entry: at each level the node
+//! of exactly this key and value, else the first wildcard of the key that fits, else the node of the bare key; never
+//! back up. The limit of the last node holds, if the list ends there. So each node with a limit becomes a rule whose
+//! conditions say the whole way: what each entry is, and which of its siblings it is not; and `only`, because the list
+//! has to end. What that cannot say is refused, with its line.
+
+mod order;
+mod tree;
+
+use std::collections::HashMap;
+
+use tidegate_core::quota::{Algorithm, MAX_LIMIT, Quota};
+use tidegate_core::rule::model::{
+    Condition, Domain, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_RULES, Mode, Rule,
+};
+use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::time::Micros;
+
+use super::naming::Names;
+use crate::path::Path;
+use crate::report::{Report, Spot};
+use crate::rules::fields::{Fields, Shape};
+use crate::rules::scalar::{self, Name};
+use crate::suggest::quote;
+use crate::yaml::Node;
+use tree::{Descriptor, Limit, Matcher, Siblings};
+
+/// The most exceptions of all rules of a file together: what siblings take away from wildcards and bare keys.
+const MAX_EXCEPTIONS_TOGETHER: usize = 200_000;
+
+const FILE: Shape = Shape {
+    what: "an Envoy domain",
+    fields: &["domain", "descriptors"],
+    others: &[("rules", "descriptors")],
+};
+
+/// Reads a whole file.
+pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Domain> {
+    let fields = Fields::read(root, Path::ROOT, &FILE, report)?;
+    let name = fields.required("domain", "write domain: and its name", report, |node, path, report| {
+        scalar::name(node, path, Name::Domain, report)
+    });
+    let descriptors = tree::descriptors(&fields, report);
+    if descriptors.is_empty() && !report.has_errors() {
+        report.warn(root.at, &Path::ROOT, "there is no descriptor, so nothing is limited", "add descriptors");
+    }
+    let mut builder = Builder::new(&descriptors);
+    builder.level(&descriptors, &mut Vec::new(), report);
+    order::check(&builder.placed, report);
+    let rules = builder.placed.into_iter().map(|placed| placed.rule).collect();
+    Some(Domain::new(name?, rules))
+}
+
+/// A rule, and where its limit stands.
+struct Placed {
+    rule: Rule,
+    at: Spot,
+    field: String,
+}
+
+/// One step of the way to a node.
+#[derive(Clone)]
+struct Step {
+    condition: EntryCondition,
+    /// Whether values of the entry have buckets of their own.
+    is_key: bool,
+    /// How statistics call it: `key` or `key_value`.
+    word: String,
+}
+
+/// Makes rules of nodes.
+struct Builder {
+    placed: Vec<Placed>,
+    names: Names,
+    /// How many limits have a name.
+    given: HashMap<String, usize>,
+    exceptions: usize,
+}
+
+impl Builder {
+    fn new(descriptors: &[Descriptor]) -> Self {
+        let mut given = HashMap::new();
+        let mut rest: Vec<&Descriptor> = descriptors.iter().collect();
+        while let Some(descriptor) = rest.pop() {
+            if let Some(name) = descriptor.limit.as_ref().and_then(|limit| limit.name.clone()) {
+                *given.entry(name).or_default() += 1;
+            }
+            rest.extend(&descriptor.below);
+        }
+        Self { placed: Vec::new(), names: Names::default(), given, exceptions: 0 }
+    }
+
+    fn level(&mut self, level: &[Descriptor], way: &mut Vec<Step>, report: &mut Report<'_>) {
+        let siblings = Siblings::of(level);
+        for descriptor in level {
+            let field = Path::ROOT.field(&descriptor.field);
+            let Some(condition) = self.condition(descriptor, &siblings, &field, report) else { continue };
+            if way.iter().any(|step| step.condition.entry == descriptor.key) {
+                let message = format!("the key {} stands twice on the way here", quote(&descriptor.key));
+                let remedy = "give the two entries different keys: here a request has each entry once";
+                report.error(descriptor.at, &field, message, remedy);
+                continue;
+            }
+            let is_key = !matches!(descriptor.matcher, Matcher::Exact(_)) && !descriptor.is_shared;
+            let condition = EntryCondition { entry: descriptor.key.clone(), condition };
+            way.push(Step { condition, is_key, word: descriptor.word() });
+            if let Some(limit) = &descriptor.limit {
+                self.rule(descriptor, limit, way, report);
+            }
+            self.level(&descriptor.below, way, report);
+            way.pop();
+        }
+    }
+
+    /// What a node asks of its entry; nothing, with a warning, where no value is left for it.
+    fn condition(
+        &mut self,
+        descriptor: &Descriptor,
+        siblings: &Siblings<'_>,
+        field: &Path<'_>,
+        report: &mut Report<'_>,
+    ) -> Option<Condition> {
+        if let Matcher::Exact(value) = &descriptor.matcher {
+            return Some(Condition::OneOf(vec![Pattern::Exact(value.clone())]));
+        }
+        let but = match siblings.taken_from(descriptor) {
+            Ok(but) => but,
+            Err(line) => {
+                let message = format!("the wildcard in line {line} takes every request before this");
+                report.warn(descriptor.at, field, message, "move it up, or remove it");
+                return None;
+            }
+        };
+        let within: Vec<Pattern> = match &descriptor.matcher {
+            Matcher::Prefix(prefix) if !prefix.is_empty() => vec![Pattern::Prefix(prefix.clone())],
+            _ => Vec::new(),
+        };
+        Some(match (within.is_empty(), but.is_empty()) {
+            (true, true) => Condition::Present,
+            (false, true) => Condition::OneOf(within),
+            (_, false) => Condition::NoneOf(Exceptions::new(within, but)),
+        })
+    }
+
+    fn rule(&mut self, descriptor: &Descriptor, limit: &Limit, way: &[Step], report: &mut Report<'_>) {
+        let path = Path::ROOT.field(&descriptor.field);
+        let key: Vec<String> =
+            way.iter().filter(|step| step.is_key).map(|step| step.condition.entry.clone()).collect();
+        for (count, most, what) in
+            [(way.len(), MAX_CONDITIONS, "entries"), (key.len(), MAX_KEY_ENTRIES, "entries without a value")]
+        {
+            if count > most {
+                let message = format!("the descriptor has {count} {what}");
+                report.error(descriptor.at, &path, message, format!("use at most {most}"));
+                return;
+            }
+        }
+        self.exceptions += way.iter().map(|step| excepted(&step.condition.condition)).sum::<usize>();
+        if self.exceptions > MAX_EXCEPTIONS_TOGETHER || self.placed.len() == MAX_RULES {
+            let message = format!(
+                "from here on there are more than {MAX_RULES} limits, or {MAX_EXCEPTIONS_TOGETHER} values that bare keys and wildcards leave to others"
+            );
+            report.error(
+                descriptor.at,
+                &path,
+                message,
+                "use fewer values beside a bare key, or split the file",
+            );
+            return;
+        }
+        let Some(quota) = limit.quota(descriptor, &path, report) else { return };
+        let words: Vec<&str> = way.iter().map(|step| step.word.as_str()).collect();
+        let own = limit.name.as_ref().filter(|name| self.given.get(*name) == Some(&1));
+        let mut wanted = own.cloned().unwrap_or_else(|| words.join("."));
+        let mode = match (limit.is_unlimited(), descriptor.is_shadow) {
+            (true, _) => Mode::Off,
+            (false, true) => Mode::Shadow,
+            (false, false) => Mode::Enforce,
+        };
+        if limit.is_unlimited() {
+            wanted.push_str(":unlimited");
+        }
+        let mut rule = Rule::new(self.names.give(&wanted), Algorithm::FixedWindow, quota).with_key(key);
+        rule.conditions = way.iter().map(|step| step.condition.clone()).collect();
+        (rule.only, rule.mode) = (true, mode);
+        self.placed.push(Placed { rule, at: descriptor.at, field: descriptor.field.clone() });
+    }
+}
+
+fn excepted(condition: &Condition) -> usize {
+    match condition {
+        Condition::NoneOf(exceptions) => exceptions.len(),
+        Condition::OneOf(_) | Condition::Present | Condition::Absent => 0,
+    }
+}
+
+impl Limit {
+    fn is_unlimited(&self) -> bool {
+        self.per_unit.is_none()
+    }
+
+    /// The quota; of what is unlimited, the largest there is, for a rule that is off.
+    fn quota(&self, descriptor: &Descriptor, path: &Path<'_>, report: &mut Report<'_>) -> Option<Quota> {
+        let (limit, seconds) = self.per_unit.unwrap_or((MAX_LIMIT, 1));
+        let quota = Quota::new(Algorithm::FixedWindow, limit, Micros::from_secs(seconds), None);
+        if let Err(error) = &quota {
+            report.error(descriptor.at, path, error.to_string(), "write a smaller limit");
+        }
+        quota.ok()
+    }
+}
