@@ -1,7 +1,9 @@
 //! Any text is read or refused with findings that point into it, and rules that were read compile and match the
-//! requests that they describe: the index finds exactly the rules that a look at every rule finds.
+//! requests that they describe, and what is written of them is read back the same: the index finds exactly the rules that a look at every rule finds.
 
-use tidegate_config::{Finding, MAX_FILE_BYTES, MAX_FINDINGS, RuleFileErrors, Severity, Style, parse_rules};
+use tidegate_config::{
+    Finding, MAX_FILE_BYTES, MAX_FINDINGS, RuleFileErrors, Severity, Style, parse_rules, rules_yaml,
+};
 use tidegate_core::rule::model::{Condition, Mode, Rule};
 use tidegate_core::rule::pattern::{Pattern, Segment};
 use tidegate_core::rule::{CompiledDomain, RuleSet};
@@ -15,6 +17,11 @@ pub(crate) fn holds(data: &[u8]) {
     match parse_rules(text, "rules.yaml") {
         Ok(parsed) => {
             findings(&parsed.warnings, Severity::Warning, text);
+            let written = rules_yaml(&parsed.rules);
+            match parse_rules(&written, "written.yaml") {
+                Ok(again) => assert_eq!(again.rules, parsed.rules, "{written}"),
+                Err(errors) => assert!(written.len() > MAX_FILE_BYTES, "{errors}\n{written}"),
+            }
             match RuleSet::compile(parsed.rules) {
                 Ok(rules) => compiled(&rules),
                 Err(error) => unreachable!("what was read does not compile: {error}"),

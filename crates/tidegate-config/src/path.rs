@@ -16,6 +16,8 @@ pub(crate) struct Path<'a> {
 enum Step<'a> {
     Root,
     Field(&'a str),
+    /// A path that is text already.
+    Written(&'a str),
     Index(usize),
 }
 
@@ -26,6 +28,11 @@ impl<'a> Path<'a> {
     /// The field `name` below this path.
     pub(crate) fn field(&'a self, name: &'a str) -> Path<'a> {
         Path { parent: Some(self), step: Step::Field(name) }
+    }
+
+    /// The path that was written so.
+    pub(crate) const fn written(text: &'a str) -> Path<'a> {
+        Path { parent: None, step: Step::Written(text) }
     }
 
     /// Item `index`, from 0, of the list at this path.
@@ -41,6 +48,7 @@ impl fmt::Display for Path<'_> {
         }
         match self.step {
             Step::Root => Ok(()),
+            Step::Written(text) => f.write_str(text),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Field(name) => {
                 if self.parent.is_some_and(|parent| !matches!(parent.step, Step::Root)) {

@@ -373,7 +373,7 @@ fn ten_thousand_rules_are_read() {
             i + 1
         );
     }
-    let Parsed { rules: Rules { domains }, warnings } = parse(&text);
+    let Parsed { rules: Rules { domains }, warnings, .. } = parse(&text);
     assert_eq!((domains[0].rules.len(), warnings.len()), (10_000, 0));
     assert_eq!(domains[0].rules[9_999].quota.limit(), 10_000);
 }

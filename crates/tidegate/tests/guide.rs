@@ -40,6 +40,11 @@ fn changing_limits_safely_works_as_written() {
 }
 
 #[test]
+fn coming_from_another_limiter_works_as_written() {
+    Walk::new("migrating").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));

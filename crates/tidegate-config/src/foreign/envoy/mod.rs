@@ -95,7 +95,7 @@ impl Builder {
     fn level(&mut self, level: &[Descriptor], way: &mut Vec<Step>, report: &mut Report<'_>) {
         let siblings = Siblings::of(level);
         for descriptor in level {
-            let field = Path::ROOT.field(&descriptor.field);
+            let field = Path::written(&descriptor.field);
             let Some(condition) = self.condition(descriptor, &siblings, &field, report) else { continue };
             if way.iter().any(|step| step.condition.entry == descriptor.key) {
                 let message = format!("the key {} stands twice on the way here", quote(&descriptor.key));
@@ -145,7 +145,7 @@ impl Builder {
     }
 
     fn rule(&mut self, descriptor: &Descriptor, limit: &Limit, way: &[Step], report: &mut Report<'_>) {
-        let path = Path::ROOT.field(&descriptor.field);
+        let path = Path::written(&descriptor.field);
         let key: Vec<String> =
             way.iter().filter(|step| step.is_key).map(|step| step.condition.entry.clone()).collect();
         for (count, most, what) in

@@ -40,7 +40,7 @@ pub(super) fn check(placed: &[Placed], report: &mut Report<'_>) {
                         other.at.line
                     );
                     let remedy = "keep one of the two: here the order of entries is not looked at";
-                    report.error(one.at, &Path::ROOT.field(&one.field), message, remedy);
+                    report.error(one.at, &Path::written(&one.field), message, remedy);
                 }
             }
         }
@@ -50,12 +50,7 @@ pub(super) fn check(placed: &[Placed], report: &mut Report<'_>) {
 fn too_many(placed: &[&Placed], report: &mut Report<'_>) {
     let Some(first) = placed.first() else { return };
     let message = "too many descriptors have the same keys in different orders to be compared";
-    report.error(
-        first.at,
-        &Path::ROOT.field(&first.field),
-        message,
-        "write the keys in one order everywhere",
-    );
+    report.error(first.at, &Path::written(&first.field), message, "write the keys in one order everywhere");
 }
 
 /// Whether a request can match both rules, which name the same entries. May say yes where exceptions rule it out.

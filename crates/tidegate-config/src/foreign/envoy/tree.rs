@@ -149,7 +149,8 @@ fn descriptor(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<De
     if is_quota {
         let message = "quota_mode weighs several descriptors of a call against one another";
         let remedy = "remove it, or set it to false: here each descriptor is decided by itself";
-        report.error(fields.get("quota_mode").map_or(node.at, |node| node.at), &path, message, remedy);
+        let at = fields.get("quota_mode").map_or(node.at, |node| node.at);
+        report.error(at, &path.field("quota_mode"), message, remedy);
     }
     if is_shared && !matches!(matcher, Some(Matcher::Prefix(_)) | None) {
         let message = "share_threshold is for values with '*'";

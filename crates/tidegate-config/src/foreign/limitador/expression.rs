@@ -33,9 +33,19 @@ const MAX_NESTING: usize = 16;
 pub(super) struct Refusal(String);
 
 impl Refusal {
-    pub(super) fn report(self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
-        let message = format!("the expression {} has no equal here: {}", quote(text), self.0);
+    /// Reports a condition.
+    fn of_condition(self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
         let remedy = "write it as ==, !=, in, has() or startsWith() of one entry, joined by &&";
+        self.report(text, remedy, node, path, report);
+    }
+
+    /// Reports a variable.
+    pub(super) fn of_variable(self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
+        self.report(text, "write the name of one entry, such as descriptors[0].user_id", node, path, report);
+    }
+
+    fn report(self, text: &str, remedy: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
+        let message = format!("the expression {} has no equal here: {}", quote(text), self.0);
         report.error(node.at, path, message, remedy);
     }
 }
@@ -94,11 +104,11 @@ impl Conditions {
                         continue;
                     }
                     if let Err(refusal) = self.ask(entry, asked, node, path, report) {
-                        refusal.report(text, node, path, report);
+                        refusal.of_condition(text, node, path, report);
                     }
                 }
             }
-            Err(refusal) => refusal.report(text, node, path, report),
+            Err(refusal) => refusal.of_condition(text, node, path, report),
         }
     }
 

@@ -14,9 +14,9 @@ pub(super) enum Token {
 pub(super) const MAX_EXPRESSION_BYTES: usize = 4_096;
 
 /// The signs, longer ones first.
-const SIGNS: [&str; 22] = [
+const SIGNS: [&str; 23] = [
     "==", "!=", "&&", "||", "<=", ">=", "(", ")", "[", "]", "{", "}", ".", ",", "!", "<", ">", "+", "-", "*",
-    "/", "?",
+    "/", "?", ":",
 ];
 
 /// Cuts an expression into words.

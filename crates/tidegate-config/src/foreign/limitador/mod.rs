@@ -180,7 +180,7 @@ fn variables(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Ve
                     key.push(entry);
                 }
             }
-            Err(refusal) => refusal.report(text, item, &path, report),
+            Err(refusal) => refusal.of_variable(text, item, &path, report),
         }
     }
     fields::at_most(MAX_KEY_ENTRIES, key.len(), "variables", node, path, report);
