@@ -121,7 +121,7 @@ proptest! {
     #[test]
     fn any_value_of_any_field_never_panics(
         field in prop::sample::select(&[
-            "name", "match", "otherwise", "key", "algorithm", "limit", "window", "burst", "permit_ttl", "tiers",
+            "name", "match", "only", "otherwise", "key", "algorithm", "limit", "window", "burst", "permit_ttl", "tiers",
             "reserve", "mode", "on_store_failure", "queue",
         ][..]),
         pieces in vec(prop::sample::select(PIECES), 1..8),

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use tidegate_core::rule::model::{Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTIONS};
+use tidegate_core::rule::model::{
+    Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
+};
 use tidegate_core::rule::pattern::{Pattern, Template, TemplateError};
 
 use super::fields::{self, Fields, Shape};
@@ -153,7 +155,10 @@ impl Reader<'_, '_, '_> {
             },
             _ => vec![self.pattern(not, &path)?],
         };
-        Some(Condition::NoneOf(Exceptions::new(within, but)))
+        let exceptions = Exceptions::new(within, but);
+        let patterns = exceptions.pattern_count();
+        fields::at_most(MAX_EXCEPTED_PATTERNS, patterns, "prefixes and templates", not, &path, self.report);
+        Some(Condition::NoneOf(exceptions))
     }
 
     /// What may stand without a map: a value, a prefix, a template, `*`, or a list.

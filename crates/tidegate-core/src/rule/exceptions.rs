@@ -1,5 +1,7 @@
 //! Values of an entry that are meant, but for some.
 
+use std::collections::HashSet;
+
 use crate::rule::pattern::Pattern;
 
 /// Any value, or any that matches one of some patterns, except those that match one of others. Of a hundred thousand
@@ -15,12 +17,15 @@ impl Exceptions {
     /// Values that match one of `within` (any value where that is empty) and none of `but`.
     #[must_use]
     pub fn new(within: Vec<Pattern>, but: impl IntoIterator<Item = Pattern>) -> Self {
-        let (mut exact, mut others) = (Vec::new(), Vec::new());
+        let (mut exact, mut others, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
         for pattern in but {
             match pattern {
                 Pattern::Exact(text) => exact.push(text),
-                other if others.contains(&other) => {}
-                other => others.push(other),
+                other => {
+                    if seen.insert(other.clone()) {
+                        others.push(other);
+                    }
+                }
             }
         }
         exact.sort_unstable();
@@ -44,6 +49,12 @@ impl Exceptions {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.exact.len() + self.others.len()
+    }
+
+    /// How many exceptions are not exact values: each of them is tried, one after another.
+    #[must_use]
+    pub const fn pattern_count(&self) -> usize {
+        self.others.len()
     }
 
     /// Whether nothing is excepted.

@@ -25,6 +25,8 @@ pub const MAX_CONDITIONS: usize = 16;
 pub const MAX_RULES_TOGETHER: usize = 64;
 /// The most exceptions of one condition.
 pub const MAX_EXCEPTIONS: usize = 100_000;
+/// The most exceptions of one condition that are prefixes or templates.
+pub const MAX_EXCEPTED_PATTERNS: usize = 1_024;
 /// The most tiers of one rule.
 pub const MAX_TIERS: usize = 64;
 /// The most quotas of one compiled rule besides its own: its tiers, and what single subjects have instead.

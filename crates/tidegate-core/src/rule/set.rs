@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES,
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES,
     MAX_QUOTAS, MAX_RULES, MAX_RULES_TOGETHER, Mode, Rules,
 };
 use crate::hash::FnvMap;
@@ -224,7 +224,11 @@ impl CompiledDomain {
             }
             let is_malformed = |condition: &Condition| match condition {
                 Condition::OneOf(list) => list.is_empty(),
-                Condition::NoneOf(exceptions) => exceptions.is_empty() || exceptions.len() > MAX_EXCEPTIONS,
+                Condition::NoneOf(exceptions) => {
+                    exceptions.is_empty()
+                        || exceptions.len() > MAX_EXCEPTIONS
+                        || exceptions.pattern_count() > MAX_EXCEPTED_PATTERNS
+                }
                 Condition::Present | Condition::Absent => false,
             };
             if rule.key.len() > MAX_KEY_ENTRIES

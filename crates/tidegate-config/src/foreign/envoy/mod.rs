@@ -28,7 +28,7 @@ use crate::yaml::Node;
 use tree::{Descriptor, Limit, Matcher, Siblings};
 
 /// The most exceptions of all rules of a file together: what siblings take away from wildcards and bare keys.
-const MAX_EXCEPTIONS_TOGETHER: usize = 200_000;
+const MAX_EXCEPTIONS_TOGETHER: usize = 400_000;
 
 const FILE: Shape = Shape {
     what: "an Envoy domain",
@@ -77,6 +77,8 @@ struct Builder {
     /// How many limits have a name.
     given: HashMap<String, usize>,
     exceptions: usize,
+    /// Whether no more rules are made.
+    is_full: bool,
 }
 
 impl Builder {
@@ -89,13 +91,16 @@ impl Builder {
             }
             rest.extend(&descriptor.below);
         }
-        Self { placed: Vec::new(), names: Names::default(), given, exceptions: 0 }
+        Self { placed: Vec::new(), names: Names::default(), given, exceptions: 0, is_full: false }
     }
 
     fn level(&mut self, level: &[Descriptor], way: &mut Vec<Step>, report: &mut Report<'_>) {
         let siblings = Siblings::of(level);
         for descriptor in level {
             let field = Path::written(&descriptor.field);
+            if self.is_full {
+                return;
+            }
             let Some(condition) = self.condition(descriptor, &siblings, &field, report) else { continue };
             if way.iter().any(|step| step.condition.entry == descriptor.key) {
                 let message = format!("the key {} stands twice on the way here", quote(&descriptor.key));
@@ -133,6 +138,9 @@ impl Builder {
                 return None;
             }
         };
+        if !self.has_room(but.len(), descriptor, report) {
+            return None;
+        }
         let within: Vec<Pattern> = match &descriptor.matcher {
             Matcher::Prefix(prefix) if !prefix.is_empty() => vec![Pattern::Prefix(prefix.clone())],
             _ => Vec::new(),
@@ -142,6 +150,20 @@ impl Builder {
             (false, true) => Condition::OneOf(within),
             (_, false) => Condition::NoneOf(Exceptions::new(within, but)),
         })
+    }
+
+    /// Takes so many exceptions into account; reports once that there are too many, or too many rules.
+    fn has_room(&mut self, exceptions: usize, descriptor: &Descriptor, report: &mut Report<'_>) -> bool {
+        self.exceptions += exceptions;
+        if !self.is_full && (self.exceptions > MAX_EXCEPTIONS_TOGETHER || self.placed.len() == MAX_RULES) {
+            self.is_full = true;
+            let message = format!(
+                "from here on there are more than {MAX_RULES} limits, or {MAX_EXCEPTIONS_TOGETHER} values that bare keys and wildcards leave to others"
+            );
+            let remedy = "use fewer values beside a bare key or a wildcard, or split the file";
+            report.error(descriptor.at, &Path::written(&descriptor.field), message, remedy);
+        }
+        !self.is_full
     }
 
     fn rule(&mut self, descriptor: &Descriptor, limit: &Limit, way: &[Step], report: &mut Report<'_>) {
@@ -157,17 +179,8 @@ impl Builder {
                 return;
             }
         }
-        self.exceptions += way.iter().map(|step| excepted(&step.condition.condition)).sum::<usize>();
-        if self.exceptions > MAX_EXCEPTIONS_TOGETHER || self.placed.len() == MAX_RULES {
-            let message = format!(
-                "from here on there are more than {MAX_RULES} limits, or {MAX_EXCEPTIONS_TOGETHER} values that bare keys and wildcards leave to others"
-            );
-            report.error(
-                descriptor.at,
-                &path,
-                message,
-                "use fewer values beside a bare key, or split the file",
-            );
+        let exceptions = way.iter().map(|step| excepted(&step.condition.condition)).sum();
+        if !self.has_room(exceptions, descriptor, report) {
             return;
         }
         let Some(quota) = limit.quota(descriptor, &path, report) else { return };

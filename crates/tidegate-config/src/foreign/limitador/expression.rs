@@ -12,7 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use tidegate_core::rule::model::{Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTIONS};
+use tidegate_core::rule::model::{
+    Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
+};
 use tidegate_core::rule::pattern::Pattern;
 
 use super::lexer::{Token, tokens};
@@ -170,7 +172,12 @@ impl Conditions {
                 _ if merged.is_absent => Condition::Absent,
                 (Some(is), not) if not.is_empty() => Condition::OneOf(is),
                 (None, not) if not.is_empty() => Condition::Present,
-                (is, not) => Condition::NoneOf(Exceptions::new(is.unwrap_or_default(), not)),
+                (is, not) => {
+                    let exceptions = Exceptions::new(is.unwrap_or_default(), not);
+                    let patterns = exceptions.pattern_count();
+                    fields::at_most(MAX_EXCEPTED_PATTERNS, patterns, "prefixes", node, path, report);
+                    Condition::NoneOf(exceptions)
+                }
             };
             conditions.push(EntryCondition { entry, condition });
         }
