@@ -2,7 +2,6 @@
 //! Method: the program itself: `convert` and `check-config` as a shell calls them, and a server with a file that changes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-#[allow(dead_code, reason = "only its client is used here")]
 mod common;
 
 use std::path::{Path, PathBuf};
@@ -128,6 +127,24 @@ fn explain_and_check_read_the_files_too() {
     let (code, out, _) =
         tidegate(&["check", "--rules", text(&path), "--domain", "shop", "remote_address=198.51.100.9"]);
     assert_eq!(code, Some(1), "{out}");
+}
+
+#[test]
+fn a_log_is_replayed_against_the_entries_that_the_file_speaks_of() {
+    let dir = TempDir::new("migrating");
+    let rules =
+        "domain: shop\ndescriptors:\n  - { key: path, rate_limit: { unit: day, requests_per_unit: 1 } }\n";
+    let rules = dir.write("rules.yaml", rules);
+    let line = |second: u8| {
+        format!("192.0.2.1 - - [01/Jan/2026:00:00:0{second} +0000] \"GET /about HTTP/1.1\" 200 1\n")
+    };
+    let log = dir.write("access.log", &[line(0), line(1), line(2)].concat());
+    let (code, out, error) =
+        tidegate(&["replay", "--quiet", "--format", "json", "--rules", text(&rules), text(&log)]);
+    assert_eq!(code, Some(0), "{error}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let rule = &report["rules"][0];
+    assert_eq!((&rule["evaluated"], &rule["denied"]), (&json!(3), &json!(2)), "{out}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES,
-    MAX_QUOTAS, MAX_RULES, MAX_RULES_TOGETHER, Mode, Rules,
+    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
+    MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES, MAX_RULES_TOGETHER, Mode, Rules,
 };
 use crate::hash::FnvMap;
 use crate::time::Timestamp;

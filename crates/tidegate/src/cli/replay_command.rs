@@ -1,5 +1,6 @@
 //! `tidegate replay`: drives the engine with the requests of an access log, on the log's own clock.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use super::check::block_on;
 use super::{SUCCESS, rule_file, terminal};
 use crate::replay::{
     Charset, Colour, CsvSection, FieldMap, LogFormat, LogStream, Normalized, Outcome, Progress, ReadOptions,
-    ReadStats, Report, RuleSample, Sample, TextOptions, write_csv, write_json, write_text,
+    ReadStats, Report, RuleSample, Sample, TextOptions, entries_used_by, write_csv, write_json, write_text,
 };
 
 /// How much the store of a replay may hold: the keys of a large log.
@@ -168,6 +169,10 @@ async fn replay(
             report.declare_rule(domain, rule.name());
         }
     }
+    // A log has more fields than a caller would send: those that no rule speaks of are not there for `only`.
+    let of_domain = rules.domain(domain).into_iter().flat_map(CompiledDomain::rules);
+    let named: BTreeSet<String> =
+        entries_used_by(of_domain.map(CompiledRule::model)).map(str::to_owned).collect();
     let clock = ManualClock::default();
     let options = MemoryOptions { max_bytes: STORE_BYTES, ..MemoryOptions::new(random_seed()) };
     let engine = Engine::with_parts(rules, MemoryStore::new(&options), clock.clone(), None);
@@ -176,8 +181,11 @@ async fn replay(
         let record = record?;
         clock.set(Timestamp::from_micros(record.at_us));
         let normalized = Normalized::of(&record);
-        let entries: Vec<(&str, &str)> =
-            record.entries().map(|(name, value)| (name, normalized.value(name, value))).collect();
+        let entries: Vec<(&str, &str)> = record
+            .entries()
+            .filter(|(name, _)| named.contains(*name))
+            .map(|(name, value)| (name, normalized.value(name, value)))
+            .collect();
         let decision = engine.decide(&Request::new(domain, &entries)).await?;
         record_decision(&mut report, record.at_us, &entries, &decision);
         progress.update(&stream);

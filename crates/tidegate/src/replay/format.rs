@@ -92,6 +92,15 @@ enum Wanted {
     Offered,
 }
 
+/// Every entry that rules look at, some more than once: in their keys and conditions, and what says the tier and the priority.
+pub fn entries_used_by<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> impl Iterator<Item = &'a str> {
+    let of_rule = |rule: &'a Rule| {
+        let conditions = rule.conditions.iter().map(|wanted| wanted.entry.as_str());
+        rule.key.iter().map(String::as_str).chain(conditions)
+    };
+    [TIER_ENTRY, PRIORITY_ENTRY].into_iter().chain(rules.into_iter().flat_map(of_rule))
+}
+
 impl FieldMap {
     /// Adds one `entry=source` argument.
     ///
@@ -143,15 +152,9 @@ impl FieldMap {
         }
     }
 
-    /// [`offer`](Self::offer)s every entry that rules look at: in their keys and conditions, and what says the tier and
-    /// the priority. A request without them would be another request.
+    /// [`offer`](Self::offer)s every entry that rules look at: a request without them would be another request.
     pub fn offer_used_by<'a>(&mut self, rules: impl IntoIterator<Item = &'a Rule>) {
-        self.offer(TIER_ENTRY);
-        self.offer(PRIORITY_ENTRY);
-        for rule in rules {
-            rule.key.iter().for_each(|entry| self.offer(entry));
-            rule.conditions.iter().for_each(|wanted| self.offer(&wanted.entry));
-        }
+        entries_used_by(rules).for_each(|entry| self.offer(entry));
     }
 
     fn has(&self, entry: &str) -> bool {

@@ -35,7 +35,7 @@ mod timeline;
 
 pub use csv::{CsvSection, write_csv};
 pub use error::{ReplayError, Unreadable};
-pub use format::{FieldMap, LogFormat, MAX_FIELD_MAPPINGS};
+pub use format::{FieldMap, LogFormat, MAX_FIELD_MAPPINGS, entries_used_by};
 pub use input::{LogInput, MAX_LINE_BYTES};
 pub use json::write_json;
 pub use keys::{MAX_KEYS, MAX_KEYS_TEXT_BYTES};
