@@ -71,6 +71,8 @@ fn too_much_of_anything_is_refused() {
     let tiers = rule(&format!("tiers: {{ {} }}", many(65, &|i| format!("t{i}: {{ limit: 1 }}"))));
     let conditions = rule(&format!("match: {{ {} }}", many(17, &|i| format!("e{i}: x"))));
     let values = rule(&format!("match: {{ a: [{}] }}", many(1025, &|i| format!("v{i}"))));
+    let prefixes = rule(&format!("match: {{ a: {{ not: [{}] }} }}", many(1025, &|i| format!("v{i}*"))));
+    let excepted = rule(&format!("match: {{ a: {{ not: [{}] }} }}", many(100_001, &|i| format!("v{i}"))));
     let reserve = rule(&format!("reserve: {{ {} }}", many(17, &|i| format!("p{i}: 1%"))));
     let segments = rule(&format!("match: {{ path: '{}/{{id}}' }}", "/a".repeat(32)));
     let value = rule(&format!("match: {{ a: {} }}", "x".repeat(1025)));
@@ -83,6 +85,8 @@ fn too_much_of_anything_is_refused() {
         (tiers, "there are 65 tiers; write at most 64"),
         (conditions, "there are 17 conditions; write at most 16"),
         (values, "there are 1025 values; write at most 1024"),
+        (prefixes, "there are 1025 prefixes and templates; write at most 1024"),
+        (excepted, "there are 100001 values; write at most 100000"),
         (reserve, "there are 17 priorities; write at most 16"),
         (segments, "a path template has at most 32 segments; write a prefix such as /users/*"),
         (value, "the value has 1025 bytes; use at most 1024"),

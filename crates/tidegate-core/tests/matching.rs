@@ -18,7 +18,9 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::CompiledRule;
-use tidegate_core::rule::model::{Condition, Domain, EntryCondition, Exceptions, Mode, Rule, Rules};
+use tidegate_core::rule::model::{
+    Condition, Domain, EntryCondition, Exceptions, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS, Mode, Rule, Rules,
+};
 use tidegate_core::rule::pattern::{Pattern, Template};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
@@ -219,6 +221,23 @@ fn a_shadow_rule_does_not_keep_an_otherwise_rule_away() {
         assert_eq!(set.domain("d").unwrap().matches(&[("user", "u1")]).as_slice(), positions, "{mode:?}");
         assert_eq!(set.domain("d").unwrap().matches(&[("user", "u2")]).as_slice(), [1]);
     }
+}
+
+#[test]
+fn exceptions_have_a_maximum() {
+    let with = |count: usize, pattern: fn(String) -> Pattern| {
+        let exceptions = Exceptions::new(Vec::new(), (0..count).map(|number| pattern(format!("v{number}"))));
+        let mut rule = plain("r");
+        rule.conditions.push(EntryCondition { entry: "e".into(), condition: Condition::NoneOf(exceptions) });
+        RuleSet::compile(Rules { domains: vec![Domain::new("d", vec![rule])] })
+            .map(|rules| rules.rule_count())
+    };
+    let malformed = Err(RuleSetError::Malformed("d".into(), "r".into()));
+    assert_eq!(with(MAX_EXCEPTIONS, Pattern::Exact), Ok(1));
+    assert_eq!(with(MAX_EXCEPTIONS + 1, Pattern::Exact), malformed);
+    assert_eq!(with(MAX_EXCEPTED_PATTERNS, Pattern::Prefix), Ok(1));
+    assert_eq!(with(MAX_EXCEPTED_PATTERNS + 1, Pattern::Prefix), malformed);
+    assert_eq!(with(0, Pattern::Exact), malformed);
 }
 
 #[test]

@@ -208,6 +208,28 @@ fn too_many_values_beside_bare_keys_are_refused_once() {
 }
 
 #[test]
+fn too_many_wildcards_and_too_many_orders_are_refused() {
+    let list =
+        |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+    let wildcards = list(1_025, &|number| format!("{{ key: a, value: \"v{number}*\" }}"));
+    let limit = "rate_limit: { unit: day, requests_per_unit: 1 }";
+    let way = |first: &str, second: &str| {
+        let below = list(1_500, &|number| format!("{{ key: {second}, value: v{number}, {limit} }}"));
+        format!("{{ key: {first}, descriptors: [{below}] }}")
+    };
+    let orders = format!("{}, {}", way("a", "b"), way("b", "a"));
+    for (descriptors, message) in [
+        (wildcards, "there are 1025 wildcards in one list; write at most 1024"),
+        (orders, "too many descriptors have the same keys in different orders to be compared"),
+    ] {
+        let errors =
+            parse_rules(&format!("domain: d\ndescriptors: [{descriptors}]\n"), "f").expect_err(message);
+        let [error] = errors.errors.as_slice() else { panic!("{errors}") };
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
 fn many_keys_below_one_value_are_no_crowd() {
     let below: String = (0..200).fold(String::new(), |text, number| {
         text + &format!("  - {{ key: k{number}, rate_limit: {{ unit: minute, requests_per_unit: 2 }} }}\n")
