@@ -53,7 +53,7 @@ pub(super) fn on_logs(
 /// What holds on the server where a rule says nothing.
 fn defaults_of(status: &Value) -> Defaults {
     let named = Algorithm::ALL.into_iter().find(|one| one.name() == self::text(status, "default_algorithm"));
-    named.map_or_else(Defaults::default, |algorithm| Defaults { algorithm })
+    named.map_or_else(Defaults::default, |algorithm| Defaults { algorithm, ..Defaults::default() })
 }
 
 /// To apply them would be refused, too.
