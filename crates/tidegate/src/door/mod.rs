@@ -1,5 +1,10 @@
-//! What every door that speaks HTTP has in common: bodies read within bounds, text from paths, keys, answers, problems.
+//! What doors have in common: bodies read within bounds, text from paths, keys, what a request says about itself, answers,
+//! problems.
 
+pub(crate) mod answer;
+pub(crate) mod entries;
+pub(crate) mod json;
+mod readiness;
 mod text;
 
 use std::time::Duration;
@@ -14,7 +19,18 @@ use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
 use crate::net::{BodyError, read_body};
+pub use readiness::Readiness;
 pub(crate) use text::{is_in_query, query_parameter, query_parameter_within, text_of};
+
+/// Whether the `X-RateLimit-*` fields are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegacyFields {
+    /// Only the current fields.
+    #[default]
+    Omit,
+    /// Both.
+    Send,
+}
 
 /// A response: always complete, never streamed.
 pub type DoorResponse = Response<Full<Bytes>>;

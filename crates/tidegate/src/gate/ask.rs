@@ -1,7 +1,7 @@
 //! One request from what is known of its subject to its decision, the same for every door.
 
 use tidegate_catalog::model::Ban;
-use tidegate_engine::{Clock, Decision, EngineError};
+use tidegate_engine::{Clock, Decision, EngineError, Request};
 use tidegate_store::BucketStore;
 
 use super::{Gate, Look};
@@ -48,6 +48,44 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
             return self.engine.peek(&request).await.map(Answered::Decided);
         }
         let decision = self.engine.check(&request).await?;
+        self.note(look, &request, &decision);
+        Ok(Answered::Decided(decision))
+    }
+
+    /// Decides several requests, each on its own and in this order, as [`Gate::ask`] would; then waits once, until it is the
+    /// turn of all of them.
+    pub async fn ask_each<'l>(
+        &self,
+        asks: &[(&'l Look<'_>, Ask<'_>)],
+    ) -> Vec<Result<Answered<'l>, EngineError>> {
+        let mut answers = Vec::with_capacity(asks.len());
+        for (look, ask) in asks {
+            answers.push(self.ask_now(look, ask).await);
+        }
+        let charged = asks.iter().zip(&answers).filter(|((_, ask), _)| !ask.peek);
+        let charged: Vec<(Request<'_>, &Decision)> = charged
+            .filter_map(|((look, ask), answer)| match answer {
+                Ok(Answered::Decided(decision)) => {
+                    Some((look.request(ask.entries, ask.cost, ask.idempotency_key), decision))
+                }
+                Ok(Answered::Banned(_)) | Err(_) => None,
+            })
+            .collect();
+        self.engine.wait_for_all(&charged).await;
+        answers
+    }
+
+    /// As [`Gate::ask`], without the waiting.
+    async fn ask_now<'l>(&self, look: &'l Look<'_>, ask: &Ask<'_>) -> Result<Answered<'l>, EngineError> {
+        if let Some(ban) = look.ban() {
+            self.note_ban();
+            return Ok(Answered::Banned(ban));
+        }
+        let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
+        if ask.peek {
+            return self.engine.peek(&request).await.map(Answered::Decided);
+        }
+        let decision = self.engine.decide(&request).await?;
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
     }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
-use tidegate_engine::{Clock, Decision, EngineError, PermitToken, Request, Selection};
+use tidegate_engine::{Clock, Decision, EngineError, PermitToken, Selection};
 use tidegate_store::BucketStore;
 use tidegate_wire::check::{
     self, CheckRequest, DEFAULT_DOMAIN, Entries, MAX_CHECK_BODY_BYTES, MAX_CHECKS_BODY_BYTES,
@@ -16,7 +16,7 @@ use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
-use crate::door::{DoorResponse, problem, query_parameter, read_bounded, text_of};
+use crate::door::{DoorResponse, answer, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
 /// The domain of the protected demo endpoint.
@@ -52,13 +52,7 @@ async fn answer<S: BucketStore, C: Clock>(
     request: &CheckRequest<'_>,
     entries: &[(&str, &str)],
 ) -> DoorResponse {
-    let ask = Ask {
-        entries,
-        cost: request.cost,
-        peek: request.peek,
-        idempotency_key: request.idempotency_key.as_deref(),
-    };
-    respond(door, look, door.gate.ask(look, &ask).await)
+    respond(door, look, door.gate.ask(look, &ask_of(request, entries)).await)
 }
 
 pub(super) async fn checks<S: BucketStore, C: Clock>(
@@ -83,43 +77,31 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
     for (request, entries) in requests.iter().zip(&entries) {
         looks.push(door.gate.look(caller, &request.domain, entries).await);
     }
-    let asked: Vec<Request<'_>> = requests
+    let asks: Vec<(&Look<'_>, Ask<'_>)> = requests
         .iter()
         .zip(&entries)
         .zip(&looks)
-        .map(|((request, entries), look)| {
-            look.request(entries, request.cost, request.idempotency_key.as_deref())
-        })
+        .map(|((request, entries), look)| (look, ask_of(request, entries)))
         .collect();
-    let mut decisions = Vec::with_capacity(requests.len());
-    for ((request, asked), look) in requests.iter().zip(&asked).zip(&looks) {
-        let decision = match (look.ban(), request.peek) {
-            (Some(_), _) => {
-                door.gate.note_ban();
-                None
-            }
-            (None, true) => Some(door.gate.engine().peek(asked).await),
-            (None, false) => Some(door.gate.engine().decide(asked).await),
-        };
-        if let (Some(Ok(decision)), false) = (&decision, request.peek) {
-            door.gate.note(look, asked, decision);
-        }
-        decisions.push(decision);
-    }
-    let charged = requests.iter().zip(&asked).zip(&decisions).filter(|((request, _), _)| !request.peek);
-    let charged: Vec<(Request<'_>, &Decision)> = charged
-        .filter_map(|((_, asked), decision)| Some((*asked, decision.as_ref()?.as_ref().ok()?)))
-        .collect();
-    door.gate.engine().wait_for_all(&charged).await;
+    let answered = door.gate.ask_each(&asks).await;
     let mut answers = to_wire::Answers::default();
-    for (decision, look) in decisions.iter().zip(&looks) {
-        match (decision, look.ban()) {
-            (Some(Ok(decision)), _) => answers.push(decision, look),
-            (Some(Err(error)), _) => answers.push_problem(&problem_of(error)),
-            (None, ban) => answers.push_ban(ban, &door.gate),
+    for (answered, look) in answered.iter().zip(&looks) {
+        match answered {
+            Ok(Answered::Decided(decision)) => answers.push(decision, look),
+            Ok(Answered::Banned(ban)) => answers.push_ban(ban, door.gate.engine().now()),
+            Err(error) => answers.push_problem(&answer::problem_of(error)),
         }
     }
     answers.into_response()
+}
+
+fn ask_of<'a>(request: &'a CheckRequest<'_>, entries: &'a [(&'a str, &'a str)]) -> Ask<'a> {
+    Ask {
+        entries,
+        cost: request.cost,
+        peek: request.peek,
+        idempotency_key: request.idempotency_key.as_deref(),
+    }
 }
 
 pub(super) async fn refund<S: BucketStore, C: Clock>(
@@ -143,7 +125,7 @@ pub(super) async fn refund<S: BucketStore, C: Clock>(
     let request = look.request(&entries, refund.cost, refund.idempotency_key.as_deref());
     match door.gate.engine().refund(&request).await {
         Ok(decision) => to_wire::refund(&decision, door.options.legacy_fields),
-        Err(error) => problem(&problem_of(&error)),
+        Err(error) => problem(&answer::problem_of(&error)),
     }
 }
 
@@ -180,7 +162,7 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(
             ))
         }
         Ok(_) => answer(door, &look, &request, &entries).await,
-        Err(error) => problem(&problem_of(&error)),
+        Err(error) => problem(&answer::problem_of(&error)),
     }
 }
 
@@ -202,7 +184,7 @@ pub(super) async fn release<S: BucketStore, C: Clock>(
     match door.gate.engine().release(&permit).await {
         Ok(true) => to_wire::no_content(),
         Ok(false) => not_held(),
-        Err(error) => problem(&problem_of(&error)),
+        Err(error) => problem(&answer::problem_of(&error)),
     }
 }
 
@@ -246,7 +228,7 @@ async fn stats_of<S: BucketStore, C: Clock>(
     let selection = Selection { quotas: look.quotas(), ..Selection::new(look.domain(), value) };
     match door.gate.engine().stats(&selection).await {
         Ok(decision) => to_wire::stats(name, key, &decision),
-        Err(error) => problem(&problem_of(&error)),
+        Err(error) => problem(&answer::problem_of(&error)),
     }
 }
 
@@ -258,8 +240,8 @@ async fn within_ceiling<S: BucketStore, C: Clock>(
 ) -> Result<(), DoorResponse> {
     match door.gate.over_ceiling(caller, requests).await {
         Ok(None) => Ok(()),
-        Ok(Some(decision)) => Err(to_wire::over_ceiling(&decision)),
-        Err(error) => Err(problem(&problem_of(&error))),
+        Ok(Some(decision)) => Err(problem(&answer::over_ceiling(&decision))),
+        Err(error) => Err(problem(&answer::problem_of(&error))),
     }
 }
 
@@ -301,9 +283,10 @@ fn respond<S: BucketStore, C: Clock>(
     answered: Result<Answered<'_>, EngineError>,
 ) -> DoorResponse {
     match answered {
-        Ok(Answered::Decided(decision)) => to_wire::decision(&decision, look, door.options.legacy_fields),
-        Ok(Answered::Banned(ban)) => to_wire::banned(ban, &door.gate),
-        Err(error) => problem(&problem_of(&error)),
+        Ok(answered) => {
+            answer::answered(&answered, look, door.gate.engine().now(), door.options.legacy_fields)
+        }
+        Err(error) => problem(&answer::problem_of(&error)),
     }
 }
 
@@ -326,18 +309,4 @@ fn bad_text(field: &'static str) -> DoorResponse {
         field,
         format!("{field} must be 1 to 1024 bytes of UTF-8 text without control characters, percent-encoded"),
     ))
-}
-
-/// The text for the client; the engine's own words go to the log only.
-fn problem_of(error: &EngineError) -> Problem {
-    match error {
-        EngineError::Store(source) => {
-            tracing::warn!(error = %source, "no decision");
-            Problem::new(ProblemType::StoreUnavailable, "the store does not answer; try again shortly")
-        }
-        EngineError::RulesUnsettled => {
-            tracing::warn!("rules changed faster than a request could be decided");
-            Problem::new(ProblemType::Overloaded, "the rules are changing; try again at once")
-        }
-    }
 }

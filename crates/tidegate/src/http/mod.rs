@@ -16,7 +16,6 @@ mod to_wire;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -27,9 +26,11 @@ use tidegate_store::BucketStore;
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::identity::IdentityPolicy;
 
-use crate::door::{DoorResponse, correlation_value, keep_head_only};
+use crate::door::{DoorResponse, answer, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
+
+pub use crate::door::{LegacyFields, Readiness};
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -40,33 +41,6 @@ pub struct HttpOptions {
     pub legacy_fields: LegacyFields,
     /// The longest time a request's body may take.
     pub body_timeout: Duration,
-}
-
-/// Whether the `X-RateLimit-*` fields are sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LegacyFields {
-    /// Only the current fields.
-    #[default]
-    Omit,
-    /// Both.
-    Send,
-}
-
-/// Whether this node wants traffic; what `/ready` says. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
-
-impl Readiness {
-    /// Says whether this node wants traffic.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Release);
-    }
-
-    /// Whether this node wants traffic.
-    #[must_use]
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
 }
 
 /// The HTTP door of one engine. Clones share everything.
@@ -129,5 +103,5 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
 /// The body that `/v1/check` answers with, for a decision made elsewhere.
 #[must_use]
 pub fn decision_json(decision: &tidegate_engine::Decision) -> Vec<u8> {
-    to_wire::decision_body(decision)
+    answer::decision_body(decision)
 }

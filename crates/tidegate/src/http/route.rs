@@ -10,8 +10,8 @@ use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, handlers, to_wire};
-use crate::door::{DoorResponse, key_of, problem};
-use crate::gate::{Caller, Refused};
+use crate::door::{DoorResponse, answer, key_of, problem};
+use crate::gate::Caller;
 use crate::net::PeerInfo;
 
 /// The endpoints and the methods each takes.
@@ -149,17 +149,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
 /// Whose request it is.
 fn caller<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> Result<Caller, Problem> {
     let key = if door.gate.knows_keys() { key_of(head)? } else { None };
-    door.gate.caller(key).map_err(|refused| match refused {
-        Refused::NoKey => Problem::new(
-            ProblemType::Unauthorized,
-            "send an API key: Authorization: Bearer tg_…, or X-API-Key",
-        ),
-        Refused::BadKey(refusal) => Problem::new(ProblemType::Unauthorized, refusal.to_string()),
-        Refused::NotForChecks => Problem::new(
-            ProblemType::Forbidden,
-            "this key may not ask for decisions: it needs the scope check",
-        ),
-    })
+    door.gate.caller(key).map_err(answer::refused)
 }
 
 #[cfg(test)]

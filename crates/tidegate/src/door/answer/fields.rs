@@ -10,7 +10,7 @@ use tidegate_wire::rate_limit_fields::{
     X_RATELIMIT_RESET,
 };
 
-use crate::http::LegacyFields;
+use crate::door::LegacyFields;
 
 /// Draft 11's names; the draft may still rename them, and this is the one place that chooses.
 const NAMES: FieldNames = FieldNames::DRAFT_11;
@@ -20,7 +20,7 @@ const X_TIDEGATE_DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degr
 
 /// `RateLimit-Policy` and `RateLimit` for every enforced rule, `Retry-After` on a denial, and the legacy fields of
 /// the binding rule where they are wanted. Where no enforced rule was asked, only what a failure policy says.
-pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: LegacyFields) {
+pub(crate) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: LegacyFields) {
     if let Some(degraded) = decision.degraded() {
         write_degraded(headers, degraded.policy);
     }
@@ -53,7 +53,7 @@ pub(super) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: Legacy
     }
 }
 
-pub(super) fn write_degraded(headers: &mut HeaderMap, policy: FailurePolicy) {
+pub(crate) fn write_degraded(headers: &mut HeaderMap, policy: FailurePolicy) {
     headers.insert(X_TIDEGATE_DEGRADED, HeaderValue::from_static(policy.name()));
 }
 

@@ -1,0 +1,134 @@
+//! Decisions and refusals as they look over HTTP: status, header fields, body. Doors that speak other protocols carry
+//! them, whole or in part.
+
+pub(crate) mod body;
+pub(crate) mod fields;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use tidegate_catalog::model::Ban;
+use tidegate_core::decision::Verdict;
+use tidegate_core::time::{Micros, Timestamp};
+use tidegate_engine::{Decision, EngineError};
+use tidegate_wire::problem::{Problem, ProblemType};
+
+use super::{DoorResponse, JSON, LegacyFields, PROBLEM_JSON, respond};
+use crate::gate::{Answered, Look, Refused};
+
+/// The field that says that a subject's tier could not be looked up.
+const TIER_LOOKUP: HeaderName = HeaderName::from_static("tidegate-tier-lookup");
+
+/// The status of a decision: 200, 429, 422 where the cost exceeds what the quota can ever hold, or 503 where it was refused
+/// because the store does not answer.
+pub(crate) fn status_of(decision: &Decision) -> StatusCode {
+    if decision.is_refused_for_want_of_store() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    match decision.binding() {
+        Some(binding) if !decision.is_allowed() => match binding.verdict {
+            Verdict::Deny { retry_after: None } if binding.quota.limit() > 0 => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            _ => StatusCode::TOO_MANY_REQUESTS,
+        },
+        _ => StatusCode::OK,
+    }
+}
+
+/// What came of a request, as a response.
+pub(crate) fn answered(
+    answered: &Answered<'_>,
+    look: &Look<'_>,
+    now: Timestamp,
+    legacy: LegacyFields,
+) -> DoorResponse {
+    match answered {
+        Answered::Decided(decision) => self::decision(decision, look, legacy),
+        Answered::Banned(ban) => banned(ban, now),
+    }
+}
+
+fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields) -> DoorResponse {
+    let status = status_of(decision);
+    let content_type = if status == StatusCode::OK { JSON } else { PROBLEM_JSON };
+    let mut response = respond(status, content_type, body::decision(decision, seen(look), status));
+    write_fields(response.headers_mut(), decision, look, legacy);
+    response
+}
+
+/// The header fields of a decision.
+pub(crate) fn write_fields(
+    headers: &mut HeaderMap,
+    decision: &Decision,
+    look: &Look<'_>,
+    legacy: LegacyFields,
+) {
+    fields::write(headers, decision, legacy);
+    if let Some(trouble) = look.lookup().trouble() {
+        headers.insert(TIER_LOOKUP, HeaderValue::from_static(trouble));
+    }
+}
+
+pub(crate) fn seen<'a>(look: &'a Look<'_>) -> body::SubjectSeen<'a> {
+    body::SubjectSeen { tier: look.tier(), trouble: look.lookup().trouble() }
+}
+
+pub(crate) fn decision_body(decision: &Decision) -> Vec<u8> {
+    body::decision(decision, body::SubjectSeen::default(), status_of(decision))
+}
+
+/// A request beyond what the caller's tenant may ask in a second.
+pub(crate) fn over_ceiling(decision: &Decision) -> Problem {
+    let retry_after_ms = decision.retry_after().map_or(1_000, Micros::as_millis_ceil);
+    Problem {
+        detail: "the tenant asks more often than its ceiling allows; try again shortly".into(),
+        ..Problem::quota_exceeded(retry_after_ms, vec!["tenant-requests".to_owned()])
+    }
+}
+
+/// A request of a banned subject.
+fn banned(ban: &Ban, now: Timestamp) -> DoorResponse {
+    let retry_after_ms = left_of(ban, now);
+    let mut body = Vec::new();
+    body::write_ban(&mut body, ban, retry_after_ms);
+    let mut response = respond(StatusCode::FORBIDDEN, PROBLEM_JSON, body);
+    if let Some(retry_after_ms) = retry_after_ms {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_ms.div_ceil(1_000)));
+    }
+    response
+}
+
+/// Milliseconds until a ban ends; `None` where it does not.
+pub(crate) fn left_of(ban: &Ban, now: Timestamp) -> Option<u64> {
+    let until = u64::try_from(ban.until_us?).ok()?;
+    Some(until.saturating_sub(now.as_micros()).div_ceil(1_000))
+}
+
+/// Why a caller is not served at all.
+pub(crate) fn refused(refused: Refused) -> Problem {
+    match refused {
+        Refused::NoKey => Problem::new(
+            ProblemType::Unauthorized,
+            "send an API key: Authorization: Bearer tg_…, or X-API-Key",
+        ),
+        Refused::BadKey(refusal) => Problem::new(ProblemType::Unauthorized, refusal.to_string()),
+        Refused::NotForChecks => Problem::new(
+            ProblemType::Forbidden,
+            "this key may not ask for decisions: it needs the scope check",
+        ),
+    }
+}
+
+/// The text for the client; the engine's own words go to the log only.
+pub(crate) fn problem_of(error: &EngineError) -> Problem {
+    match error {
+        EngineError::Store(source) => {
+            tracing::warn!(error = %source, "no decision");
+            Problem::new(ProblemType::StoreUnavailable, "the store does not answer; try again shortly")
+        }
+        EngineError::RulesUnsettled => {
+            tracing::warn!("rules changed faster than a request could be decided");
+            Problem::new(ProblemType::Overloaded, "the rules are changing; try again at once")
+        }
+    }
+}
