@@ -30,6 +30,7 @@ pub struct TidegateOptions {
     environment: Vec<(String, String)>,
     awaited_path: &'static str,
     catalog: Option<Database>,
+    grpc: bool,
 }
 
 /// The catalog of a server: its database, and where its admin API listens.
@@ -49,6 +50,7 @@ impl TidegateOptions {
             environment: Vec::new(),
             awaited_path: "/ready",
             catalog: None,
+            grpc: false,
         }
     }
 
@@ -58,6 +60,13 @@ impl TidegateOptions {
     pub fn catalog(mut self, url: impl Into<String>, admin_token: &str, last_good: impl AsRef<Path>) -> Self {
         let last_good = last_good.as_ref().to_owned();
         self.catalog = Some(Database { url: url.into(), admin_token: admin_token.to_owned(), last_good });
+        self
+    }
+
+    /// Gives the server its gRPC door. Without this it has none.
+    #[must_use]
+    pub fn grpc(mut self) -> Self {
+        self.grpc = true;
         self
     }
 
@@ -90,6 +99,7 @@ pub struct Tidegate {
     options: TidegateOptions,
     lease: PortLease,
     admin: PortLease,
+    grpc: PortLease,
     logs: Logs,
 }
 
@@ -110,10 +120,11 @@ impl Tidegate {
     /// Panics with its logs where it ends or is not ready within twenty seconds.
     pub fn with(options: &TidegateOptions) -> Self {
         for _ in 0..START_ATTEMPTS {
-            let (lease, admin) = (PortLease::new(), PortLease::new());
+            let (lease, admin, grpc) = (PortLease::new(), PortLease::new(), PortLease::new());
             let logs = Logs::default();
-            if let Some(process) = spawn(options, lease.address(), admin.address(), &logs) {
-                return Self { process, options: options.clone(), lease, admin, logs };
+            let addresses = [lease.address(), admin.address(), grpc.address()];
+            if let Some(process) = spawn(options, addresses, &logs) {
+                return Self { process, options: options.clone(), lease, admin, grpc, logs };
             }
         }
         panic!("{START_ATTEMPTS} ports in a row were taken");
@@ -127,6 +138,11 @@ impl Tidegate {
     /// Where its admin API listens, if it has a catalog.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Where its gRPC door listens, if it has one.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address()
     }
 
     /// Its process id.
@@ -163,8 +179,9 @@ impl Tidegate {
     /// Ends it at once, if it runs, and starts it again on the same port.
     pub fn restart(&mut self) {
         self.kill();
+        let addresses = [self.lease.address(), self.admin.address(), self.grpc.address()];
         self.process = wait_for("the port is free again", START_DEADLINE, || {
-            spawn(&self.options, self.lease.address(), self.admin.address(), &self.logs)
+            spawn(&self.options, addresses, &self.logs)
         });
     }
 
@@ -182,8 +199,7 @@ impl Tidegate {
 /// Starts a process and waits until it is ready; `None` where somebody listens on its port.
 fn spawn(
     options: &TidegateOptions,
-    address: SocketAddr,
-    admin: SocketAddr,
+    [address, admin, grpc]: [SocketAddr; 3],
     logs: &Logs,
 ) -> Option<ServerProcess> {
     let mut command = Command::new(&options.binary);
@@ -197,6 +213,8 @@ fn spawn(
             command.args(["--database-url", "none", "--admin-listen", "off"]);
         }
     }
+    let grpc = if options.grpc { grpc.to_string() } else { "none".to_owned() };
+    command.args(["--grpc-listen", &grpc]);
     command.args(&options.arguments);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX) {

@@ -23,7 +23,7 @@ fn arguments_and_environment_arrive_and_logs_are_kept() {
     assert!(TcpStream::connect(server.address()).is_ok());
     for line in [
         "listening on http://",
-        "arguments --database-url none --admin-listen off --threads 2",
+        "arguments --database-url none --admin-listen off --grpc-listen none --threads 2",
         "variable TIDEGATE_X=7",
     ] {
         wait_until(line, SOON, || server.logs().contains(line));

@@ -127,6 +127,22 @@ pub fn parse_refund(body: &[u8], ipv6_prefix: Ipv6Prefix) -> Result<RefundReques
     Ok(RefundRequest { domain, entries, cost, idempotency_key })
 }
 
+/// Checks an entry's name: 1 to [`MAX_NAME_BYTES`] bytes of letters, digits and `_ . : -`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), Cow<'static, str>> {
+    rules::entry_name(name)
+}
+
+/// Checks a domain: 1 to [`MAX_DOMAIN_BYTES`] bytes without control characters.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_domain(domain: &str) -> Result<(), Cow<'static, str>> {
+    rules::bounded(Cow::Borrowed(domain), MAX_DOMAIN_BYTES).map(drop)
+}
+
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let detail = error.to_string();

@@ -7,8 +7,9 @@
 //! trial     other rules tried on requests that were made
 //! gate      whose request it is, what is known of its subject, what is remembered of it
 //! serve     wires store, catalog, engine and doors together and runs until told to stop
-//! door      what every door that speaks HTTP has in common
+//! door      what doors have in common
 //! http      the HTTP door
+//! grpc      the gRPC door: Envoy's rate limit and authorization services
 //! admin     the admin API
 //! net       accepting, bounding and draining connections
 //! ```
@@ -17,6 +18,7 @@ pub mod admin;
 pub mod cli;
 pub mod door;
 pub mod gate;
+pub mod grpc;
 pub mod http;
 pub mod net;
 pub mod replay;

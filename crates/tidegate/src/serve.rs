@@ -3,6 +3,7 @@
 mod admin_listener;
 mod catalog;
 mod failure;
+mod grpc_listener;
 mod housekeeping;
 mod settings;
 mod signals;
@@ -18,7 +19,7 @@ use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
 use tokio::sync::{Notify, oneshot};
 
-pub use settings::{CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
+pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::gate::Gate;
@@ -26,6 +27,7 @@ use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
 use admin_listener::AdminListener;
 use catalog::Opened;
+use grpc_listener::GrpcListener;
 use housekeeping::Housekeeping;
 use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
@@ -114,6 +116,7 @@ async fn serve_engine<S: BucketStore, T>(
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
     };
+    let grpc = GrpcListener::open(settings, &gate, &readiness)?;
     let door = HttpDoor::new(gate, options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
     let first_key = opened.first_key(&SystemClock::new()).await?;
@@ -122,18 +125,24 @@ async fn serve_engine<S: BucketStore, T>(
     let reloading = tokio::spawn(pass_on(reload, Arc::clone(&reread)));
     let catalog = opened.start(engine, reread);
     readiness.set(true);
-    settings.announce(address, &engine.rules(), place, admin.as_ref(), first_key.as_ref());
+    let grpc_address = grpc.as_ref().map(|grpc| grpc.address);
+    settings.announce(address, &engine.rules(), place, grpc_address, admin.as_ref(), first_key.as_ref());
+    let (stop_grpc, stopped) = oneshot::channel::<()>();
+    let grpc = grpc.map(|grpc| grpc.start(stopped));
     let admin = admin.map(AdminListener::start);
 
     let (told, at_once) = oneshot::channel();
     let (admin_stop, admin_stopped) = admin.map(|admin| (admin.stop, admin.running)).unzip();
     let shutdown = async {
         shutdown(signals, readiness, settings.drain_delay, told).await;
-        // Both doors drain at the same time.
-        drop(admin_stop);
+        // All doors drain at the same time.
+        drop((admin_stop, stop_grpc));
     };
     let doors = async {
         server.run(listener, move |peer| door.service(peer), shutdown).await;
+        if let Some(grpc) = grpc {
+            grpc.stopped().await;
+        }
         if let Some(stopped) = admin_stopped {
             let _ = stopped.await;
         }

@@ -34,7 +34,16 @@ impl Process {
     /// Starts the server and reads its address from the banner.
     fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args(["--listen", "127.0.0.1:0", "--database-url", "none", "--admin-listen", "off"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--database-url",
+                "none",
+                "--admin-listen",
+                "off",
+                "--grpc-listen",
+                "none",
+            ])
             .args(arguments)
             .env_remove("TIDEGATE_RULES")
             .stdout(Stdio::piped())
@@ -189,7 +198,7 @@ async fn a_planned_restart_forgets_nothing_and_sighup_reads_the_rules_again() {
     let start = |port: u16| {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(arguments(port))
-            .args(["--database-url", "none", "--admin-listen", "off"])
+            .args(["--database-url", "none", "--admin-listen", "off", "--grpc-listen", "none"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

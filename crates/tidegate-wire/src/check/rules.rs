@@ -112,7 +112,7 @@ fn text(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {
     }
 }
 
-fn bounded(text: Cow<'_, str>, max_bytes: usize) -> Result<Cow<'_, str>, Reason> {
+pub(super) fn bounded(text: Cow<'_, str>, max_bytes: usize) -> Result<Cow<'_, str>, Reason> {
     if text.is_empty() {
         return Err("must not be empty".into());
     }

@@ -1,6 +1,5 @@
 //! `tidegate serve`: where rules that live are kept, who may change them, and what of usage is kept.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tidegate_core::time::Micros;
 
 use crate::gate::ApiKeys;
 use crate::serve::{CatalogPlace, CatalogSettings};
-use crate::settings::{Origins, Secret, listen_address};
+use crate::settings::{OptionalAddress, Origins, Secret, optional_address};
 
 /// The database that a fresh installation makes: a file where the server was started.
 const DEFAULT_DATABASE: &str = "tidegate.db";
@@ -39,8 +38,8 @@ pub(super) struct CatalogArguments {
     database_url: Secret,
 
     /// Address and port of the admin API, or off
-    #[arg(long, env = "TIDEGATE_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8082", value_parser = admin_address)]
-    admin_listen: AdminAddress,
+    #[arg(long, env = "TIDEGATE_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8082", value_parser = optional_address)]
+    admin_listen: OptionalAddress,
 
     /// A token with which an operator's scripts use the admin API, at least 24 characters
     #[arg(long, env = "TIDEGATE_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
@@ -94,10 +93,6 @@ pub(super) struct CatalogArguments {
           value_parser = clap::value_parser!(u64).range(0..=MAX_RECORD_MIB))]
     record_mib: u64,
 }
-
-/// Where the admin API listens, if it does.
-#[derive(Clone, Copy, Debug)]
-struct AdminAddress(Option<SocketAddr>);
 
 /// Why an address of a database cannot be one. The text never repeats it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,15 +149,6 @@ pub(super) fn catalog_place(text: &str) -> Result<CatalogPlace, DatabaseUrlError
 fn is_meant_for_a_server(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     text.contains('@') || lower.starts_with("postgres:") || lower.starts_with("postgresql:")
-}
-
-fn admin_address(text: &str) -> Result<AdminAddress, String> {
-    match text {
-        "off" => Ok(AdminAddress(None)),
-        text => listen_address(text)
-            .map(|address| AdminAddress(Some(address)))
-            .map_err(|error| error + ", or off"),
-    }
 }
 
 /// Names of algorithms. Permits are held, not metered: a rule has to ask for them.

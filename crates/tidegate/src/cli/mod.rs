@@ -5,6 +5,7 @@ mod check;
 mod check_config;
 mod convert;
 mod explain;
+mod grpc_arguments;
 mod http_client;
 mod logging;
 mod operator;

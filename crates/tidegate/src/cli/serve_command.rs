@@ -13,6 +13,7 @@ use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, Ipv6Prefix, TrustedP
 
 use super::SUCCESS;
 use super::catalog_arguments::CatalogArguments;
+use super::grpc_arguments::GrpcArguments;
 use super::logging::{self, LogFormat, LogLevel};
 use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
@@ -68,6 +69,9 @@ pub(super) struct ServeArguments {
     /// What is logged
     #[arg(long, env = "TIDEGATE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
+
+    #[command(flatten)]
+    grpc: GrpcArguments,
 
     #[command(flatten)]
     pub(super) store: StoreArguments,
@@ -236,6 +240,7 @@ pub(super) fn settings(
         store,
         fail_mode: arguments.store.fail_mode(),
         listen: arguments.listen,
+        grpc: arguments.grpc.settings(),
         state_file: arguments.state_file,
         store_max_bytes: usize::try_from(arguments.store_max_mib << 20).unwrap_or(usize::MAX),
         identity,

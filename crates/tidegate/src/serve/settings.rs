@@ -12,6 +12,7 @@ use tidegate_wire::identity::IdentityPolicy;
 
 use crate::cli::terminal;
 use crate::gate::ApiKeys;
+use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::admin_listener::AdminListener;
@@ -28,6 +29,8 @@ pub struct ServeSettings {
     pub rules_format: Format,
     /// Where the HTTP door listens.
     pub listen: SocketAddr,
+    /// The gRPC door.
+    pub grpc: GrpcSettings,
     /// Where the buckets are kept.
     pub store: StoreSettings,
     /// The answer when the store does not answer, where neither rule nor domain says.
@@ -46,6 +49,15 @@ pub struct ServeSettings {
     pub drain_delay: Duration,
     /// Where rules that live, subjects and keys are kept, and how they are followed.
     pub catalog: CatalogSettings,
+}
+
+/// What the server is told about the gRPC door.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcSettings {
+    /// Where it listens; nowhere if absent.
+    pub listen: Option<SocketAddr>,
+    /// Whether refusals of the rate limit service bring a body.
+    pub denied_body: DeniedBody,
 }
 
 /// What the server is told about the catalog: rules that live, subjects, keys and usage.
@@ -118,6 +130,7 @@ impl ServeSettings {
         address: SocketAddr,
         rules: &RuleSet,
         store: &str,
+        grpc: Option<SocketAddr>,
         admin: Option<&AdminListener>,
         first_key: Option<&FirstKey>,
     ) {
@@ -130,6 +143,9 @@ impl ServeSettings {
              Rules: {count} in {domains} domains, from {source}\n\
              Store: {store}\n"
         );
+        if let Some(grpc) = grpc {
+            banner.push_str(&format!("gRPC: {grpc}\n"));
+        }
         if let Some(admin) = admin {
             banner.push_str(&format!("Admin: http://{}/admin/v1\n", admin.address));
         }

@@ -12,7 +12,7 @@ mod resolve;
 mod secret;
 
 pub(crate) use environment::{Environment, is_blank, is_set};
-pub(crate) use listen::listen_address;
+pub(crate) use listen::{OptionalAddress, listen_address, optional_address};
 pub(crate) use origin::{Origin, Origins};
 pub(crate) use resolve::{ResolveError, Resolved, resolve};
 pub use secret::Secret;

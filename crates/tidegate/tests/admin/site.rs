@@ -43,11 +43,17 @@ impl Site {
     }
 
     pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::of(|options| options.arguments(arguments))
+    }
+
+    pub(crate) fn of(further: impl FnOnce(TidegateOptions) -> TidegateOptions) -> Self {
         let directory = TempDir::new("admin");
-        let options = TidegateOptions::new(env!("CARGO_BIN_EXE_tidegate"))
-            .catalog(directory.join("tidegate.db").display().to_string(), TOKEN, directory.join("last-good"))
-            .arguments(arguments);
-        Self { server: Tidegate::with(&options), directory }
+        let options = TidegateOptions::new(env!("CARGO_BIN_EXE_tidegate")).catalog(
+            directory.join("tidegate.db").display().to_string(),
+            TOKEN,
+            directory.join("last-good"),
+        );
+        Self { server: Tidegate::with(&further(options)), directory }
     }
 
     /// A request to the admin API, without a key.

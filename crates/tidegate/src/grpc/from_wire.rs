@@ -1,0 +1,252 @@
+//! Messages into domain, entries and costs.
+//!
+//! Two kinds of trouble are told apart. What an operator wrote (domain, names of entries, costs) is refused where it is
+//! wrong. What comes from Envoy's client (values) is never refused: Envoy lets requests pass, by default, whose check ends in
+//! an error, so a client that could cause one would be unlimited. Such values are brought into shape.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::{HeaderMap, header};
+use smallvec::SmallVec;
+use tidegate_proto::envoy::config::core::v3::address::Address;
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use tidegate_proto::envoy::service::auth::v3::AttributeContext;
+use tidegate_proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
+use tidegate_wire::check::{self, CLIENT_IP, DEFAULT_DOMAIN, MAX_COST, MAX_ENTRIES, PATH};
+use tidegate_wire::identity::{IdentityPolicy, Ipv6Prefix, canonical_ip_key};
+use tidegate_wire::path::{PathError, normalize_path};
+use tonic::Status;
+
+use crate::door::entries::{self, Described, OwnedEntries, cut};
+
+/// The most descriptors of a request.
+pub(super) const MAX_DESCRIPTORS: usize = 100;
+
+/// The entry in which Envoy says where its client is.
+const REMOTE_ADDRESS: &str = "remote_address";
+/// The context extension that chooses the domain.
+const DOMAIN: &str = "domain";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Entries of one descriptor.
+pub(super) type Entries<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>;
+
+/// One descriptor, valid.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) entries: Entries<'a>,
+    pub(super) hits: Hits,
+}
+
+/// What is to be done with the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hits {
+    /// Take units.
+    Take(u64),
+    /// Say whether one more would pass.
+    Peek,
+    /// Give units back.
+    GiveBack(u64),
+}
+
+/// The descriptors of a request.
+///
+/// # Errors
+/// INVALID_ARGUMENT, naming the field.
+pub(super) fn descriptors(
+    request: &RateLimitRequest,
+    ipv6_prefix: Ipv6Prefix,
+) -> Result<SmallVec<[Asked<'_>; 1]>, Status> {
+    check::check_domain(&request.domain).map_err(|reason| invalid("domain", &reason))?;
+    let count = request.descriptors.len();
+    if count == 0 || count > MAX_DESCRIPTORS {
+        return Err(invalid("descriptors", &format!("send 1 to {MAX_DESCRIPTORS}, not {count}")));
+    }
+    let by_default = u64::from(request.hits_addend.max(1));
+    let descriptors = request.descriptors.iter().enumerate();
+    descriptors.map(|(index, descriptor)| asked(index, descriptor, by_default, ipv6_prefix)).collect()
+}
+
+fn asked(
+    index: usize,
+    descriptor: &RateLimitDescriptor,
+    by_default: u64,
+    ipv6_prefix: Ipv6Prefix,
+) -> Result<Asked<'_>, Status> {
+    let field = |rest: &str| format!("descriptors[{index}].{rest}");
+    if descriptor.limit.is_some() {
+        let reason = "this server does not take limits from requests; name the limit in its rules";
+        return Err(invalid(&field("limit"), reason));
+    }
+    let units = descriptor.hits_addend.unwrap_or(by_default);
+    if units > MAX_COST {
+        return Err(invalid(&field("hits_addend"), &format!("must be at most {MAX_COST}")));
+    }
+    let hits = match (units, descriptor.is_negative_hits) {
+        (0, _) => Hits::Peek,
+        (units, false) => Hits::Take(units),
+        (units, true) => Hits::GiveBack(units),
+    };
+    let count = descriptor.entries.len();
+    if count == 0 || count > MAX_ENTRIES {
+        return Err(invalid(&field("entries"), &format!("send 1 to {MAX_ENTRIES}, not {count}")));
+    }
+    let mut entries = Entries::new();
+    for (at, Entry { key, value }) in descriptor.entries.iter().enumerate() {
+        let name = distinct(key, &entries);
+        check::check_name(&name).map_err(|reason| invalid(&field(&format!("entries[{at}].key")), &reason))?;
+        entries.push((name, value_of(key, value, ipv6_prefix)));
+    }
+    Ok(Asked { entries, hits })
+}
+
+/// The name of an entry: Envoy's keys may repeat (`generic_key` often does), names do not. The second one gets `.2`, the third
+/// `.3`.
+fn distinct<'a>(key: &'a str, before: &Entries<'_>) -> Cow<'a, str> {
+    let taken = |name: &str| before.iter().any(|(other, _)| other == name);
+    if !taken(key) {
+        return Cow::Borrowed(key);
+    }
+    let mut number = 2;
+    loop {
+        let name = format!("{key}.{number}");
+        if !taken(&name) {
+            return Cow::Owned(name);
+        }
+        number += 1;
+    }
+}
+
+/// A value in shape: paths and addresses in their normal form where they have one, control characters replaced, and no longer
+/// than a value may be.
+fn value_of<'a>(name: &str, value: &'a str, ipv6_prefix: Ipv6Prefix) -> Cow<'a, str> {
+    let value = harmless(cut(value));
+    let normal = match name {
+        PATH => normalize_path(&value).ok().map(Cow::into_owned),
+        CLIENT_IP | REMOTE_ADDRESS => canonical_ip_key(&value, ipv6_prefix),
+        _ => None,
+    };
+    normal.map_or(value, Cow::Owned)
+}
+
+fn harmless(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+fn invalid(field: &str, reason: &str) -> Status {
+    Status::invalid_argument(format!("{field}: {reason}"))
+}
+
+// === authorization ===
+
+/// The domain of an authorization request.
+///
+/// # Errors
+/// INVALID_ARGUMENT: the extension holds no domain.
+pub(super) fn domain(attributes: &AttributeContext) -> Result<&str, Status> {
+    let Some(domain) = attributes.context_extensions.get(DOMAIN) else { return Ok(DEFAULT_DOMAIN) };
+    check::check_domain(domain).map_err(|reason| invalid("context_extensions.domain", &reason))?;
+    Ok(domain)
+}
+
+/// What an authorization request says about the request it is for: what the HTTP door would know of it, and the context
+/// extensions, which come first. `Ok(Err(_))`: its path has no normal form.
+///
+/// # Errors
+/// INVALID_ARGUMENT: a context extension cannot be an entry.
+pub(super) fn attributes<'a>(
+    policy: &IdentityPolicy,
+    attributes: &'a AttributeContext,
+) -> Result<Result<OwnedEntries<'a>, PathError>, Status> {
+    let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
+    let source = source_of(attributes);
+    let mut entries = match http {
+        Some(http) => {
+            let described = Described {
+                client: source.map(|peer| policy.client_ip(peer, &forwarded(http))),
+                method: &http.method,
+                path: http.path.split('?').next().unwrap_or_default(),
+                host: Some(entries::without_port(&http.host)),
+                user_agent: headers_of(http, header::USER_AGENT.as_str()).next(),
+            };
+            match entries::entries_of(described) {
+                Ok(entries) => entries,
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        None => source
+            .map(|peer| (CLIENT_IP, Cow::Owned(policy.client_ip(peer, &HeaderMap::new()).key())))
+            .into_iter()
+            .collect(),
+    };
+    for (_, value) in &mut entries {
+        if let Cow::Owned(better) = harmless(cut(value)) {
+            *value = Cow::Owned(better);
+        }
+    }
+    extend(&mut entries, attributes, policy.ipv6_prefix)?;
+    Ok(Ok(entries))
+}
+
+fn extend<'a>(
+    entries: &mut OwnedEntries<'a>,
+    attributes: &'a AttributeContext,
+    ipv6_prefix: Ipv6Prefix,
+) -> Result<(), Status> {
+    for (name, value) in attributes.context_extensions.iter().filter(|(name, _)| *name != DOMAIN) {
+        let field = "context_extensions";
+        check::check_name(name).map_err(|reason| invalid(field, &reason))?;
+        entries.retain(|(other, _)| other != name);
+        entries.push((name, value_of(name, value, ipv6_prefix)));
+        if entries.len() > MAX_ENTRIES {
+            return Err(invalid(
+                field,
+                &format!("with what the request says, {MAX_ENTRIES} entries at most"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The other end of Envoy's connection.
+fn source_of(attributes: &AttributeContext) -> Option<IpAddr> {
+    match attributes.source.as_ref()?.address.as_ref()?.address.as_ref()? {
+        Address::SocketAddress(socket) => socket.address.parse().ok(),
+        Address::Pipe(_) | Address::EnvoyInternalAddress(_) => None,
+    }
+}
+
+/// The fields in which proxies say who is behind them.
+fn forwarded(http: &HttpRequest) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in [X_FORWARDED_FOR, FORWARDED] {
+        for value in headers_of(http, name.as_str()) {
+            // A value that is none is as good as a hop that is no address: it ends the walk.
+            let value = HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("unknown"));
+            fields.append(name.clone(), value);
+        }
+    }
+    fields
+}
+
+/// The values of a field of the request, whose names Envoy writes in lower case: all of them in one text, joined with commas,
+/// or one by one.
+fn headers_of<'a>(http: &'a HttpRequest, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let one_by_one = http.header_map.iter().flat_map(|map| &map.headers);
+    let one_by_one = one_by_one.filter(move |header| header.key == name).map(|header| {
+        if header.value.is_empty() {
+            str::from_utf8(&header.raw_value).unwrap_or_default()
+        } else {
+            &header.value
+        }
+    });
+    http.headers.get(name).map(String::as_str).into_iter().chain(one_by_one)
+}

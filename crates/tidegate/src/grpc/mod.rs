@@ -1,0 +1,133 @@
+//! The gRPC door: Envoy's rate limit and external authorization services, health and reflection.
+//!
+//! ```text
+//! route      which service answers which path; keys; sizes
+//! rate_limit envoy.service.ratelimit.v3: what is asked, and the answer
+//! authorize  envoy.service.auth.v3: what is asked, and the answer
+//! from_wire  messages into domain, entries and costs
+//! to_wire    decisions as statuses, quotas and header fields
+//! health     grpc.health.v1
+//! streams    streams that end when the door does
+//! ```
+//!
+//! Nothing is decided here. The sockets are the project's own ([`net`](crate::net)), so that connections are bounded and
+//! drained as at every other door; of tonic, only the services and codecs are used.
+
+mod authorize;
+mod from_wire;
+mod health;
+mod rate_limit;
+mod route;
+mod streams;
+mod to_wire;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use tidegate_engine::Clock;
+use tidegate_store::BucketStore;
+use tidegate_wire::correlation::{CorrelationId, X_CORRELATION_ID};
+use tidegate_wire::identity::IdentityPolicy;
+use tonic::body::Body;
+
+use crate::door::{LegacyFields, Readiness, correlation_value};
+use crate::gate::Gate;
+use route::Services;
+use streams::Stop;
+
+/// How the door behaves.
+#[derive(Clone, Debug)]
+pub struct GrpcOptions {
+    /// How the address of the client is found whom an authorization request is about.
+    pub identity: IdentityPolicy,
+    /// Whether `X-RateLimit-Limit`, `-Remaining` and `-Reset` are sent beside the current fields.
+    pub legacy_fields: LegacyFields,
+    /// Whether answers of the rate limit service bring a body for the refused client.
+    pub denied_body: DeniedBody,
+    /// The longest time a request's message may take.
+    pub body_timeout: Duration,
+}
+
+/// Whether `raw_body` of a refusal holds problem details (RFC 9457).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeniedBody {
+    /// Envoy answers its client without a body.
+    #[default]
+    Omit,
+    /// Envoy answers with the body that the HTTP door would send.
+    Send,
+}
+
+/// The gRPC door of one engine. Clones share everything.
+pub struct GrpcDoor<S, C> {
+    services: Services<S, C>,
+    stop: Stop,
+}
+
+impl<S, C> Clone for GrpcDoor<S, C> {
+    fn clone(&self) -> Self {
+        Self { services: self.services.clone(), stop: self.stop.clone() }
+    }
+}
+
+impl<S, C> std::fmt::Debug for GrpcDoor<S, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrpcDoor").finish_non_exhaustive()
+    }
+}
+
+/// What every service of the door needs.
+#[derive(Debug)]
+struct Shared<S, C> {
+    gate: Gate<S, C>,
+    options: GrpcOptions,
+}
+
+impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
+    /// A door to an engine, or to a gate before it.
+    ///
+    /// # Errors
+    /// The descriptors for reflection, which are part of the program, cannot be read.
+    pub fn new(
+        gate: impl Into<Gate<S, C>>,
+        options: GrpcOptions,
+        readiness: &Readiness,
+    ) -> Result<Self, tonic_reflection::server::Error> {
+        let shared = Arc::new(Shared { gate: gate.into(), options });
+        Ok(Self { services: Services::new(shared, readiness)?, stop: Stop::default() })
+    }
+
+    /// The service of one connection.
+    pub fn service(
+        &self,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<Body>,
+        Error = Infallible,
+        Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    > + Send
+    + use<S, C> {
+        let door = self.clone();
+        service_fn(move |request| {
+            let door = door.clone();
+            async move { Ok(door.answer(request).await) }
+        })
+    }
+
+    /// Ends streams that would not end by themselves, which otherwise hold up the drain of their connections.
+    pub fn end_streams(&self) {
+        self.stop.stop();
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let correlation =
+            correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
+        let mut response = self.services.answer(request, &self.stop).await;
+        response.headers_mut().insert(X_CORRELATION_ID, correlation);
+        response
+    }
+}

@@ -1,0 +1,214 @@
+//! Which service answers which path, who may ask, and how much they may send.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tidegate_engine::Clock;
+use tidegate_proto::DESCRIPTORS;
+use tidegate_proto::envoy::service::auth::v3::authorization_server::{
+    self as authorization, AuthorizationServer,
+};
+use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::{
+    self as rate_limit_service, RateLimitServiceServer,
+};
+use tidegate_store::BucketStore;
+use tidegate_wire::problem::{Problem, ProblemType};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_reflection::server::{Builder, Error};
+
+use super::authorize::Authorize;
+use super::health::NodeHealth;
+use super::rate_limit::RateLimit;
+use super::streams::Stop;
+use super::{Shared, to_wire};
+use crate::door::{Readiness, answer, key_of, problem};
+use crate::net::{BodyError, read_body};
+
+/// The largest message of a request, in bytes.
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// What stands before a message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+/// The longest life of a reflection stream: a client asks what it wants to know, and goes.
+const MAX_REFLECTION: Duration = Duration::from_secs(60);
+
+const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+/// A service of tonic's whose type has no name.
+type Reflection = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The services of the door. Clones share everything.
+pub(super) struct Services<S, C> {
+    shared: Arc<Shared<S, C>>,
+    rate_limit: RateLimitServiceServer<RateLimit<S, C>>,
+    authorize: AuthorizationServer<Authorize<S, C>>,
+    health: HealthServer<NodeHealth>,
+    reflection: Reflection,
+    reflection_alpha: Reflection,
+}
+
+impl<S, C> Clone for Services<S, C> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            rate_limit: self.rate_limit.clone(),
+            authorize: self.authorize.clone(),
+            health: self.health.clone(),
+            reflection: Arc::clone(&self.reflection),
+            reflection_alpha: Arc::clone(&self.reflection_alpha),
+        }
+    }
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    RateLimit,
+    Authorize,
+    Health,
+    Reflection,
+    ReflectionAlpha,
+}
+
+impl Called {
+    /// `/package.Service/Method`; the methods are the service's own affair.
+    fn of(path: &str) -> Option<Self> {
+        let (service, _) = path.strip_prefix('/')?.split_once('/')?;
+        match service {
+            rate_limit_service::SERVICE_NAME => Some(Self::RateLimit),
+            authorization::SERVICE_NAME => Some(Self::Authorize),
+            health_server::SERVICE_NAME => Some(Self::Health),
+            REFLECTION_V1 => Some(Self::Reflection),
+            REFLECTION_V1ALPHA => Some(Self::ReflectionAlpha),
+            _ => None,
+        }
+    }
+}
+
+impl<S: BucketStore, C: Clock> Services<S, C> {
+    pub(super) fn new(shared: Arc<Shared<S, C>>, readiness: &Readiness) -> Result<Self, Error> {
+        let described = || {
+            Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let reflection = described().build_v1()?.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let alpha = described().build_v1alpha()?.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self {
+            rate_limit: RateLimitServiceServer::new(RateLimit(Arc::clone(&shared))),
+            authorize: AuthorizationServer::new(Authorize(Arc::clone(&shared))),
+            health: HealthServer::new(NodeHealth(readiness.clone())),
+            reflection: Arc::new(move |request| Box::pin(call(reflection.clone(), request))),
+            reflection_alpha: Arc::new(move |request| Box::pin(call(alpha.clone(), request))),
+            shared,
+        })
+    }
+
+    /// Answers a call.
+    pub(super) async fn answer(&self, request: Request<Incoming>, stop: &Stop) -> Response<Body> {
+        if let Some(refused) = refuse_what_is_no_grpc(&request) {
+            return refused;
+        }
+        let Some(called) = Called::of(request.uri().path()) else {
+            return Status::unimplemented("there is no such service; reflection lists them").into_http();
+        };
+        match called {
+            Called::RateLimit => self.decide(self.rate_limit.clone(), request).await,
+            Called::Authorize => self.decide(self.authorize.clone(), request).await,
+            Called::Health => match self.whole(request).await {
+                Ok(request) => stop.ending(call(self.health.clone(), request).await, None),
+                Err(refused) => refused.into_http(),
+            },
+            Called::Reflection => stop.ending((self.reflection)(request).await, Some(MAX_REFLECTION)),
+            Called::ReflectionAlpha => {
+                stop.ending((self.reflection_alpha)(request).await, Some(MAX_REFLECTION))
+            }
+        }
+    }
+
+    /// A call of a service that decides: it is somebody's.
+    async fn decide<T>(&self, service: T, request: Request<Incoming>) -> Response<Body>
+    where
+        T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
+    {
+        let (head, body) = match self.whole(request).await {
+            Ok(request) => request.into_parts(),
+            Err(refused) => return refused.into_http(),
+        };
+        match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
+            Ok(caller) => {
+                let mut request = Request::from_parts(head, body);
+                request.extensions_mut().insert(caller);
+                call(service, request).await
+            }
+            Err(refused) => to_wire::status_of(&refused).into_http(),
+        }
+    }
+
+    /// The request with its whole body, which holds one message: within its size and its time.
+    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Status> {
+        let (head, body) = request.into_parts();
+        let timeout = self.shared.options.body_timeout;
+        match read_body(body, MAX_MESSAGE_BYTES + PREFIX_BYTES, timeout).await {
+            Ok(body) => Ok(Request::from_parts(head, Full::new(body))),
+            Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
+                "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
+            ))),
+            Err(error @ BodyError::TooSlow { .. }) => Err(Status::deadline_exceeded(error.to_string())),
+            Err(BodyError::Broken(_)) => Err(Status::cancelled("the request broke off")),
+        }
+    }
+}
+
+/// Calls a service, which is always ready.
+async fn call<T, B>(mut service: T, request: Request<B>) -> Response<Body>
+where
+    T: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
+    match service.call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// Clients that do not speak gRPC are told so in HTTP (PROTOCOL-HTTP2: 415 for another content type).
+fn refuse_what_is_no_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let is_grpc = || {
+        let content_type = request.headers().get(CONTENT_TYPE)?.as_bytes();
+        let rest = content_type.strip_prefix(b"application/grpc")?;
+        Some(matches!(rest.first(), None | Some(b'+' | b';')))
+    };
+    if request.version() == Version::HTTP_2 && request.method() == Method::POST && is_grpc() == Some(true) {
+        return None;
+    }
+    let detail =
+        "this port speaks gRPC: HTTP/2, POST, content-type application/grpc; the HTTP API has another port";
+    Some(problem(&Problem::new(ProblemType::UnsupportedMediaType, detail)).map(Body::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_services() {
+        let rate_limit = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+        assert_eq!(Called::of(rate_limit), Some(Called::RateLimit));
+        assert_eq!(Called::of("/envoy.service.auth.v3.Authorization/Check"), Some(Called::Authorize));
+        assert_eq!(Called::of("/grpc.health.v1.Health/Watch"), Some(Called::Health));
+        for path in ["", "/", "/grpc.health.v1.Health", "grpc.health.v1.Health/Check", "/x.Y/Z"] {
+            assert_eq!(Called::of(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Streams that end when the door does. A watch of health lasts for as long as its client likes, and a drain that waited for
+//! it would last as long.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+
+/// Tells streams to end. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Stop(Arc<watch::Sender<bool>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+}
+
+impl Stop {
+    pub(super) fn stop(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// The same response, whose body ends as UNAVAILABLE when told to, and at the latest after `longest`.
+    pub(super) fn ending(&self, response: Response<Body>, longest: Option<Duration>) -> Response<Body> {
+        let mut told = self.0.subscribe();
+        let end = async move {
+            // An error says that the door is gone, which is as good.
+            let stopped = async { drop(told.wait_for(|stopped| *stopped).await) };
+            match longest {
+                None => stopped.await,
+                Some(longest) => drop(tokio::time::timeout(longest, stopped).await),
+            }
+        };
+        response.map(|inner| Body::new(Ending { inner, end: Some(Box::pin(end)) }))
+    }
+}
+
+/// A body that ends early.
+struct Ending {
+    inner: Body,
+    /// `None` once it has ended.
+    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl HttpBody for Ending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        // What was ready before the end is still sent: the last word of a watch is that nobody is served any more.
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(end) = self.end.as_mut() else { return Poll::Ready(None) };
+        if end.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.end = None;
+        let (parts, ()) =
+            Status::unavailable("this stream has ended; open another").into_http::<()>().into_parts();
+        let mut trailers = parts.headers;
+        trailers.remove(http::header::CONTENT_TYPE);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.end.is_none() || self.inner.is_end_stream()
+    }
+}

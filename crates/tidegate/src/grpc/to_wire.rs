@@ -1,0 +1,220 @@
+//! Decisions as Envoy's messages: statuses, quotas, header fields, bodies.
+
+use std::cmp::Reverse;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http_body_util::{BodyExt, Full};
+use prost_types::Duration;
+use tidegate_core::quota::Quota;
+use tidegate_core::time::{Micros, Timestamp};
+use tidegate_engine::{Decision, EngineError};
+use tidegate_proto::envoy::config::core::v3::HeaderValue;
+use tidegate_proto::envoy::service::ratelimit::v3::RateLimitResponse;
+use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
+use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, DescriptorStatus, RateLimit};
+use tidegate_wire::problem::{Problem, ProblemType};
+use tonic::Status;
+
+use super::from_wire::{Asked, Hits};
+use super::{DeniedBody, GrpcOptions};
+use crate::door::{DoorResponse, answer, problem};
+use crate::gate::{Answered, Look};
+
+const SECOND: u64 = 1;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const WEEK: u64 = 7 * DAY;
+/// As Envoy's rate limit service counts it.
+const MONTH: u64 = 30 * DAY;
+const YEAR: u64 = 365 * DAY;
+
+/// A problem as the status of a call.
+pub(super) fn status_of(problem: &Problem) -> Status {
+    let detail = problem.detail.as_ref();
+    match problem.kind {
+        ProblemType::Unauthorized => Status::unauthenticated(detail),
+        ProblemType::Forbidden => Status::permission_denied(detail),
+        _ => Status::unavailable(detail),
+    }
+}
+
+/// There is no decision. Never UNKNOWN, which Envoy takes for a fault of the call and not of the service.
+pub(super) fn no_decision(error: &EngineError) -> Status {
+    status_of(&answer::problem_of(error))
+}
+
+/// The answer to a request, whose descriptors were all answered.
+///
+/// # Errors
+/// UNAVAILABLE: one was refused because the store does not answer.
+pub(super) async fn response(
+    answers: &[Answered<'_>],
+    asked: &[Asked<'_>],
+    looks: &[Look<'_>],
+    now: Timestamp,
+    options: &GrpcOptions,
+) -> Result<RateLimitResponse, Status> {
+    let mut statuses = Vec::with_capacity(answers.len());
+    for (answered, asked) in answers.iter().zip(asked) {
+        statuses.push(status(answered, asked.hits, now)?);
+    }
+    let overall = if statuses.iter().any(is_over) { Code::OverLimit } else { Code::Ok };
+    let strictest = answers.iter().zip(looks).zip(&statuses);
+    let strictest = strictest.max_by_key(|((answered, _), status)| restriction(answered, status));
+    let mut response =
+        RateLimitResponse { overall_code: overall.into(), statuses: Vec::new(), ..Default::default() };
+    if let Some(((answered, look), status)) = strictest {
+        let sends_body = is_over(status) && options.denied_body == DeniedBody::Send;
+        match answered {
+            Answered::Decided(decision) if !sends_body => {
+                let mut fields = HeaderMap::new();
+                answer::write_fields(&mut fields, decision, look, options.legacy_fields);
+                if overall == Code::Ok {
+                    // What was given back is not refused, whatever the buckets still say.
+                    fields.remove(RETRY_AFTER);
+                }
+                response.response_headers_to_add = header_values(&fields);
+            }
+            Answered::Decided(_) | Answered::Banned(_) => {
+                let refusal = answer::answered(answered, look, now, options.legacy_fields);
+                refuse(&mut response, refusal, options.denied_body).await;
+            }
+        }
+    }
+    response.statuses = statuses;
+    Ok(response)
+}
+
+/// More than the caller's tenant may ask: all of it is refused, and nothing was charged.
+pub(super) async fn over_ceiling(
+    descriptors: usize,
+    decision: &Decision,
+    options: &GrpcOptions,
+) -> RateLimitResponse {
+    let status = DescriptorStatus {
+        code: Code::OverLimit.into(),
+        duration_until_reset: decision.retry_after().map(duration),
+        ..Default::default()
+    };
+    let mut response = RateLimitResponse {
+        overall_code: Code::OverLimit.into(),
+        statuses: vec![status; descriptors],
+        ..Default::default()
+    };
+    refuse(&mut response, problem(&answer::over_ceiling(decision)), options.denied_body).await;
+    response
+}
+
+/// Carries the header fields of a refusal, and its body where it is wanted.
+async fn refuse(response: &mut RateLimitResponse, refusal: DoorResponse, denied_body: DeniedBody) {
+    let (mut parts, body) = refusal.into_parts();
+    if denied_body == DeniedBody::Send {
+        response.raw_body = whole(body).await.into();
+    } else {
+        parts.headers.remove(CONTENT_TYPE);
+    }
+    response.response_headers_to_add = header_values(&parts.headers);
+}
+
+/// A body that is there already.
+pub(super) async fn whole(body: Full<Bytes>) -> Bytes {
+    match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(never) => match never {},
+    }
+}
+
+/// What one descriptor is told.
+fn status(answered: &Answered<'_>, hits: Hits, now: Timestamp) -> Result<DescriptorStatus, Status> {
+    match answered {
+        Answered::Banned(ban) => Ok(DescriptorStatus {
+            code: Code::OverLimit.into(),
+            duration_until_reset: answer::left_of(ban, now).map(Micros::from_millis).map(duration),
+            ..Default::default()
+        }),
+        Answered::Decided(decision) if decision.is_refused_for_want_of_store() => {
+            Err(Status::unavailable("the store does not answer; try again shortly"))
+        }
+        Answered::Decided(decision) => Ok(decided(decision, hits)),
+    }
+}
+
+fn decided(decision: &Decision, hits: Hits) -> DescriptorStatus {
+    let passes = decision.is_allowed() || matches!(hits, Hits::GiveBack(_));
+    let code = if passes { Code::Ok } else { Code::OverLimit };
+    // Where no enforced rule applies nothing is limited, and nothing is known of a limit.
+    let Some(binding) = decision.binding() else {
+        return DescriptorStatus { code: code.into(), ..Default::default() };
+    };
+    DescriptorStatus {
+        code: code.into(),
+        current_limit: Some(current_limit(binding.rule.name(), &binding.quota)),
+        limit_remaining: saturated(binding.gauge.remaining),
+        duration_until_reset: Some(duration(binding.gauge.reset_after)),
+        quota: None,
+    }
+}
+
+/// A quota in Envoy's words. A window that is none of its units has the unit UNKNOWN: the number of requests is right, and
+/// nobody is told a wrong time. `RateLimit-Policy` has the window in seconds.
+fn current_limit(rule: &str, quota: &Quota) -> RateLimit {
+    let window = quota.window().as_micros();
+    let seconds = if window.is_multiple_of(1_000_000) { window / 1_000_000 } else { 0 };
+    let unit = match seconds {
+        SECOND => Unit::Second,
+        MINUTE => Unit::Minute,
+        HOUR => Unit::Hour,
+        DAY => Unit::Day,
+        WEEK => Unit::Week,
+        MONTH => Unit::Month,
+        YEAR => Unit::Year,
+        _ => Unit::Unknown,
+    };
+    RateLimit { name: rule.to_owned(), requests_per_unit: saturated(quota.limit()), unit: unit.into() }
+}
+
+/// How much a status restricts: the one that restricts most speaks in the header fields.
+fn restriction(answered: &Answered<'_>, status: &DescriptorStatus) -> (u8, u64, Reverse<u32>) {
+    let until = match answered {
+        Answered::Decided(decision) => decision.retry_after().map_or(u64::MAX, Micros::as_micros),
+        Answered::Banned(_) => u64::MAX,
+    };
+    match (is_over(status), status.current_limit.is_some()) {
+        (true, _) => (2, until, Reverse(0)),
+        (false, true) => (1, 0, Reverse(status.limit_remaining)),
+        (false, false) => (0, 0, Reverse(0)),
+    }
+}
+
+fn is_over(status: &DescriptorStatus) -> bool {
+    status.code() == Code::OverLimit
+}
+
+/// Numbers beyond what the message can hold: u32::MAX stands for "more than anybody counts".
+fn saturated(units: u64) -> u32 {
+    u32::try_from(units).unwrap_or(u32::MAX)
+}
+
+fn duration(span: Micros) -> Duration {
+    let micros = span.as_micros();
+    Duration {
+        seconds: i64::try_from(micros / 1_000_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(micros % 1_000_000 * 1_000).unwrap_or(0),
+    }
+}
+
+/// Header fields as Envoy takes them.
+pub(super) fn header_values(fields: &HeaderMap) -> Vec<HeaderValue> {
+    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    fields
+        .iter()
+        .map(|(name, value)| HeaderValue {
+            key: name.as_str().to_owned(),
+            value: text(value),
+            raw_value: Vec::new(),
+        })
+        .collect()
+}

@@ -1,0 +1,88 @@
+//! The listener of the gRPC door.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use tidegate_engine::SystemClock;
+use tidegate_store::BucketStore;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::settings::ServeSettings;
+use crate::door::Readiness;
+use crate::gate::Gate;
+use crate::grpc::{GrpcDoor, GrpcOptions};
+use crate::net::{self, ConnectionLimits, Http2Limits, ListenOptions, Server};
+
+/// Requests in flight on one connection. Envoy has one connection per worker, for all its clients.
+const MAX_STREAMS: u32 = 1_000;
+/// Streams that a client may reset before they were looked at. Envoy gives up after 20 ms if not told otherwise, and then
+/// resets all that it has in flight, which is no attack.
+const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
+
+/// The door, bound and not yet answering.
+pub(super) struct GrpcListener<S> {
+    door: GrpcDoor<S, SystemClock>,
+    listener: TcpListener,
+    server: Server,
+    pub(super) address: SocketAddr,
+}
+
+/// The door, answering. Whoever drops it without waiting cuts off what is open.
+pub(super) struct GrpcRunning(JoinHandle<()>);
+
+impl<S: BucketStore> GrpcListener<S> {
+    /// Binds it; `None` where it is switched off.
+    pub(super) fn open(
+        settings: &ServeSettings,
+        gate: &Gate<S>,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(wanted) = settings.grpc.listen else { return Ok(None) };
+        let listener = net::bind(&ListenOptions::new(wanted, "--grpc-listen"))?;
+        let address = listener.local_addr().context("the gRPC listener has no address")?;
+        let limits = ConnectionLimits {
+            http2: Http2Limits {
+                max_concurrent_streams: MAX_STREAMS,
+                max_pending_reset_streams: MAX_PENDING_RESETS,
+                ..settings.limits.http2.clone()
+            },
+            ..settings.limits.clone()
+        };
+        let server = Server::new("grpc", limits)?;
+        let options = GrpcOptions {
+            identity: settings.identity.clone(),
+            legacy_fields: settings.legacy_fields,
+            denied_body: settings.grpc.denied_body,
+            body_timeout: settings.limits.body_timeout(),
+        };
+        let door = GrpcDoor::new(gate.clone(), options, readiness).context("gRPC reflection")?;
+        Ok(Some(Self { door, listener, server, address }))
+    }
+
+    /// Answers until `stopped` resolves.
+    pub(super) fn start(self, stopped: oneshot::Receiver<()>) -> GrpcRunning {
+        let Self { door, listener, server, .. } = self;
+        GrpcRunning(tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+                door.end_streams();
+            };
+            server.run(listener, |_| door.service(), shutdown).await;
+        }))
+    }
+}
+
+impl GrpcRunning {
+    /// Waits until what was accepted is finished.
+    pub(super) async fn stopped(mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for GrpcRunning {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

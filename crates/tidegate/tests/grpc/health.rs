@@ -1,0 +1,61 @@
+//! Goal: load balancers hear of the drain, and a stream that would last for ever does not hold it up.
+
+use std::time::Duration;
+
+use tidegate_testkit::Stopwatch;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::site::{PATIENCE, Site, channel, descriptor, request};
+
+const SERVICES: [&str; 3] =
+    ["", "envoy.service.ratelimit.v3.RateLimitService", "envoy.service.auth.v3.Authorization"];
+
+fn of(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_serves_until_the_drain_and_its_watches_hear_of_it() {
+    let mut site = Site::with(&["--drain-delay", "1s"]);
+    let mut client = HealthClient::new(channel(site.server.grpc_address()).await);
+    let mut watches = Vec::new();
+    for service in SERVICES {
+        let answer = client.check(of(service)).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+        let mut watch = client.watch(of(service)).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+        watches.push(watch);
+    }
+    let mut asking = site.rate_limit().await;
+    let stopping = tokio::task::spawn_blocking(move || {
+        let watch = Stopwatch::start();
+        let status = site.server.terminate();
+        (status, watch.elapsed(), site)
+    });
+    for watch in &mut watches {
+        let heard = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap();
+        assert_eq!(heard.unwrap().unwrap().status(), ServingStatus::NotServing);
+    }
+    let answer = client.check(of("")).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::NotServing);
+    asking.should_rate_limit(request("edge", vec![descriptor(&[("user_id", "u")])])).await.unwrap();
+    for watch in &mut watches {
+        let ended = tokio::time::timeout(PATIENCE, watch.message()).await.unwrap().unwrap_err();
+        assert_eq!(ended.code(), Code::Unavailable);
+    }
+    let (status, took, _site) = stopping.await.unwrap();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(15), "the drain timeout is 30 s, and it took {took:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_unknown() {
+    let site = Site::start();
+    let mut client = HealthClient::new(channel(site.server.grpc_address()).await);
+    assert_eq!(client.check(of("nowhere")).await.unwrap_err().code(), Code::NotFound);
+    let mut watch = client.watch(of("nowhere")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+}
