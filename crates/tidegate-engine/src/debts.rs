@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tidegate_core::quota::MAX_LIMIT;
-use tidegate_core::rule::{CompiledDomain, CompiledRule};
+use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 
+use crate::ad_hoc::AdHoc;
 use crate::request::Request;
 
 /// The most buckets of which a debt is remembered.
@@ -36,8 +38,10 @@ pub(crate) struct Tally {
 }
 
 /// What is owed for one bucket, and what it takes to find the bucket again under the rules of then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Debt {
+    /// The rules that the request brought itself; `None` where those in force are meant.
+    pub(crate) ad_hoc: Option<Arc<RuleSet>>,
     pub(crate) domain: Box<str>,
     pub(crate) rule: Box<str>,
     /// The entries of the rule's partition key.
@@ -48,12 +52,18 @@ pub(crate) struct Debt {
 
 impl Debt {
     /// What a request owes for the bucket that it selects in a rule.
-    pub(crate) fn of(request: &Request<'_>, domain: &CompiledDomain, rule: &CompiledRule) -> Self {
+    pub(crate) fn of(
+        request: &Request<'_>,
+        ad_hoc: Option<&AdHoc>,
+        domain: &CompiledDomain,
+        rule: &CompiledRule,
+    ) -> Self {
         let entry = |name: &String| {
             let value = request.entry(name).unwrap_or_default();
             (name.as_str().into(), value.into())
         };
         Self {
+            ad_hoc: ad_hoc.map(|ad_hoc| Arc::clone(&ad_hoc.rules)),
             domain: domain.name().into(),
             rule: rule.name().into(),
             entries: rule.model().key.iter().map(entry).collect(),
@@ -151,6 +161,7 @@ mod tests {
 
     fn debt(units: u64, value: &str) -> Debt {
         Debt {
+            ad_hoc: None,
             domain: "d".into(),
             rule: "r".into(),
             entries: Box::new([("user".into(), value.into())]),

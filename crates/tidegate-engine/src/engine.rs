@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, UnknownRevisions};
 
+use crate::ad_hoc::{AdHoc, AdHocs};
 use crate::clock::{Clock, SystemClock};
-use crate::decision::{Answer, Decision};
+use crate::decision::{Answer, Decision, Snapshot};
 use crate::error::EngineError;
 use crate::failure::Failure;
 use crate::observe::Observer;
@@ -39,6 +40,7 @@ pub(crate) struct Shared<S, C> {
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) permits: PermitIds,
     pub(crate) failure: Failure,
+    pub(crate) ad_hocs: AdHocs,
 }
 
 impl<S, C> std::fmt::Debug for Shared<S, C> {
@@ -60,6 +62,8 @@ pub(crate) enum Call<'a> {
     Request(&'a Request<'a>),
     /// The buckets that one value selects.
     Selected(&'a Selection<'a>),
+    /// The bucket of a request that brings its own quota.
+    AdHoc(&'a AdHoc, &'a Request<'a>),
 }
 
 impl<S: BucketStore> Engine<S> {
@@ -85,7 +89,9 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         let (rules, replacing, permits) =
             (ArcSwap::from_pointee(rules), Mutex::new(()), PermitIds::default());
         let failure = Failure::new(default_failure, breaker, local_max_bytes);
-        Self { shared: Arc::new(Shared { rules, replacing, store, clock, observer, permits, failure }) }
+        let ad_hocs = AdHocs::default();
+        let shared = Shared { rules, replacing, store, clock, observer, permits, failure, ad_hocs };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Decides a request and charges it if it may pass. When the store gives no answer, the failure policies of the rules
@@ -271,8 +277,8 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     /// Plans and runs until the plan's rules are not older than those of any bucket it meets. One future without
     /// others inside: every layer would copy the outcome once more.
-    async fn run(&self, call: Call<'_>, operation: Operation) -> Result<Decision, EngineError> {
-        let mut rules = self.shared.rules.load();
+    pub(crate) async fn run(&self, call: Call<'_>, operation: Operation) -> Result<Decision, EngineError> {
+        let mut rules = self.rules_of(call);
         let mut unknown_revisions = UnknownRevisions::Refuse;
         for _ in 0..MAX_PLANS {
             let settled = {
@@ -311,13 +317,21 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 }
                 return Ok(decision);
             }
-            let newest = self.shared.rules.load();
+            let newest = self.rules_of(call);
             if Arc::ptr_eq(&rules, &newest) {
                 unknown_revisions = UnknownRevisions::Adopt;
             }
             rules = newest;
         }
         Err(EngineError::RulesUnsettled)
+    }
+
+    /// The rules that a call is decided by: those in force, or its own.
+    pub(crate) fn rules_of(&self, call: Call<'_>) -> Snapshot {
+        match call {
+            Call::Request(_) | Call::Selected(_) => self.shared.rules.load(),
+            Call::AdHoc(ad_hoc, _) => Guard::from_inner(Arc::clone(&ad_hoc.rules)),
+        }
     }
 
     /// How many nodes may hold leases.
@@ -327,7 +341,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     fn plan<'r>(&self, planned: &mut Planned<'r>, rules: &'r RuleSet, call: Call<'_>, operation: Operation) {
         match call {
-            Call::Request(request) => {
+            Call::Request(request) | Call::AdHoc(_, request) => {
                 planned.request(rules, request, operation, &self.shared.permits, |_| true);
             }
             Call::Selected(selection) => planned.selected(rules, selection),

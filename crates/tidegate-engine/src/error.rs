@@ -1,5 +1,6 @@
 //! Why there is no decision. A denial is a decision, not an error.
 
+use tidegate_core::rule::RuleSetError;
 use tidegate_store::StoreError;
 
 /// Why the engine could not decide.
@@ -11,4 +12,7 @@ pub enum EngineError {
     /// The rules changed again and again while this request was decided.
     #[error("the rules changed faster than a request could be decided")]
     RulesUnsettled,
+    /// A quota that a request brought does not make a rule.
+    #[error("the quota does not make a rule")]
+    AdHoc(#[source] RuleSetError),
 }

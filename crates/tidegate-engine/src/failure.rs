@@ -18,6 +18,7 @@ use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, StoreError, UnknownRevisions};
 use tokio::sync::Notify;
 
+use crate::ad_hoc::AdHoc;
 use crate::breaker::{Breaker, BreakerStatus};
 use crate::clock::Clock;
 use crate::debts::{Debt, Debts, Tally};
@@ -250,7 +251,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         error: StoreError,
     ) -> Result<Decision, EngineError> {
         let request = match (call, operation) {
-            (Call::Request(request), Operation::Apply | Operation::Peek) => request,
+            (Call::Request(request) | Call::AdHoc(_, request), Operation::Apply | Operation::Peek) => request,
             _ => return Err(EngineError::Store(error)),
         };
         let failure = &self.shared.failure;
@@ -268,11 +269,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 share: None,
             };
             let decision = if policy == FailurePolicy::Local {
-                match self.by_share(&rules, request, operation, unknown_revisions, &without) {
+                match self.by_share(&rules, call, request, (operation, unknown_revisions), &without) {
                     Said::Decided(decision) => *decision,
                     Said::Nothing => return Err(EngineError::Store(error)),
                     Said::Stale => {
-                        let newest = self.shared.rules.load();
+                        let newest = self.rules_of(call);
                         if Arc::ptr_eq(&rules, &newest) {
                             unknown_revisions = UnknownRevisions::Adopt;
                         }
@@ -298,15 +299,20 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     /// Asks this node's share of the rules whose policy is `local`, and remembers what it let through.
     fn by_share(
         &self,
-        rules: &RuleSet,
+        rules: &Snapshot,
+        call: Call<'_>,
         request: &Request<'_>,
-        operation: Operation,
-        unknown_revisions: UnknownRevisions,
+        (operation, unknown_revisions): (Operation, UnknownRevisions),
         without: &WithoutStore,
     ) -> Said {
         let shared = &*self.shared;
         let now = self.now();
-        let Some(share) = shared.failure.local.share(rules, now) else { return Said::Nothing };
+        let local = &shared.failure.local;
+        let (share, ad_hoc) = match call {
+            Call::AdHoc(ad_hoc, _) => (local.ad_hoc_share(&ad_hoc.rules, now), Some(ad_hoc)),
+            Call::Request(_) | Call::Selected(_) => (local.share(rules, now), None),
+        };
+        let Some(share) = share else { return Said::Nothing };
         if share.rules_version != rules.version() {
             return Said::Stale;
         }
@@ -324,7 +330,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         if operation == Operation::Apply {
             // A timed-out charge may have happened, and counts as if it had: it is not made a second time.
             if without.degraded.cause != FailureCause::Timeout {
-                self.owe(request, &share.rules, &planned, &outcome);
+                self.owe(request, ad_hoc, &share.rules, (&planned, &outcome));
             }
             shared.failure.used.notify_one();
         }
@@ -357,7 +363,13 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         planned
     }
 
-    fn owe(&self, request: &Request<'_>, rules: &RuleSet, planned: &Planned<'_>, outcome: &Outcome) {
+    fn owe(
+        &self,
+        request: &Request<'_>,
+        ad_hoc: Option<&AdHoc>,
+        rules: &RuleSet,
+        (planned, outcome): (&Planned<'_>, &Outcome),
+    ) {
         let Some((_, domain)) = find_domain(rules, request.domain) else { return };
         if !outcome.charged || outcome.repeated {
             return;
@@ -366,7 +378,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
             // A permit is not a unit: it ends by itself.
             if result.verdict.is_allow() && bucket.rule.model().algorithm != Algorithm::Concurrency {
                 let key = planned.plan.key_of(bucket);
-                let describe = || Debt::of(request, domain, bucket.rule);
+                let describe = || Debt::of(request, ad_hoc, domain, bucket.rule);
                 self.shared.failure.debts.add(key, request.cost, describe);
             }
         }

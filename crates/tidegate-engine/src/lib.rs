@@ -27,6 +27,7 @@
 //! # }
 //! ```
 
+mod ad_hoc;
 mod breaker;
 mod clock;
 mod debts;
@@ -47,6 +48,7 @@ mod request;
 mod settle;
 mod wait;
 
+pub use ad_hoc::{AdHoc, MAX_AD_HOC_QUOTAS};
 pub use breaker::{Admission, Breaker, BreakerOptions, BreakerState, BreakerStatus};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use debts::MAX_DEBTS;

@@ -28,6 +28,8 @@ pub(crate) struct Local {
     max_bytes: usize,
     nodes: AtomicU32,
     share: ArcSwapOption<Share>,
+    /// The buckets under quotas that requests bring themselves.
+    ad_hoc: Mutex<Option<Arc<MemoryStore>>>,
     /// Held while a share is made or dropped, so that each succeeds the one before it.
     making: Mutex<()>,
 }
@@ -53,7 +55,7 @@ impl fmt::Debug for Share {
 impl Local {
     pub(crate) fn new(max_bytes: usize) -> Self {
         let (nodes, share, making) = (AtomicU32::new(1), ArcSwapOption::empty(), Mutex::new(()));
-        Self { max_bytes, nodes, share, making }
+        Self { max_bytes, nodes, share, ad_hoc: Mutex::default(), making }
     }
 
     /// How many nodes share the quotas.
@@ -85,11 +87,7 @@ impl Local {
         let compiled = RuleSet::compile(share_of(rules, nodes)).ok()?;
         let (rules_here, store) = match before {
             Some(before) => (compiled.succeeding(&before.rules, now), Arc::clone(&before.store)),
-            None => {
-                let options =
-                    MemoryOptions { max_bytes: self.max_bytes, ..MemoryOptions::new(random_seed()) };
-                (compiled, Arc::new(MemoryStore::new(&options)))
-            }
+            None => (compiled, Arc::new(self.new_store())),
         };
         store.rules_changed(&rules_here, now);
         let share =
@@ -98,16 +96,35 @@ impl Local {
         Some(share)
     }
 
+    /// The share of a quota that a request brings itself. Made for every such request: it is asked for only while the store
+    /// does not answer.
+    pub(crate) fn ad_hoc_share(&self, rules: &RuleSet, now: Timestamp) -> Option<Arc<Share>> {
+        let nodes = self.nodes();
+        let compiled = Arc::new(RuleSet::compile(share_of(rules, nodes)).ok()?);
+        let store = Arc::clone(self.ad_hoc.lock().get_or_insert_with(|| {
+            let store = self.new_store();
+            store.rules_changed(&compiled, now);
+            Arc::new(store)
+        }));
+        Some(Arc::new(Share { rules_version: rules.version(), nodes, rules: compiled, store }))
+    }
+
+    fn new_store(&self) -> MemoryStore {
+        MemoryStore::new(&MemoryOptions { max_bytes: self.max_bytes, ..MemoryOptions::new(random_seed()) })
+    }
+
     /// Gives back a permit that this node handed out. True when it was still held.
     pub(crate) fn release(&self, address: &BucketAddress, permit: u64, now: Timestamp) -> bool {
-        let Some(share) = self.share.load_full() else { return false };
-        matches!(at_once(share.store.release(address, permit, now)), Some(Ok(true)))
+        let share = self.share.load_full().map(|share| Arc::clone(&share.store));
+        let mut stores = share.into_iter().chain(self.ad_hoc.lock().clone());
+        stores.any(|store| matches!(at_once(store.release(address, permit, now)), Some(Ok(true))))
     }
 
     /// Forgets all buckets, and gives their memory back.
     pub(crate) fn reset(&self) {
         let _making = self.making.lock();
         self.share.store(None);
+        *self.ad_hoc.lock() = None;
     }
 }
 

@@ -87,7 +87,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     async fn pay(&self, debt: &Debt) -> Payment {
         let mut unknown_revisions = UnknownRevisions::Refuse;
         for _ in 0..MAX_PLANS {
-            let rules = self.shared.rules.load_full();
+            let rules = debt.ad_hoc.clone().unwrap_or_else(|| self.shared.rules.load_full());
             let rule = rules.domain(&debt.domain).and_then(|domain| {
                 domain.rules().iter().find(|rule| rule.name() == &*debt.rule && has_key_of(rule, debt))
             });
@@ -100,7 +100,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
             match self.shared.store.debit(&plan, self.now()).await {
                 Ok(Applied::Decided(_)) => return Payment::Made,
                 Ok(Applied::Stale) => {
-                    if rules.version() == self.shared.rules.load().version() {
+                    if debt.ad_hoc.is_some() || rules.version() == self.shared.rules.load().version() {
                         unknown_revisions = UnknownRevisions::Adopt;
                     }
                 }

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod ad_hoc;
 mod debts;
 mod guard;
 mod policies;

@@ -8,6 +8,7 @@
 //! Without a catalog all of it falls away, and a request goes straight to the engine. With one, a request whose subject is
 //! in the cache waits for nothing but the engine.
 
+mod ad_hoc;
 mod ask;
 mod catalog;
 mod look;

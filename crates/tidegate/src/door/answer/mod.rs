@@ -130,5 +130,9 @@ pub(crate) fn problem_of(error: &EngineError) -> Problem {
             tracing::warn!("rules changed faster than a request could be decided");
             Problem::new(ProblemType::Overloaded, "the rules are changing; try again at once")
         }
+        EngineError::AdHoc(source) => {
+            tracing::warn!(error = %source, "a quota that a request brought makes no rule");
+            Problem::new(ProblemType::Malformed, "the quota of the request cannot be kept")
+        }
     }
 }
