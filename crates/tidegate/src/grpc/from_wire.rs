@@ -10,12 +10,17 @@ use std::net::IpAddr;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use http::{HeaderMap, header};
 use smallvec::SmallVec;
+use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::time::Micros;
 use tidegate_proto::envoy::config::core::v3::address::Address;
 use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
+    Entry, RateLimitOverride,
+};
 use tidegate_proto::envoy::service::auth::v3::AttributeContext;
 use tidegate_proto::envoy::service::auth::v3::attribute_context::HttpRequest;
 use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
+use tidegate_proto::envoy::r#type::v3::RateLimitUnit;
 use tidegate_wire::check::{self, CLIENT_IP, DEFAULT_DOMAIN, MAX_COST, MAX_ENTRIES, PATH};
 use tidegate_wire::identity::{IdentityPolicy, Ipv6Prefix, canonical_ip_key};
 use tidegate_wire::path::{PathError, normalize_path};
@@ -25,6 +30,19 @@ use crate::door::entries::{self, Described, OwnedEntries, cut};
 
 /// The most descriptors of a request.
 pub(super) const MAX_DESCRIPTORS: usize = 100;
+
+/// How an override is counted.
+pub(super) const OVERRIDE_ALGORITHM: Algorithm = Algorithm::FixedWindow;
+
+/// Envoy's units, in seconds.
+pub(super) const SECOND: u64 = 1;
+pub(super) const MINUTE: u64 = 60;
+pub(super) const HOUR: u64 = 60 * MINUTE;
+pub(super) const DAY: u64 = 24 * HOUR;
+pub(super) const WEEK: u64 = 7 * DAY;
+/// As Envoy's rate limit service counts it.
+pub(super) const MONTH: u64 = 30 * DAY;
+pub(super) const YEAR: u64 = 365 * DAY;
 
 /// The entry in which Envoy says where its client is.
 const REMOTE_ADDRESS: &str = "remote_address";
@@ -40,6 +58,15 @@ pub(super) type Entries<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>;
 pub(super) struct Asked<'a> {
     pub(super) entries: Entries<'a>,
     pub(super) hits: Hits,
+    /// The quota that the request brings, in place of those of the rules.
+    pub(super) quota: Option<Quota>,
+}
+
+impl Asked<'_> {
+    /// Whether it asks the rules whether it may pass.
+    pub(super) const fn is_of_rules(&self) -> bool {
+        self.quota.is_none() && !matches!(self.hits, Hits::GiveBack(_))
+    }
 }
 
 /// What is to be done with the quota.
@@ -78,10 +105,8 @@ fn asked(
     ipv6_prefix: Ipv6Prefix,
 ) -> Result<Asked<'_>, Status> {
     let field = |rest: &str| format!("descriptors[{index}].{rest}");
-    if descriptor.limit.is_some() {
-        let reason = "this server does not take limits from requests; name the limit in its rules";
-        return Err(invalid(&field("limit"), reason));
-    }
+    let quota = descriptor.limit.as_ref().map(quota_of).transpose();
+    let quota = quota.map_err(|reason| invalid(&field("limit"), &reason))?;
     let units = descriptor.hits_addend.unwrap_or(by_default);
     if units > MAX_COST {
         return Err(invalid(&field("hits_addend"), &format!("must be at most {MAX_COST}")));
@@ -91,6 +116,10 @@ fn asked(
         (units, false) => Hits::Take(units),
         (units, true) => Hits::GiveBack(units),
     };
+    if quota.is_some() && matches!(hits, Hits::GiveBack(_)) {
+        let reason = "nothing can be given back to a limit that the request brings";
+        return Err(invalid(&field("is_negative_hits"), reason));
+    }
     let count = descriptor.entries.len();
     if count == 0 || count > MAX_ENTRIES {
         return Err(invalid(&field("entries"), &format!("send 1 to {MAX_ENTRIES}, not {count}")));
@@ -101,7 +130,24 @@ fn asked(
         check::check_name(&name).map_err(|reason| invalid(&field(&format!("entries[{at}].key")), &reason))?;
         entries.push((name, value_of(key, value, ipv6_prefix)));
     }
-    Ok(Asked { entries, hits })
+    Ok(Asked { entries, hits, quota })
+}
+
+/// The quota of an override. Its unit is its window, a month has 30 days and a year 365, and it is counted in fixed windows, as
+/// Envoy's own service does.
+fn quota_of(limit: &RateLimitOverride) -> Result<Quota, String> {
+    let seconds = match limit.unit() {
+        RateLimitUnit::Unknown => return Err("unit: say which".to_owned()),
+        RateLimitUnit::Second => SECOND,
+        RateLimitUnit::Minute => MINUTE,
+        RateLimitUnit::Hour => HOUR,
+        RateLimitUnit::Day => DAY,
+        RateLimitUnit::Month => MONTH,
+        RateLimitUnit::Year => YEAR,
+    };
+    let window = Micros::from_secs(seconds);
+    Quota::new(OVERRIDE_ALGORITHM, limit.requests_per_unit.into(), window, None)
+        .map_err(|error| error.to_string())
 }
 
 /// The name of an entry: Envoy's keys may repeat (`generic_key` often does), names do not. The second one gets `.2`, the third

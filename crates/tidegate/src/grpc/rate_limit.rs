@@ -2,16 +2,18 @@
 //!
 //! Envoy's own rate limit service charges each descriptor by itself, too: where one is refused, the others stay charged.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use tidegate_core::quota::Quota;
 use tidegate_engine::{Clock, EngineError};
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use tidegate_proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use tidegate_store::BucketStore;
 use tonic::{Request, Response, Status};
 
-use super::from_wire::{self, Asked, Hits};
+use super::from_wire::{self, Asked, Hits, OVERRIDE_ALGORITHM};
 use super::{Shared, to_wire};
 use crate::gate::{Answered, Ask, Caller, Look};
 
@@ -39,7 +41,7 @@ impl<S: BucketStore, C: Clock> RateLimitService for RateLimit<S, C> {
         for entries in &entries {
             looks.push(gate.look(&caller, &request.domain, entries).await);
         }
-        let answers = self.answers(&asked, &entries, &looks).await;
+        let answers = self.answers(&caller, &request.domain, &asked, &entries, &looks).await;
         let answers = answers.map_err(|error| to_wire::no_decision(&error))?;
         to_wire::response(&answers, &asked, &looks, gate.engine().now(), options).await.map(Response::new)
     }
@@ -49,33 +51,67 @@ impl<S: BucketStore, C: Clock> RateLimit<S, C> {
     /// What comes of each descriptor, in their order.
     async fn answers<'l>(
         &self,
+        caller: &Caller,
+        domain: &str,
         asked: &[Asked<'_>],
         entries: &[Borrowed<'_>],
         looks: &'l [Look<'_>],
     ) -> Result<SmallVec<[Answered<'l>; 1]>, EngineError> {
         let gate = &self.0.gate;
-        let parts = || asked.iter().zip(entries).zip(looks);
         if let ([asked], [entries], [look]) = (asked, entries, looks)
-            && !matches!(asked.hits, Hits::GiveBack(_))
+            && asked.is_of_rules()
         {
             return Ok(SmallVec::from_iter([gate.ask(look, &ask(asked, entries)).await?]));
         }
-        let taken = parts().filter(|((asked, _), _)| !matches!(asked.hits, Hits::GiveBack(_)));
-        let taken: Vec<_> = taken.map(|((asked, entries), look)| (look, ask(asked, entries))).collect();
-        let mut taken = gate.ask_each(&taken).await.into_iter();
+        let parts = || asked.iter().zip(entries).zip(looks);
+        let of_rules = parts().filter(|((asked, _), _)| asked.is_of_rules());
+        let of_rules: Vec<_> = of_rules.map(|((asked, entries), look)| (look, ask(asked, entries))).collect();
+        let mut of_rules = gate.ask_each(&of_rules).await.into_iter();
         let mut answers = SmallVec::with_capacity(asked.len());
         for ((asked, entries), look) in parts() {
-            let answer = match asked.hits {
-                Hits::GiveBack(cost) => {
+            let answer = match (asked.hits, &asked.quota) {
+                (_, Some(quota)) => Some(self.overridden(caller, domain, asked, quota, look).await),
+                (Hits::GiveBack(cost), None) => {
                     let given_back = look.request(entries, cost, None);
                     Some(gate.engine().refund(&given_back).await.map(Answered::Decided))
                 }
-                Hits::Take(_) | Hits::Peek => taken.next(),
+                (Hits::Take(_) | Hits::Peek, None) => of_rules.next(),
             };
             answers.extend(answer.transpose()?);
         }
         Ok(answers)
     }
+
+    /// What comes of a descriptor that brings its own limit: the rules are not asked, but a ban holds.
+    async fn overridden<'l>(
+        &self,
+        caller: &Caller,
+        domain: &str,
+        asked: &Asked<'_>,
+        quota: &Quota,
+        look: &'l Look<'_>,
+    ) -> Result<Answered<'l>, EngineError> {
+        let gate = &self.0.gate;
+        if let Some(ban) = look.ban() {
+            gate.note_ban();
+            return Ok(Answered::Banned(ban));
+        }
+        // What a domain cannot have in its name keeps its overrides apart from other doors'.
+        let family = format!("grpc\u{1f}{domain}");
+        let ad_hoc = gate.ad_hoc(caller, &family, OVERRIDE_ALGORITHM, *quota)?;
+        let Ask { cost, peek, .. } = ask(asked, &[]);
+        gate.throttle(&ad_hoc, &key_of(asked), cost, peek).await.map(Answered::Decided)
+    }
+}
+
+/// The entries as one key, from which they could be told again.
+fn key_of(asked: &Asked<'_>) -> String {
+    let mut key = String::new();
+    for (name, value) in &asked.entries {
+        // Writing into memory does not fail.
+        let _ = write!(key, "{name}={}:{value};", value.len());
+    }
+    key
 }
 
 fn ask<'a>(asked: &Asked<'_>, entries: &'a [(&'a str, &'a str)]) -> Ask<'a> {

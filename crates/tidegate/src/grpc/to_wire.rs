@@ -17,19 +17,10 @@ use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, D
 use tidegate_wire::problem::{Problem, ProblemType};
 use tonic::Status;
 
-use super::from_wire::{Asked, Hits};
+use super::from_wire::{Asked, DAY, HOUR, Hits, MINUTE, MONTH, SECOND, WEEK, YEAR};
 use super::{DeniedBody, GrpcOptions};
 use crate::door::{DoorResponse, answer, problem};
 use crate::gate::{Answered, Look};
-
-const SECOND: u64 = 1;
-const MINUTE: u64 = 60;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-const WEEK: u64 = 7 * DAY;
-/// As Envoy's rate limit service counts it.
-const MONTH: u64 = 30 * DAY;
-const YEAR: u64 = 365 * DAY;
 
 /// A problem as the status of a call.
 pub(super) fn status_of(problem: &Problem) -> Status {
@@ -37,6 +28,7 @@ pub(super) fn status_of(problem: &Problem) -> Status {
     match problem.kind {
         ProblemType::Unauthorized => Status::unauthenticated(detail),
         ProblemType::Forbidden => Status::permission_denied(detail),
+        ProblemType::Malformed => Status::invalid_argument(detail),
         _ => Status::unavailable(detail),
     }
 }
@@ -173,7 +165,11 @@ fn current_limit(rule: &str, quota: &Quota) -> RateLimit {
         YEAR => Unit::Year,
         _ => Unit::Unknown,
     };
-    RateLimit { name: rule.to_owned(), requests_per_unit: saturated(quota.limit()), unit: unit.into() }
+    RateLimit {
+        name: answer::shown(rule).to_owned(),
+        requests_per_unit: saturated(quota.limit()),
+        unit: unit.into(),
+    }
 }
 
 /// How much a status restricts: the one that restricts most speaks in the header fields.

@@ -1,8 +1,10 @@
 //! Goal: `ShouldRateLimit` says what Envoy expects of it.
 
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, RateLimit};
+use tidegate_proto::envoy::r#type::v3::RateLimitUnit;
 use tonic::metadata::MetadataValue;
 use tonic::{Code as GrpcCode, Request};
 
@@ -114,6 +116,47 @@ async fn what_no_rule_limits_passes_without_a_limit() {
     }
     let answer = site.ask(vec![descriptor(&[("huge", "x")])]).await;
     assert_eq!(answer.statuses[0].limit_remaining, u32::MAX, "as much as the message can hold");
+}
+
+#[tokio::test]
+async fn a_descriptor_may_bring_its_own_limit() {
+    let site = Site::start();
+    let with = |limit: u32, unit: RateLimitUnit, user: &str| {
+        let mut descriptor = descriptor(&[("user_id", user)]);
+        descriptor.limit = Some(RateLimitOverride { requests_per_unit: limit, unit: unit.into() });
+        descriptor
+    };
+    let day = |user| with(2, RateLimitUnit::Day, user);
+    let answer = site.ask(vec![day("u"), descriptor(&[("user_id", "u")]), day("u"), day("v")]).await;
+    assert_eq!(codes(&answer), [Code::Ok; 4]);
+    let left: Vec<u32> = answer.statuses.iter().map(|status| status.limit_remaining).collect();
+    assert_eq!(left, [1, 2, 0, 1], "the rules' bucket is another one");
+    let limit = answer.statuses[0].current_limit.as_ref().unwrap();
+    assert_eq!((limit.name.as_str(), limit.requests_per_unit, limit.unit()), ("edge", 2, Unit::Day));
+    let policy = field(&answer.response_headers_to_add, "ratelimit-policy");
+    assert_eq!(policy, Some("\"edge\";q=2;w=86400"));
+
+    let mut peek = day("u");
+    peek.hits_addend = Some(0);
+    let answer = site.ask(vec![day("u"), peek, with(3, RateLimitUnit::Day, "u")]).await;
+    assert_eq!(
+        codes(&answer),
+        [Code::OverLimit, Code::OverLimit, Code::Ok],
+        "a higher limit goes on from there"
+    );
+    let elsewhere = site.try_ask(request("elsewhere", vec![day("u")])).await.unwrap().into_inner();
+    assert_eq!(elsewhere.statuses[0].limit_remaining, 1, "another domain has other buckets");
+    let nothing = site.ask(vec![with(0, RateLimitUnit::Minute, "u")]).await;
+    assert_eq!(nothing.overall_code(), Code::OverLimit);
+
+    let mut given_back = day("u");
+    given_back.is_negative_hits = true;
+    let no_unit = with(1, RateLimitUnit::Unknown, "u");
+    for (descriptor, field) in [(no_unit, "limit"), (given_back, "is_negative_hits")] {
+        let refused = site.try_ask(request("edge", vec![descriptor])).await.unwrap_err();
+        assert_eq!(refused.code(), GrpcCode::InvalidArgument);
+        assert!(refused.message().starts_with(&format!("descriptors[0].{field}: ")), "{refused}");
+    }
 }
 
 #[tokio::test]

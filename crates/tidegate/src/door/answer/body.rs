@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use tidegate_catalog::model::{Ban, split_qualified};
+use tidegate_catalog::model::Ban;
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Answer, Decision, RuleVerdict};
 use tidegate_wire::problem::ProblemType;
 
+use super::shown;
 use crate::door::json::Object;
 
 /// Enough for the answer of one rule.
@@ -112,7 +113,7 @@ fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusC
         return;
     }
     let denying = decision.verdicts().filter(|verdict| verdict.is_enforced() && !verdict.verdict.is_allow());
-    object.strings("violated-policies", denying.map(|verdict| verdict.rule.name()));
+    object.strings("violated-policies", denying.map(|verdict| shown(verdict.rule.name())));
 }
 
 /// What a person is told about a denial.
@@ -162,12 +163,12 @@ fn quota_members(object: &mut Object<'_>, quota: &Quota) {
 /// `domain`, `rule`, and all verdicts where more than the binding rule was asked.
 pub(crate) fn rule_members(object: &mut Object<'_>, decision: &Decision) {
     match decision.domain() {
-        Some(domain) => object.string("domain", split_qualified(domain).1),
+        Some(domain) => object.string("domain", shown(domain)),
         None => object.null("domain"),
     }
     let binding = decision.binding();
     match &binding {
-        Some(binding) => object.string("rule", binding.rule.name()),
+        Some(binding) => object.string("rule", shown(binding.rule.name())),
         None => object.null("rule"),
     }
     if let Some(binding) = &binding {
@@ -181,7 +182,7 @@ pub(crate) fn rule_members(object: &mut Object<'_>, decision: &Decision) {
 }
 
 pub(crate) fn rule_verdict(item: &mut Object<'_>, verdict: &RuleVerdict<'_>, decided_at: Timestamp) {
-    item.string("rule", verdict.rule.name());
+    item.string("rule", shown(verdict.rule.name()));
     item.string("algorithm", verdict.rule.model().algorithm.name());
     item.string("mode", verdict.rule.model().mode.name());
     item.boolean("allowed", verdict.verdict.is_allow());

@@ -10,6 +10,7 @@ use tidegate_wire::rate_limit_fields::{
     X_RATELIMIT_RESET,
 };
 
+use super::shown;
 use crate::door::LegacyFields;
 
 /// Draft 11's names; the draft may still rename them, and this is the one place that chooses.
@@ -59,7 +60,7 @@ pub(crate) fn write_degraded(headers: &mut HeaderMap, policy: FailurePolicy) {
 
 fn policy_item<'a>(verdict: RuleVerdict<'a>) -> PolicyItem<'a> {
     PolicyItem {
-        name: verdict.rule.name(),
+        name: shown(verdict.rule.name()),
         limit: verdict.quota.limit(),
         window_us: verdict.quota.window().as_micros(),
     }
@@ -67,7 +68,7 @@ fn policy_item<'a>(verdict: RuleVerdict<'a>) -> PolicyItem<'a> {
 
 fn limit_item<'a>(verdict: RuleVerdict<'a>) -> LimitItem<'a> {
     LimitItem {
-        name: verdict.rule.name(),
+        name: shown(verdict.rule.name()),
         remaining: verdict.gauge.remaining,
         replenish_after_us: verdict.gauge.replenish_after.map(Micros::as_micros),
     }

@@ -35,6 +35,11 @@ pub(crate) fn status_of(decision: &Decision) -> StatusCode {
     }
 }
 
+/// The name of a rule or domain for callers. That of a quota which a request brought begins with what keeps it apart.
+pub(crate) fn shown(name: &str) -> &str {
+    name.rsplit('\u{1f}').next().unwrap_or(name)
+}
+
 /// What came of a request, as a response.
 pub(crate) fn answered(
     answered: &Answered<'_>,
