@@ -6,6 +6,7 @@
 pub mod keys;
 pub mod machine;
 pub mod report;
+pub mod server;
 pub mod subject;
 
 /// Every contender allocates with what the `tidegate` binary allocates with.

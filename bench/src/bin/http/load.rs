@@ -11,7 +11,7 @@ use mio::{Events, Interest, Poll, Token};
 use tidegate_bench::machine::ProcessCpu;
 
 use crate::request::Template;
-use crate::server::Server;
+use tidegate_bench::server::Server;
 
 /// Before anything is measured: connections are made, tables grow to their size.
 const WARM_UP: Duration = Duration::from_millis(700);

@@ -2,7 +2,6 @@
 
 mod load;
 mod request;
-mod server;
 mod shape;
 
 use std::path::PathBuf;
@@ -11,11 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use tidegate_bench::report::{Cell, Format, Report, Table};
+use tidegate_bench::server::{self, Affinity, Server};
 use tidegate_bench::{machine, median};
 
 use load::{Driven, Pace, drive};
 use request::Template;
-use server::{Affinity, Server};
 
 /// CPU microseconds, requests per second and latency of Tidegate and of bare axum, in turn.
 #[derive(Debug, Parser)]
@@ -116,8 +115,9 @@ fn measure(
         Server::start(&arguments.tidegate, affinity, |address| {
             let mut all = vec!["serve".to_owned()];
             all.extend(listen(address));
-            let given = ["--rules", &rules, "--log-level", "warn", "--admin-listen", "off", "--database-url", database];
+            let given = ["--rules", &rules, "--log-level", "warn", "--database-url", database];
             all.extend(given.map(str::to_owned));
+            all.extend(["--admin-listen", "off", "--grpc-listen", "none"].map(str::to_owned));
             all
         })
         .context("tidegate")

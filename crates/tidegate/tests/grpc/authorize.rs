@@ -196,3 +196,19 @@ async fn a_request_that_is_no_http_is_known_by_its_address() {
         assert_eq!(answer.status.unwrap().code, i32::from(code));
     }
 }
+
+#[tokio::test]
+async fn the_shipped_rules_bound_logins() {
+    let site = Site::shipped();
+    let login = || {
+        let mut described = described().path("/login").extension("domain", "authz");
+        described.http.method = "POST".to_owned();
+        described
+    };
+    for _ in 0..5 {
+        passed(check(&site, login()).await);
+    }
+    let refused = denied(check(&site, login()).await, Code::ResourceExhausted);
+    let body: serde_json::Value = serde_json::from_str(&refused.body).unwrap();
+    assert_eq!(body["violated-policies"], serde_json::json!(["logins"]));
+}

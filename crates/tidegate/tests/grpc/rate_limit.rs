@@ -270,3 +270,18 @@ async fn a_correlation_id_comes_back() {
     let refused = client.should_rate_limit(request("", vec![])).await.unwrap_err();
     assert_eq!(refused.metadata().get("x-correlation-id").unwrap().len(), 32, "made, and on errors, too");
 }
+
+/// The descriptors are those that `deploy/envoy/envoy.yaml` makes.
+#[tokio::test]
+async fn the_shipped_rules_are_those_that_the_shipped_configuration_asks_for() {
+    let site = Site::shipped();
+    let of_user = |method| descriptor(&[("method", method), ("user_id", "u")]);
+    let answer =
+        site.ask(vec![descriptor(&[("remote_address", "192.0.2.1")]), of_user("POST"), of_user("GET")]).await;
+    let limits: Vec<_> = answer.statuses.iter().map(|status| status.current_limit.as_ref()).collect();
+    let limits: Vec<_> = limits
+        .iter()
+        .map(|limit| limit.map(|limit| (limit.name.as_str(), limit.requests_per_unit)))
+        .collect();
+    assert_eq!(limits, [Some(("per-address", 100)), Some(("per-user-writes", 10)), None]);
+}

@@ -58,6 +58,14 @@ impl Site {
         Self { server: Tidegate::with(&options), _rules: rules }
     }
 
+    /// With the rules that are shipped for Envoy.
+    pub(crate) fn shipped() -> Self {
+        let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/envoy/rules.yaml");
+        let options =
+            TidegateOptions::new(env!("CARGO_BIN_EXE_tidegate")).grpc().arguments(["--rules", rules]);
+        Self { server: Tidegate::with(&options), _rules: TempDir::new("grpc") }
+    }
+
     pub(crate) async fn rate_limit(&self) -> RateLimitServiceClient<Channel> {
         RateLimitServiceClient::new(channel(self.server.grpc_address()).await)
     }

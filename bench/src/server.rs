@@ -6,14 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use tidegate_bench::machine;
+use crate::machine;
 
 /// How long a server may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where processes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Affinity {
+pub enum Affinity {
     /// The server on core 0 with one worker, the load generator on core 1.
     Pinned,
     /// Anywhere.
@@ -21,14 +21,18 @@ pub(crate) enum Affinity {
 }
 
 /// Whether there is a way to pin, and cores to pin to.
-pub(crate) fn can_pin() -> bool {
+#[must_use]
+pub fn can_pin() -> bool {
     let works = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     machine::cores() >= 2 && works.is_ok_and(|status| status.success())
 }
 
 impl Affinity {
     /// Moves the load generator, this process, to where it belongs.
-    pub(crate) fn apply_to_this_process(self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// `taskset` does not do it.
+    pub fn apply_to_this_process(self) -> anyhow::Result<()> {
         let cores = match self {
             Affinity::Pinned => "1".to_owned(),
             Affinity::Free if can_pin() => format!("0-{}", machine::cores() - 1),
@@ -55,14 +59,18 @@ impl Affinity {
 
 /// A server that runs until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     process: Child,
-    pub(crate) address: SocketAddr,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Server {
     /// Starts a program on a free port and waits until it accepts connections.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// It does not start, or not in time.
+    pub fn start(
         program: &Path,
         affinity: Affinity,
         arguments: impl Fn(&str) -> Vec<String>,
@@ -86,7 +94,9 @@ impl Server {
         Ok(server)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 }
