@@ -102,7 +102,8 @@ async fn serve_engine<S: BucketStore, T>(
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
-    raise_open_files(settings.limits.max_connections);
+    let doors = 1 + usize::from(settings.grpc.listen.is_some());
+    raise_open_files(doors * settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
