@@ -170,7 +170,7 @@ fn distinct<'a>(key: &'a str, before: &Entries<'_>) -> Cow<'a, str> {
 /// A value in shape: paths and addresses in their normal form where they have one, control characters replaced, and no longer
 /// than a value may be.
 fn value_of<'a>(name: &str, value: &'a str, ipv6_prefix: Ipv6Prefix) -> Cow<'a, str> {
-    let value = harmless(cut(value));
+    let value = harmless(value);
     let normal = match name {
         PATH => normalize_path(&value).ok().map(Cow::into_owned),
         CLIENT_IP | REMOTE_ADDRESS => canonical_ip_key(&value, ipv6_prefix),
@@ -179,11 +179,14 @@ fn value_of<'a>(name: &str, value: &'a str, ipv6_prefix: Ipv6Prefix) -> Cow<'a, 
     normal.map_or(value, Cow::Owned)
 }
 
+/// A text without control characters, and no longer than a value may be.
 fn harmless(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
-        Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
+        let mut text = text.replace(char::is_control, "\u{fffd}");
+        text.truncate(cut(&text).len());
+        Cow::Owned(text)
     } else {
-        Cow::Borrowed(text)
+        Cow::Borrowed(cut(text))
     }
 }
 
@@ -234,7 +237,8 @@ pub(super) fn attributes<'a>(
             .collect(),
     };
     for (_, value) in &mut entries {
-        if let Cow::Owned(better) = harmless(cut(value)) {
+        let shaped = harmless(value);
+        if let Some(better) = (shaped != *value).then(|| shaped.into_owned()) {
             *value = Cow::Owned(better);
         }
     }
@@ -295,4 +299,55 @@ fn headers_of<'a>(http: &'a HttpRequest, name: &'a str) -> impl Iterator<Item = 
         }
     });
     http.headers.get(name).map(String::as_str).into_iter().chain(one_by_one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_whatever_the_keys() {
+        let mut entries = Entries::new();
+        for key in ["a", "a.2", "a", "a", "b"] {
+            let name = distinct(key, &entries);
+            entries.push((name, Cow::Borrowed("x")));
+        }
+        let names: Vec<&str> = entries.iter().map(|(name, _)| name.as_ref()).collect();
+        assert_eq!(names, ["a", "a.2", "a.3", "a.4", "b"]);
+    }
+
+    #[test]
+    fn values_are_brought_into_shape_and_never_too_long() {
+        let value = |name: &str, value: &str| value_of(name, value, Ipv6Prefix::default()).into_owned();
+        assert_eq!(value("path", "//a/./b"), "/a/b");
+        assert_eq!(value("path", "/a%2fb"), "/a%2fb", "no normal form: as it is");
+        assert_eq!(value("remote_address", "2001:db8::1"), "2001:db8::/64");
+        assert_eq!(value("other", "2001:db8::1"), "2001:db8::1");
+        assert_eq!(value("other", "a\tb\u{85}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(value("other", &"é".repeat(1_000)).len(), check::MAX_VALUE_BYTES);
+        assert_eq!(value("other", &"\n".repeat(1_000)).len(), check::MAX_VALUE_BYTES - 1);
+    }
+
+    #[test]
+    fn fields_that_come_one_by_one_are_all_heard() {
+        use tidegate_proto::envoy::config::core::v3::{HeaderMap as Fields, HeaderValue as Field};
+
+        let field = |key: &str, value: &str, raw: &[u8]| Field {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            raw_value: raw.to_vec(),
+        };
+        let fields = vec![
+            field("x-forwarded-for", "192.0.2.1", b""),
+            field("user-agent", "", b"t/1"),
+            field("x-forwarded-for", "", b"198.51.100.1"),
+            field("x-forwarded-for", "a\nb", b""),
+        ];
+        let http = HttpRequest { header_map: Some(Fields { headers: fields }), ..Default::default() };
+        let heard = forwarded(&http);
+        let heard: Vec<&str> =
+            heard.get_all(X_FORWARDED_FOR).iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!(heard, ["192.0.2.1", "198.51.100.1", "unknown"]);
+        assert_eq!(headers_of(&http, "user-agent").next(), Some("t/1"));
+    }
 }

@@ -214,3 +214,52 @@ pub(super) fn header_values(fields: &HeaderMap) -> Vec<HeaderValue> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::quota::Algorithm;
+
+    use super::*;
+
+    fn unit_of(window: Micros) -> Unit {
+        let quota = Quota::new(Algorithm::FixedWindow, 7, window, None).unwrap();
+        let limit = current_limit("tenant\u{1f}rule", &quota);
+        assert_eq!((limit.name.as_str(), limit.requests_per_unit), ("rule", 7));
+        limit.unit()
+    }
+
+    #[test]
+    fn a_window_is_one_of_envoys_units_or_unknown() {
+        for (seconds, unit) in [
+            (1, Unit::Second),
+            (60, Unit::Minute),
+            (3_600, Unit::Hour),
+            (86_400, Unit::Day),
+            (604_800, Unit::Week),
+            (2_592_000, Unit::Month),
+            (31_536_000, Unit::Year),
+            (90, Unit::Unknown),
+        ] {
+            assert_eq!(unit_of(Micros::from_secs(seconds)), unit, "{seconds}");
+        }
+        assert_eq!(unit_of(Micros::from_millis(1_001)), Unit::Unknown, "not quite a second");
+    }
+
+    #[test]
+    fn spans_keep_their_microseconds() {
+        let span = duration(Micros::from_micros(61_000_001));
+        assert_eq!((span.seconds, span.nanos), (61, 1_000));
+        assert_eq!(saturated(u64::from(u32::MAX) + 1), u32::MAX);
+    }
+
+    #[test]
+    fn no_problem_is_unknown() {
+        for kind in ProblemType::ALL {
+            let code = status_of(&Problem::new(kind, "x")).code();
+            assert!(
+                ![tonic::Code::Unknown, tonic::Code::Internal, tonic::Code::Ok].contains(&code),
+                "{kind:?}"
+            );
+        }
+    }
+}

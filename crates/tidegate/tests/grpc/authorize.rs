@@ -168,6 +168,17 @@ async fn a_path_without_a_normal_form_does_not_pass() {
 }
 
 #[tokio::test]
+async fn what_is_too_long_is_cut_and_decided() {
+    let site = Site::start();
+    let long = |end: &str| {
+        let path = format!("/{}{end}", "x".repeat(2_000));
+        described().path(&path).extension("domain", "routes").extension("plan", "a")
+    };
+    passed(check(&site, long("1")).await);
+    denied(check(&site, long("2")).await, Code::ResourceExhausted);
+}
+
+#[tokio::test]
 async fn what_an_operator_wrote_wrong_is_an_error() {
     let site = Site::start();
     let refuses = async |request: CheckRequest| {
