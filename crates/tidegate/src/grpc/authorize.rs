@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use tidegate_engine::Clock;
-use tidegate_proto::envoy::config::core::v3::HeaderValueOption;
 use tidegate_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use tidegate_proto::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use tidegate_proto::envoy::service::auth::v3::authorization_server::Authorization;
 use tidegate_proto::envoy::service::auth::v3::check_response::HttpResponse;
 use tidegate_proto::envoy::service::auth::v3::{
@@ -24,7 +24,7 @@ use crate::gate::{Answered, Ask, Caller};
 pub(super) struct Authorize<S, C>(pub(super) Arc<Shared<S, C>>);
 
 /// What came of it: the fields for the client of a request that passes, or the response in its place.
-type Checked = Result<HeaderMap, DoorResponse>;
+type Checked = Result<Vec<HeaderValue>, DoorResponse>;
 
 #[tonic::async_trait]
 impl<S: BucketStore, C: Clock> Authorization for Authorize<S, C> {
@@ -34,7 +34,7 @@ impl<S: BucketStore, C: Clock> Authorization for Authorize<S, C> {
             return Err(Status::invalid_argument("attributes: they are missing"));
         };
         let response = match self.checked(&caller, attributes).await? {
-            Ok(fields) => passes(&fields),
+            Ok(fields) => passes(fields),
             Err(denied) => denied_as(denied).await,
         };
         Ok(Response::new(response))
@@ -61,7 +61,7 @@ impl<S: BucketStore, C: Clock> Authorize<S, C> {
         let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
         Ok(match gate.ask(&look, &ask).await {
             Ok(Answered::Decided(decision)) if decision.is_allowed() => {
-                let mut fields = HeaderMap::new();
+                let mut fields = Vec::new();
                 answer::write_fields(&mut fields, &decision, &look, options.legacy_fields);
                 Ok(fields)
             }
@@ -73,7 +73,7 @@ impl<S: BucketStore, C: Clock> Authorize<S, C> {
     }
 }
 
-fn passes(fields: &HeaderMap) -> CheckResponse {
+fn passes(fields: Vec<HeaderValue>) -> CheckResponse {
     let response = OkHttpResponse { response_headers_to_add: overwriting(fields), ..Default::default() };
     CheckResponse {
         status: Some(Default::default()),
@@ -93,7 +93,7 @@ async fn denied_as(denied: DoorResponse) -> CheckResponse {
     let body = to_wire::whole(body).await;
     let response = DeniedHttpResponse {
         status: Some(HttpStatus { code: parts.status.as_u16().into() }),
-        headers: overwriting(&parts.headers),
+        headers: overwriting(to_wire::header_values(&parts.headers)),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     CheckResponse {
@@ -104,8 +104,8 @@ async fn denied_as(denied: DoorResponse) -> CheckResponse {
 }
 
 /// Fields that take the place of those of the same name.
-fn overwriting(fields: &HeaderMap) -> Vec<HeaderValueOption> {
-    to_wire::header_values(fields)
+fn overwriting(fields: Vec<HeaderValue>) -> Vec<HeaderValueOption> {
+    fields
         .into_iter()
         .map(|header| HeaderValueOption {
             header: Some(header),

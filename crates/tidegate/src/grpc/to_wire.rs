@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt, Full};
 use prost_types::Duration;
 use tidegate_core::quota::Quota;
@@ -19,6 +19,7 @@ use tonic::Status;
 
 use super::from_wire::{Asked, DAY, HOUR, Hits, MINUTE, MONTH, SECOND, WEEK, YEAR};
 use super::{DeniedBody, GrpcOptions};
+use crate::door::answer::fields::Fields;
 use crate::door::{DoorResponse, answer, problem};
 use crate::gate::{Answered, Look};
 
@@ -62,13 +63,12 @@ pub(super) async fn response(
         let sends_body = is_over(status) && options.denied_body == DeniedBody::Send;
         match answered {
             Answered::Decided(decision) if !sends_body => {
-                let mut fields = HeaderMap::new();
-                answer::write_fields(&mut fields, decision, look, options.legacy_fields);
+                let fields = &mut response.response_headers_to_add;
+                answer::write_fields(fields, decision, look, options.legacy_fields);
                 if overall == Code::Ok {
                     // What was given back is not refused, whatever the buckets still say.
-                    fields.remove(RETRY_AFTER);
+                    fields.retain(|field| field.key != RETRY_AFTER.as_str());
                 }
-                response.response_headers_to_add = header_values(&fields);
             }
             Answered::Decided(_) | Answered::Banned(_) => {
                 let refusal = answer::answered(answered, look, now, options.legacy_fields);
@@ -202,17 +202,18 @@ fn duration(span: Micros) -> Duration {
     }
 }
 
+impl Fields for Vec<HeaderValue> {
+    fn put(&mut self, name: HeaderName, value: &[u8]) {
+        let value = String::from_utf8_lossy(value).into_owned();
+        self.push(HeaderValue { key: name.as_str().to_owned(), value, raw_value: Vec::new() });
+    }
+}
+
 /// Header fields as Envoy takes them.
 pub(super) fn header_values(fields: &HeaderMap) -> Vec<HeaderValue> {
-    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    fields
-        .iter()
-        .map(|(name, value)| HeaderValue {
-            key: name.as_str().to_owned(),
-            value: text(value),
-            raw_value: Vec::new(),
-        })
-        .collect()
+    let mut values = Vec::with_capacity(fields.len());
+    fields.iter().for_each(|(name, value)| values.put(name.clone(), value.as_bytes()));
+    values
 }
 
 #[cfg(test)]

@@ -13,6 +13,20 @@ use tidegate_wire::rate_limit_fields::{
 use super::shown;
 use crate::door::LegacyFields;
 
+/// Where header fields go: a response, or a message that carries them.
+pub(crate) trait Fields {
+    /// Sets a field, which is not there yet. The value is visible ASCII.
+    fn put(&mut self, name: HeaderName, value: &[u8]);
+}
+
+impl Fields for HeaderMap {
+    fn put(&mut self, name: HeaderName, value: &[u8]) {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            self.insert(name, value);
+        }
+    }
+}
+
 /// Draft 11's names; the draft may still rename them, and this is the one place that chooses.
 const NAMES: FieldNames = FieldNames::DRAFT_11;
 
@@ -21,7 +35,7 @@ const X_TIDEGATE_DEGRADED: HeaderName = HeaderName::from_static("x-tidegate-degr
 
 /// `RateLimit-Policy` and `RateLimit` for every enforced rule, `Retry-After` on a denial, and the legacy fields of
 /// the binding rule where they are wanted. Where no enforced rule was asked, only what a failure policy says.
-pub(crate) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: LegacyFields) {
+pub(crate) fn write(headers: &mut impl Fields, decision: &Decision, legacy: LegacyFields) {
     if let Some(degraded) = decision.degraded() {
         write_degraded(headers, degraded.policy);
     }
@@ -54,8 +68,8 @@ pub(crate) fn write(headers: &mut HeaderMap, decision: &Decision, legacy: Legacy
     }
 }
 
-pub(crate) fn write_degraded(headers: &mut HeaderMap, policy: FailurePolicy) {
-    headers.insert(X_TIDEGATE_DEGRADED, HeaderValue::from_static(policy.name()));
+pub(crate) fn write_degraded(headers: &mut impl Fields, policy: FailurePolicy) {
+    headers.put(X_TIDEGATE_DEGRADED, policy.name().as_bytes());
 }
 
 fn policy_item<'a>(verdict: RuleVerdict<'a>) -> PolicyItem<'a> {
@@ -74,9 +88,7 @@ fn limit_item<'a>(verdict: RuleVerdict<'a>) -> LimitItem<'a> {
     }
 }
 
-fn insert(headers: &mut HeaderMap, name: http::HeaderName, text: &mut Vec<u8>) {
-    if let Ok(value) = HeaderValue::from_bytes(text) {
-        headers.insert(name, value);
-    }
+fn insert(headers: &mut impl Fields, name: HeaderName, text: &mut Vec<u8>) {
+    headers.put(name, text);
     text.clear();
 }

@@ -5,7 +5,7 @@ pub(crate) mod body;
 pub(crate) mod fields;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_catalog::model::Ban;
 use tidegate_core::decision::Verdict;
 use tidegate_core::time::{Micros, Timestamp};
@@ -14,6 +14,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{DoorResponse, JSON, LegacyFields, PROBLEM_JSON, respond};
 use crate::gate::{Answered, Look, Refused};
+use fields::Fields;
 
 /// The field that says that a subject's tier could not be looked up.
 const TIER_LOOKUP: HeaderName = HeaderName::from_static("tidegate-tier-lookup");
@@ -63,14 +64,14 @@ fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields) -> DoorR
 
 /// The header fields of a decision.
 pub(crate) fn write_fields(
-    headers: &mut HeaderMap,
+    headers: &mut impl Fields,
     decision: &Decision,
     look: &Look<'_>,
     legacy: LegacyFields,
 ) {
     fields::write(headers, decision, legacy);
     if let Some(trouble) = look.lookup().trouble() {
-        headers.insert(TIER_LOOKUP, HeaderValue::from_static(trouble));
+        headers.put(TIER_LOOKUP, trouble.as_bytes());
     }
 }
 
