@@ -139,7 +139,8 @@ fn decided(decision: &Decision, hits: Hits) -> DescriptorStatus {
     let code = if passes { Code::Ok } else { Code::OverLimit };
     // Where no enforced rule applies nothing is limited, and nothing is known of a limit.
     let Some(binding) = decision.binding() else {
-        return DescriptorStatus { code: code.into(), ..Default::default() };
+        let limit_remaining = if passes { u32::MAX } else { 0 };
+        return DescriptorStatus { code: code.into(), limit_remaining, ..Default::default() };
     };
     DescriptorStatus {
         code: code.into(),

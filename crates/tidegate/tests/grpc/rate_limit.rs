@@ -112,6 +112,7 @@ async fn what_no_rule_limits_passes_without_a_limit() {
         let answer = site.try_ask(request).await.unwrap().into_inner();
         assert_eq!((answer.overall_code(), codes(&answer)), (Code::Ok, vec![Code::Ok]));
         assert_eq!(answer.statuses[0].current_limit, None);
+        assert_eq!(answer.statuses[0].limit_remaining, u32::MAX);
         assert_eq!(answer.response_headers_to_add, []);
     }
     let answer = site.ask(vec![descriptor(&[("huge", "x")])]).await;
