@@ -143,6 +143,35 @@ pub fn check_domain(domain: &str) -> Result<(), Cow<'static, str>> {
     rules::bounded(Cow::Borrowed(domain), MAX_DOMAIN_BYTES).map(drop)
 }
 
+/// A check from texts that are no JSON: the same maxima, the same normal forms.
+///
+/// # Errors
+/// [`BodyError::Invalid`], for the first thing that is wrong.
+pub fn from_texts<'a>(
+    domain: &'a str,
+    pairs: &[(&'a str, &'a str)],
+    cost: u64,
+    peek: bool,
+    ipv6_prefix: Ipv6Prefix,
+) -> Result<CheckRequest<'a>, BodyError> {
+    let invalid = |field: &str, reason| BodyError::Invalid { field: field.to_owned(), reason };
+    let text = |text: &'a str| rules::Value::Text(Cow::Borrowed(text));
+    let domain = rules::domain(text(domain)).map_err(|reason| invalid("domain", reason))?;
+    if pairs.is_empty() || pairs.len() > MAX_ENTRIES {
+        return Err(invalid("entries", format!("give 1 to {MAX_ENTRIES} of them").into()));
+    }
+    let mut entries = Entries::new();
+    for (name, value) in pairs {
+        rules::entry_name(name).map_err(|reason| invalid("entries", reason))?;
+        if entries.iter().any(|(known, _)| known == name) {
+            return Err(invalid(name, "stands twice: keep one".into()));
+        }
+        let value = rules::entry_value(name, text(value), ipv6_prefix);
+        entries.push((Cow::Borrowed(*name), value.map_err(|reason| invalid(name, reason))?));
+    }
+    Ok(CheckRequest { domain, entries, cost, peek, idempotency_key: None })
+}
+
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let detail = error.to_string();

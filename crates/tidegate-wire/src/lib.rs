@@ -8,6 +8,7 @@
 //! | [`check`] | the JSON bodies of `/v1/check`, `/v1/checks` and `/v1/refund` |
 //! | [`rate_limit_fields`] | `RateLimit`, `RateLimit-Policy`, `Retry-After` and the legacy fields |
 //! | [`problem`] | RFC 9457 problem details |
+//! | [`resp`] | RESP: commands and replies of Redis clients |
 //! | [`correlation`] | `X-Correlation-ID` |
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number, and no input makes it panic: whatever
@@ -19,3 +20,4 @@ pub mod identity;
 pub mod path;
 pub mod problem;
 pub mod rate_limit_fields;
+pub mod resp;

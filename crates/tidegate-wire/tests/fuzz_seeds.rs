@@ -4,6 +4,8 @@
 mod check_body;
 #[path = "../../../fuzz/properties/client_identity.rs"]
 mod client_identity;
+#[path = "../../../fuzz/properties/resp_frame.rs"]
+mod resp_frame;
 #[path = "../../../fuzz/properties/seeds.rs"]
 mod seeds;
 
@@ -15,4 +17,9 @@ fn bodies() {
 #[test]
 fn identities() {
     seeds::replay("client_identity", client_identity::holds);
+}
+
+#[test]
+fn streams_of_resp() {
+    seeds::replay("resp_frame", resp_frame::holds);
 }
