@@ -221,6 +221,8 @@ fn spawn(
             command.env_remove(name);
         }
     }
+    // A test that wants the RESP door says where: a variable gives way to a flag.
+    command.env("TIDEGATE_RESP_LISTEN", "none");
     if let Some(catalog) = &options.catalog {
         command.env("TIDEGATE_ADMIN_TOKEN", &catalog.admin_token);
     }

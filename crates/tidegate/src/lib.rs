@@ -10,6 +10,7 @@
 //! door      what doors have in common
 //! http      the HTTP door
 //! grpc      the gRPC door: Envoy's rate limit and authorization services
+//! resp      the RESP door
 //! admin     the admin API
 //! net       accepting, bounding and draining connections
 //! ```
@@ -22,6 +23,7 @@ pub mod grpc;
 pub mod http;
 pub mod net;
 pub mod replay;
+pub mod resp;
 pub mod serve;
 pub mod settings;
 pub mod trial;

@@ -5,6 +5,8 @@ mod catalog;
 mod failure;
 mod grpc_listener;
 mod housekeeping;
+mod resp_listener;
+mod running;
 mod settings;
 mod signals;
 mod state_file;
@@ -19,7 +21,7 @@ use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
 use tokio::sync::{Notify, oneshot};
 
-pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, ServeSettings, SettingsError};
+pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::gate::Gate;
@@ -29,6 +31,8 @@ use admin_listener::AdminListener;
 use catalog::Opened;
 use grpc_listener::GrpcListener;
 use housekeeping::Housekeeping;
+use resp_listener::RespListener;
+use settings::Addresses;
 use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
 use store::FleetTasks;
@@ -102,8 +106,7 @@ async fn serve_engine<S: BucketStore, T>(
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
-    let doors = 1 + usize::from(settings.grpc.listen.is_some());
-    raise_open_files(doors * settings.limits.max_connections);
+    raise_open_files(settings.doors() * settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
@@ -118,6 +121,7 @@ async fn serve_engine<S: BucketStore, T>(
         None => Gate::from(engine.clone()),
     };
     let grpc = GrpcListener::open(settings, &gate, &readiness)?;
+    let resp = RespListener::open(settings, &gate)?;
     let door = HttpDoor::new(gate, options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
     let first_key = opened.first_key(&SystemClock::new()).await?;
@@ -126,26 +130,27 @@ async fn serve_engine<S: BucketStore, T>(
     let reloading = tokio::spawn(pass_on(reload, Arc::clone(&reread)));
     let catalog = opened.start(engine, reread);
     readiness.set(true);
-    let grpc_address = grpc.as_ref().map(|grpc| grpc.address);
-    settings.announce(address, &engine.rules(), place, grpc_address, admin.as_ref(), first_key.as_ref());
-    let (stop_grpc, stopped) = oneshot::channel::<()>();
-    let grpc = grpc.map(|grpc| grpc.start(stopped));
-    let admin = admin.map(AdminListener::start);
+    let addresses = Addresses {
+        http: address,
+        grpc: grpc.as_ref().map(|grpc| grpc.address),
+        resp: resp.as_ref().and_then(|resp| resp.address),
+        admin: admin.as_ref().map(|admin| admin.address),
+    };
+    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref());
+    let others =
+        [grpc.map(GrpcListener::start), resp.map(RespListener::start), admin.map(AdminListener::start)];
+    let (stops, others): (Vec<_>, Vec<_>) = others.into_iter().flatten().unzip();
 
     let (told, at_once) = oneshot::channel();
-    let (admin_stop, admin_stopped) = admin.map(|admin| (admin.stop, admin.running)).unzip();
     let shutdown = async {
         shutdown(signals, readiness, settings.drain_delay, told).await;
         // All doors drain at the same time.
-        drop((admin_stop, stop_grpc));
+        drop(stops);
     };
     let doors = async {
         server.run(listener, move |peer| door.service(peer), shutdown).await;
-        if let Some(grpc) = grpc {
-            grpc.stopped().await;
-        }
-        if let Some(stopped) = admin_stopped {
-            let _ = stopped.await;
+        for other in others {
+            other.ended().await;
         }
     };
     tokio::select! {

@@ -43,6 +43,8 @@ impl Process {
                 "off",
                 "--grpc-listen",
                 "none",
+                "--resp-listen",
+                "none",
             ])
             .args(arguments)
             .env_remove("TIDEGATE_RULES")
@@ -198,7 +200,16 @@ async fn a_planned_restart_forgets_nothing_and_sighup_reads_the_rules_again() {
     let start = |port: u16| {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(arguments(port))
-            .args(["--database-url", "none", "--admin-listen", "off", "--grpc-listen", "none"])
+            .args([
+                "--database-url",
+                "none",
+                "--admin-listen",
+                "off",
+                "--grpc-listen",
+                "none",
+                "--resp-listen",
+                "none",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -117,7 +117,7 @@ fn measure(
             all.extend(listen(address));
             let given = ["--rules", &rules, "--log-level", "warn", "--database-url", database];
             all.extend(given.map(str::to_owned));
-            all.extend(["--admin-listen", "off", "--grpc-listen", "none"].map(str::to_owned));
+            all.extend(["--admin-listen", "off", "--grpc-listen", "none", "--resp-listen", "none"].map(str::to_owned));
             all
         })
         .context("tidegate")

@@ -10,6 +10,7 @@ mod http_client;
 mod logging;
 mod operator;
 mod replay_command;
+mod resp_arguments;
 pub(crate) mod rule_file;
 mod serve_command;
 mod settings_command;

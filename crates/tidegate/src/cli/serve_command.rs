@@ -15,6 +15,7 @@ use super::SUCCESS;
 use super::catalog_arguments::CatalogArguments;
 use super::grpc_arguments::GrpcArguments;
 use super::logging::{self, LogFormat, LogLevel};
+use super::resp_arguments::RespArguments;
 use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
 use crate::http::LegacyFields;
@@ -142,6 +143,9 @@ pub(super) struct ServeArguments {
     drain_timeout: Micros,
 
     #[command(flatten)]
+    resp: RespArguments,
+
+    #[command(flatten)]
     pub(super) catalog: CatalogArguments,
 }
 
@@ -216,6 +220,7 @@ pub(super) fn settings(
     let store = arguments.store.settings(origins)?;
     let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
     let catalog = arguments.catalog.settings(origins, quotas)?;
+    let resp = arguments.resp.settings()?;
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
     }
@@ -248,6 +253,7 @@ pub(super) fn settings(
         limits,
         drain_delay: Duration::from(arguments.drain_delay),
         catalog,
+        resp,
     })
 }
 

@@ -140,7 +140,8 @@ impl Connection {
         self.write_stuck_since_ms.store(0, Ordering::Relaxed);
     }
 
-    fn wait_for(&self, what: Waiting) {
+    /// It waits for its client, for nothing or for the rest of something.
+    pub(super) fn wait_for(&self, what: Waiting) {
         self.waiting.store(self.registry.now_ms() << 2 | what as u64, Ordering::Relaxed);
     }
 

@@ -29,9 +29,9 @@ use super::server::{Acceptor, Door, PeerInfo, is_the_clients};
 use super::service::DoorService;
 
 /// Time for handshakes that were under way at the signal to be completed by their clients.
-const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
+pub(super) const HANDSHAKE_GRACE: Duration = Duration::from_millis(100);
 /// Time for aborted tasks to be dropped by the runtime.
-const ABORT_GRACE: Duration = Duration::from_secs(1);
+pub(super) const ABORT_GRACE: Duration = Duration::from_secs(1);
 
 /// How a drain went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,12 @@ where
 }
 
 /// Runs `work` to its end or to `deadline`, while the registry's clock goes on.
-async fn until(deadline: Instant, work: impl Future<Output = ()>, registry: &Registry, ticks: &mut Interval) {
+pub(super) async fn until(
+    deadline: Instant,
+    work: impl Future<Output = ()>,
+    registry: &Registry,
+    ticks: &mut Interval,
+) {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {

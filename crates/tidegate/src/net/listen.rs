@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -58,6 +59,16 @@ pub enum ListenError {
         address: SocketAddr,
         /// The setting that chose it.
         setting: &'static str,
+    },
+    /// A path cannot be listened at.
+    #[error("cannot listen at {} ({setting}): {source}; choose another path", path.display())]
+    Unix {
+        /// The path asked for.
+        path: PathBuf,
+        /// The setting that chose it.
+        setting: &'static str,
+        /// What is in the way.
+        source: io::Error,
     },
     /// Anything else.
     #[error("cannot listen on {address} ({setting})")]

@@ -1,4 +1,4 @@
-//! The HTTP doors' sockets: listening, accepting, bounding and draining connections.
+//! The doors' sockets: listening, accepting, bounding and draining connections.
 //!
 //! A ready-made server gives no way to bound what a connection may cost: how long a head may
 //! take, how long a socket may idle, how many sockets an address may hold. This accept loop does,
@@ -25,6 +25,8 @@
 //! stream   reads and writes as the state sees them
 //! service  requests as the state sees them
 //! body     a request's body, with a size cap and a deadline
+//! streams  the accept loop of doors that speak something else, over the same registry
+//! unix     sockets in the file system
 //! ```
 
 mod body;
@@ -37,9 +39,12 @@ mod server;
 mod service;
 mod stats;
 mod stream;
+mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
+#[cfg(unix)]
+mod unix;
 
 pub use body::{BodyError, read_body};
 pub use drain::DrainReport;
@@ -48,3 +53,7 @@ pub use listen::{ListenError, ListenOptions, bind};
 pub use server::{BoxError, PeerInfo, Server};
 pub use service::{DoorService, TrackedBody};
 pub use stats::ConnectionStats;
+pub use stream::WatchedStream;
+pub use streams::{Busy, Listeners, Session, Socket, StreamDoor, StreamServer};
+#[cfg(unix)]
+pub use unix::{UnixSocket, bind_unix};

@@ -151,7 +151,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    fn new(listener: TcpListener, name: &'static str) -> Self {
+    pub(super) fn new(listener: TcpListener, name: &'static str) -> Self {
         Self { listener, name, paused_until: None, failed_at: None }
     }
 

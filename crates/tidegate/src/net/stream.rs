@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::connection::Connection;
 
@@ -17,8 +16,8 @@ use super::connection::Connection;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A client's socket under watch.
-pub(super) struct WatchedStream {
-    socket: TcpStream,
+pub struct WatchedStream<T> {
+    socket: T,
     connection: Arc<Connection>,
     protocol: Protocol,
     write_stuck: bool,
@@ -30,9 +29,15 @@ enum Protocol {
     Known,
 }
 
-impl WatchedStream {
-    pub(super) fn new(socket: TcpStream, connection: Arc<Connection>) -> Self {
+impl<T> WatchedStream<T> {
+    /// The socket of a client that speaks HTTP, in whichever version.
+    pub(super) fn new(socket: T, connection: Arc<Connection>) -> Self {
         Self { socket, connection, protocol: Protocol::Preface(0), write_stuck: false }
+    }
+
+    /// The socket of a client that speaks something else.
+    pub(super) fn plain(socket: T, connection: Arc<Connection>) -> Self {
+        Self { socket, connection, protocol: Protocol::Known, write_stuck: false }
     }
 
     fn note_read(&mut self, bytes: &[u8]) {
@@ -51,7 +56,7 @@ impl WatchedStream {
         self.connection.bytes_read();
     }
 
-    fn note_write<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn note_write<R>(&mut self, result: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if result.is_pending() != self.write_stuck {
             self.write_stuck = !self.write_stuck;
             if self.write_stuck {
@@ -64,7 +69,7 @@ impl WatchedStream {
     }
 }
 
-impl AsyncRead for WatchedStream {
+impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,7 +84,7 @@ impl AsyncRead for WatchedStream {
     }
 }
 
-impl AsyncWrite for WatchedStream {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.note_write(result)

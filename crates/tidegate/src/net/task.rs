@@ -67,7 +67,7 @@ struct Driver<'a> {
     says_goodbye: bool,
 }
 
-type Http<'a, S> = auto::Connection<'a, TokioIo<WatchedStream>, S, TokioExecutor>;
+type Http<'a, S> = auto::Connection<'a, TokioIo<WatchedStream<TcpStream>>, S, TokioExecutor>;
 
 impl Driver<'_> {
     /// Ready when the connection is over. hyper's errors are the client's doing and end it as well.
@@ -80,7 +80,7 @@ impl Driver<'_> {
         if http.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        match self.obey() {
+        match obey(self.state, self.says_goodbye) {
             Next::Continue => Poll::Pending,
             Next::Close => Poll::Ready(()),
             Next::SayGoodbye => {
@@ -90,46 +90,45 @@ impl Driver<'_> {
             }
         }
     }
+}
 
-    fn obey(&self) -> Next {
-        let state = self.state;
-        let stats = state.registry.stats();
-        let command = state.command();
-        match command {
-            Command::None => Next::Continue,
-            Command::Evict if state.evictable_since().is_some() => {
-                add_one(&stats.idle_evicted);
-                Next::Close
-            }
-            Command::HeadTooSlow if !state.has_requests() && state.waits_for().0 != Waiting::Next => {
-                add_one(&stats.header_timeouts);
-                Next::Close
-            }
-            Command::IdleTooLong | Command::Finish if self.says_goodbye => Next::Continue,
-            Command::IdleTooLong if !state.has_requests() && state.waits_for().0 == Waiting::Next => {
-                add_one(&stats.idle_timeouts);
-                Next::SayGoodbye
-            }
-            Command::Evict | Command::HeadTooSlow | Command::IdleTooLong => {
-                state.decline(command);
-                Next::Continue
-            }
-            // hyper would close between requests even with part of a head in its buffer. The rest
-            // is awaited instead; the answer will say `Connection: close`.
-            Command::Finish if !state.has_requests() && state.waits_for().0 == Waiting::Head => {
-                Next::Continue
-            }
-            Command::Finish => Next::SayGoodbye,
-            Command::WriteStalled => {
-                add_one(&stats.write_stalls);
-                Next::Close
-            }
-            Command::Abort => Next::Close,
+/// What the command that a connection was given means now. Goodbye is said once.
+pub(super) fn obey(state: &Connection, says_goodbye: bool) -> Next {
+    let stats = state.registry.stats();
+    let command = state.command();
+    match command {
+        Command::None => Next::Continue,
+        Command::Evict if state.evictable_since().is_some() => {
+            add_one(&stats.idle_evicted);
+            Next::Close
         }
+        Command::HeadTooSlow if !state.has_requests() && state.waits_for().0 != Waiting::Next => {
+            add_one(&stats.header_timeouts);
+            Next::Close
+        }
+        Command::IdleTooLong | Command::Finish if says_goodbye => Next::Continue,
+        Command::IdleTooLong if !state.has_requests() && state.waits_for().0 == Waiting::Next => {
+            add_one(&stats.idle_timeouts);
+            Next::SayGoodbye
+        }
+        Command::Evict | Command::HeadTooSlow | Command::IdleTooLong => {
+            state.decline(command);
+            Next::Continue
+        }
+        // hyper would close between requests even with part of a head in its buffer. The rest
+        // is awaited instead; the answer will say `Connection: close`.
+        Command::Finish if !state.has_requests() && state.waits_for().0 == Waiting::Head => Next::Continue,
+        Command::Finish => Next::SayGoodbye,
+        Command::WriteStalled => {
+            add_one(&stats.write_stalls);
+            Next::Close
+        }
+        Command::Abort => Next::Close,
     }
 }
 
-enum Next {
+/// What a connection's task does next.
+pub(super) enum Next {
     Continue,
     Close,
     SayGoodbye,

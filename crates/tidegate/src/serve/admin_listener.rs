@@ -7,10 +7,9 @@ use anyhow::Context;
 use tidegate_engine::Engine;
 use tidegate_store::BucketStore;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 use super::catalog::Opened;
+use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::admin::Admin;
 use crate::net::{self, ConnectionLimits, ListenOptions, Server};
@@ -24,13 +23,6 @@ pub(super) struct AdminListener {
     listener: TcpListener,
     server: Server,
     pub(super) address: SocketAddr,
-}
-
-/// The admin API, answering.
-pub(super) struct AdminRunning {
-    /// Dropped, it finishes what was accepted, and ends.
-    pub(super) stop: oneshot::Sender<()>,
-    pub(super) running: JoinHandle<()>,
 }
 
 impl AdminListener {
@@ -62,15 +54,13 @@ impl AdminListener {
     }
 
     /// Answers until stopped.
-    pub(super) fn start(self) -> AdminRunning {
+    pub(super) fn start(self) -> (DoorStop, DoorRunning) {
         let Self { admin, listener, server, .. } = self;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(async move {
+        DoorRunning::start(|stopped| async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
             server.run(listener, move |peer| admin.service(peer), shutdown).await;
-        });
-        AdminRunning { stop, running }
+        })
     }
 }

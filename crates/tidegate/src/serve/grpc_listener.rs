@@ -6,9 +6,8 @@ use anyhow::Context;
 use tidegate_engine::SystemClock;
 use tidegate_store::BucketStore;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
+use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::door::Readiness;
 use crate::gate::Gate;
@@ -28,9 +27,6 @@ pub(super) struct GrpcListener<S> {
     server: Server,
     pub(super) address: SocketAddr,
 }
-
-/// The door, answering. Whoever drops it without waiting cuts off what is open.
-pub(super) struct GrpcRunning(JoinHandle<()>);
 
 impl<S: BucketStore> GrpcListener<S> {
     /// Binds it; `None` where it is switched off.
@@ -61,28 +57,15 @@ impl<S: BucketStore> GrpcListener<S> {
         Ok(Some(Self { door, listener, server, address }))
     }
 
-    /// Answers until `stopped` resolves.
-    pub(super) fn start(self, stopped: oneshot::Receiver<()>) -> GrpcRunning {
+    /// Answers until stopped.
+    pub(super) fn start(self) -> (DoorStop, DoorRunning) {
         let Self { door, listener, server, .. } = self;
-        GrpcRunning(tokio::spawn(async move {
+        DoorRunning::start(|stopped| async move {
             let shutdown = async {
                 let _ = stopped.await;
                 door.end_streams();
             };
             server.run(listener, |_| door.service(), shutdown).await;
-        }))
-    }
-}
-
-impl GrpcRunning {
-    /// Waits until what was accepted is finished.
-    pub(super) async fn stopped(mut self) {
-        let _ = (&mut self.0).await;
-    }
-}
-
-impl Drop for GrpcRunning {
-    fn drop(&mut self) {
-        self.0.abort();
+        })
     }
 }

@@ -15,7 +15,6 @@ use crate::gate::ApiKeys;
 use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
-use crate::serve::admin_listener::AdminListener;
 use crate::serve::catalog::FirstKey;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
@@ -49,6 +48,19 @@ pub struct ServeSettings {
     pub drain_delay: Duration,
     /// Where rules that live, subjects and keys are kept, and how they are followed.
     pub catalog: CatalogSettings,
+    /// The RESP door.
+    pub resp: RespSettings,
+}
+
+/// What the server is told about the RESP door. It is off where it listens nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct RespSettings {
+    /// Where it listens on the network.
+    pub listen: Option<SocketAddr>,
+    /// Where it listens in the file system.
+    pub unix: Option<PathBuf>,
+    /// Certificate and key for the network.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// What the server is told about the gRPC door.
@@ -123,18 +135,30 @@ impl SettingsError {
     }
 }
 
+/// Where the doors listen; those that are switched off, nowhere.
+pub(super) struct Addresses {
+    pub(super) http: SocketAddr,
+    pub(super) grpc: Option<SocketAddr>,
+    pub(super) resp: Option<SocketAddr>,
+    pub(super) admin: Option<SocketAddr>,
+}
+
 impl ServeSettings {
+    /// How many doors have connections of their own, up to the maximum each.
+    pub(super) fn doors(&self) -> usize {
+        let resp = self.resp.listen.is_some() || self.resp.unix.is_some();
+        1 + usize::from(self.grpc.listen.is_some()) + usize::from(resp)
+    }
+
     /// Says where to find the server and what to try, to whoever looks at standard output.
     pub(super) fn announce(
         &self,
-        address: SocketAddr,
+        addresses: &Addresses,
         rules: &RuleSet,
         store: &str,
-        grpc: Option<SocketAddr>,
-        admin: Option<&AdminListener>,
         first_key: Option<&FirstKey>,
     ) {
-        let source = self.rules_source();
+        let (address, source) = (addresses.http, self.rules_source());
         tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
         let version = env!("CARGO_PKG_VERSION");
         let (count, domains) = (rules.rule_count(), rules.domains().len());
@@ -143,11 +167,12 @@ impl ServeSettings {
              Rules: {count} in {domains} domains, from {source}\n\
              Store: {store}\n"
         );
-        if let Some(grpc) = grpc {
-            banner.push_str(&format!("gRPC: {grpc}\n"));
+        let others = [("gRPC", addresses.grpc), ("RESP", addresses.resp)];
+        for (name, address) in others.into_iter().filter_map(|(name, address)| Some((name, address?))) {
+            banner.push_str(&format!("{name}: {address}\n"));
         }
-        if let Some(admin) = admin {
-            banner.push_str(&format!("Admin: http://{}/admin/v1\n", admin.address));
+        if let Some(admin) = addresses.admin {
+            banner.push_str(&format!("Admin: http://{admin}/admin/v1\n"));
         }
         if let Some(FirstKey(key)) = first_key {
             banner.push_str(&format!(
@@ -161,7 +186,7 @@ impl ServeSettings {
                curl -si '{address}/api/data?user_id=alice'\n  \
                curl -s {address}/stats/api_client\n"
         ));
-        if admin.is_some() {
+        if addresses.admin.is_some() {
             banner.push_str("  tidegate rules list\n");
         }
         banner.push_str(&format!(
