@@ -11,7 +11,7 @@
 //!   anything within a line, and a line of `…` alone for any number of lines; blanks count as one. Of what a server prints, the page
 //!   may leave lines out.
 //! - Blocks with other marks are not run.
-//! - In commands `tg_…` is the key that was printed last. The ports of the page, 8080 to 8082, are free ones here.
+//! - In commands `tg_…` is the key that was printed last. The ports of the page, 8080 to 8082 and 6380, are free ones here.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::TcpStream;
@@ -45,6 +45,11 @@ fn coming_from_another_limiter_works_as_written() {
 }
 
 #[test]
+fn redis_clients_works_as_written() {
+    Walk::new("resp").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));
@@ -72,7 +77,7 @@ struct Walk {
     name: String,
     blocks: Vec<Block>,
     folder: TempDir,
-    ports: [(String, PortLease); 3],
+    ports: [(String, PortLease); 4],
     server: Option<ServerProcess>,
     key: String,
 }
@@ -87,7 +92,7 @@ impl Walk {
             name: name.to_owned(),
             blocks: blocks_of(&text),
             folder: TempDir::new("guide"),
-            ports: [lease("8080"), lease("8081"), lease("8082")],
+            ports: [lease("8080"), lease("8081"), lease("8082"), lease("6380")],
             server: None,
             key: String::new(),
         }
@@ -187,11 +192,12 @@ impl Walk {
                 command.env_remove(name);
             }
         }
-        let [(_, door), (_, grpc), (_, admin)] = &self.ports;
+        let [(_, door), (_, grpc), (_, admin), (_, resp)] = &self.ports;
         command
             .env("TIDEGATE_LISTEN", door.address().to_string())
             .env("TIDEGATE_GRPC_LISTEN", grpc.address().to_string())
             .env("TIDEGATE_ADMIN_LISTEN", admin.address().to_string())
+            .env("TIDEGATE_RESP_LISTEN", resp.address().to_string())
             .env("TIDEGATE_SERVER", format!("http://{}", door.address()))
             .env("TIDEGATE_ADMIN", format!("http://{}", admin.address()));
         command

@@ -132,6 +132,7 @@ fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
             "TIDEGATE_ALGORITHM",
             ["leaky_bucket", "fixed_window", "sliding_window", "token_bucket"],
         ),
+        ("resp-listen", "TIDEGATE_RESP_LISTEN", ["none", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:6380"]),
         ("admin-listen", "TIDEGATE_ADMIN_LISTEN", ["off", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:8082"]),
     ] {
         let [flag, env, file, default] = values;
