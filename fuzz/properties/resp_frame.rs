@@ -66,7 +66,7 @@ fn carried_out(command: &[Vec<u8>]) {
     let arguments: Vec<&[u8]> = command.iter().map(Vec::as_slice).collect();
     match command::parse(&arguments, Ipv6Prefix::default()) {
         Ok(Command::Throttle(throttle)) => {
-            assert!(throttle.quota.burst() >= 1 && throttle.quota.limit() >= 1)
+            assert!(throttle.quota.burst() >= 1 && throttle.quota.limit() >= 1);
         }
         Ok(_) => {}
         Err(error) => {

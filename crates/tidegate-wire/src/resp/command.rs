@@ -17,7 +17,7 @@ pub enum Command<'a> {
     /// `CL.THROTTLE` and `THROTTLE`: decide by a quota that comes along.
     Throttle(Throttle<'a>),
     /// `TIDEGATE.CHECK domain [name value]… [COST n] [PEEK]`: decide by the rules.
-    Check(CheckRequest<'a>),
+    Check(Box<CheckRequest<'a>>),
     /// `PING [message]`.
     Ping(Option<&'a [u8]>),
     /// `ECHO message`.
@@ -91,7 +91,7 @@ impl CommandError {
 
 /// A command for clients that ask which there are: name, arity with the name (negative where it is the least), flags,
 /// whether its first argument is a key.
-pub const COMMANDS: [(&str, i64, &str, bool); 14] = [
+pub const COMMANDS: [(&str, i64, &str, bool); 12] = [
     ("auth", -2, "fast", false),
     ("cl.throttle", -5, "write", true),
     ("client", -2, "fast", false),
@@ -104,8 +104,6 @@ pub const COMMANDS: [(&str, i64, &str, bool); 14] = [
     ("select", 2, "fast", false),
     ("throttle", -5, "write", true),
     ("tidegate.check", -4, "write", false),
-    ("client|id", 2, "fast", false),
-    ("client|setname", 3, "fast", false),
 ];
 
 /// Reads a command. IPv6 values of `client_ip` are cut to networks of `ipv6_prefix` bits.
@@ -120,7 +118,7 @@ pub fn parse<'a>(arguments: &[&'a [u8]], ipv6_prefix: Ipv6Prefix) -> Result<Comm
     match (name.len(), rest) {
         (11, _) if is("CL.THROTTLE") => Throttle::parse(Dialect::RedisCell, rest).map(Command::Throttle),
         (8, _) if is("THROTTLE") => Throttle::parse(Dialect::Throttlecrab, rest).map(Command::Throttle),
-        (14, _) if is("TIDEGATE.CHECK") => parse_check(rest, ipv6_prefix).map(Command::Check),
+        (14, _) if is("TIDEGATE.CHECK") => parse_check(rest, ipv6_prefix).map(Box::new).map(Command::Check),
         (4, []) if is("PING") => Ok(Command::Ping(None)),
         (4, [message]) if is("PING") => Ok(Command::Ping(Some(message))),
         (4, _) if is("PING") => Err(CommandError::arguments("PING [message]")),

@@ -55,9 +55,9 @@ pub(super) fn checked(out: &mut Vec<u8>, version: Version, decision: &Decision) 
         }
     };
     if is_map {
-        reply::map(out, 7, version)
+        reply::map(out, 7, version);
     } else {
-        reply::array(out, 6)
+        reply::array(out, 6);
     }
     name(out, "allowed");
     reply::boolean(out, decision.is_allowed(), version);

@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
+use tidegate_wire::check::CheckRequest;
 use tidegate_wire::resp::command::{self, Command};
 use tidegate_wire::resp::frame::{self, Arguments, Progress};
 use tidegate_wire::resp::reply;
@@ -139,7 +140,7 @@ async fn together<S: BucketStore, C: Clock>(
 fn deciding_check<'a, S: BucketStore, C: Clock>(
     shared: &'a Shared<S, C>,
     caller: Caller,
-    check: tidegate_wire::check::CheckRequest<'a>,
+    check: Box<CheckRequest<'a>>,
     version: reply::Version,
 ) -> Pin<Box<dyn Future<Output = Vec<u8>> + Send + 'a>> {
     Box::pin(async move {

@@ -26,7 +26,7 @@ fn redis_cli_speaks_both_versions() {
     assert!(check.starts_with("allowed (true)\nlimit 20\nremaining 19\n"), "{check}");
     assert_eq!(cli(&["-n", "0", "PING"]), "PONG\n");
     assert!(cli(&["INFO"]).contains("tidegate_version:"));
-    assert_eq!(cli(&["COMMAND", "COUNT"]), "14\n");
+    assert_eq!(cli(&["COMMAND", "COUNT"]), "12\n");
     assert_eq!(cli(&["-r", "3", "ECHO", "x"]), "x\nx\nx\n");
 }
 
