@@ -37,7 +37,7 @@ fn a_store_that_is_away_is_named_or_passed_over() {
         match reply.error() {
             Some(error) => assert!(mode == "deny" && error.starts_with(start), "{mode}: {error}"),
             None => {
-                assert_eq!((mode, reply.items()[0].integer(), reply.items()[1].integer()), ("allow", 0, 10))
+                assert_eq!((mode, reply.items()[0].integer(), reply.items()[1].integer()), ("allow", 0, 10));
             }
         }
         assert_eq!(client.command(&["PING"]).text(), "PONG");
