@@ -24,6 +24,7 @@ use tokio::sync::{Notify, oneshot};
 pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
+use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
@@ -57,7 +58,7 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
         }
     };
     let rules = first.rules.at_version(first.version);
-    warn_of_long_waits(&rules, &settings);
+    warn_of_queues(&rules, &settings);
     match settings.store.clone() {
         StoreSettings::Memory => serve_alone(settings, signals, reload, rules, opened).await,
         StoreSettings::Redis(remote) => {
@@ -115,6 +116,7 @@ async fn serve_engine<S: BucketStore, T>(
         identity: settings.identity.clone(),
         legacy_fields: settings.legacy_fields,
         body_timeout: settings.limits.body_timeout(),
+        overload: Overload::new("http", settings.max_concurrent_requests),
     };
     let gate = match opened.catalog() {
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
@@ -198,12 +200,21 @@ fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> imp
     async { running.await.ok() }
 }
 
-/// A request that waits longer than the drain lasts would be cut off by a restart.
-fn warn_of_long_waits(rules: &RuleSet, settings: &ServeSettings) {
+/// A request that waits longer than the drain lasts would be cut off by a restart, and those that wait are in progress:
+/// where a queue holds more than the door takes, the door sheds before the queue is full.
+fn warn_of_queues(rules: &RuleSet, settings: &ServeSettings) {
     let drain = u128::from(settings.limits.drain_timeout_ms) * 1_000;
     for rule in rules.domains().iter().flat_map(|domain| domain.rules()) {
-        if let Some(queue) = rule.model().queue.filter(|queue| u128::from(queue.max_wait.as_micros()) > drain)
-        {
+        let Some(queue) = rule.model().queue else { continue };
+        if queue.max_depth > settings.max_concurrent_requests as u64 {
+            tracing::warn!(
+                domain = rule.domain(),
+                rule = rule.name(),
+                max_depth = queue.max_depth,
+                "more requests may wait than --max-concurrent-requests, and those beyond it are shed"
+            );
+        }
+        if u128::from(queue.max_wait.as_micros()) > drain {
             tracing::warn!(
                 domain = rule.domain(),
                 rule = rule.name(),

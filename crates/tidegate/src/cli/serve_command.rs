@@ -18,6 +18,7 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::resp_arguments::RespArguments;
 use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
+use crate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, MAX_CONCURRENT_REQUESTS, MIN_CONCURRENT_REQUESTS};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::{ServeSettings, StoreSettings, serve};
@@ -117,6 +118,13 @@ pub(super) struct ServeArguments {
     #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_address: u32,
+
+    /// Most requests that each door decides at one time, 1 to 1,000,000, those that wait in queues too; more are shed with 503,
+    /// lower priorities first
+    #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONCURRENT_REQUESTS", value_name = "N",
+          default_value_t = DEFAULT_CONCURRENT_REQUESTS as u64,
+          value_parser = clap::value_parser!(u64).range(MIN_CONCURRENT_REQUESTS as u64..=MAX_CONCURRENT_REQUESTS as u64))]
+    max_concurrent_requests: u64,
 
     /// Longest time a request's head may take, 1ms to 10m
     #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_HEADER_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = timeout)]
@@ -251,6 +259,8 @@ pub(super) fn settings(
         identity,
         legacy_fields: if arguments.legacy_fields { LegacyFields::Send } else { LegacyFields::Omit },
         limits,
+        // Within its range by now.
+        max_concurrent_requests: usize::try_from(arguments.max_concurrent_requests).unwrap_or(usize::MAX),
         drain_delay: Duration::from(arguments.drain_delay),
         catalog,
         resp,

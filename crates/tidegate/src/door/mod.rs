@@ -1,9 +1,10 @@
-//! What doors have in common: bodies read within bounds, text from paths, keys, what a request says about itself, answers,
-//! problems.
+//! What doors have in common: how many requests they decide at one time, bodies read within bounds, text from paths, keys,
+//! what a request says about itself, answers, problems.
 
 pub(crate) mod answer;
 pub(crate) mod entries;
 pub(crate) mod json;
+pub mod overload;
 mod readiness;
 mod text;
 

@@ -16,6 +16,7 @@ use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
+use crate::door::overload::{Guard, Priority};
 use crate::door::{DoorResponse, answer, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
@@ -37,10 +38,11 @@ pub(super) async fn check<S: BucketStore, C: Clock>(
         Ok(request) => request,
         Err(error) => return problem(&error.into()),
     };
-    if let Err(refused) = within_ceiling(door, caller, 1).await {
-        return refused;
-    }
     let entries = borrowed(&request.entries);
+    let _inside = match let_in(door, caller, 1, Priority::of_entries(entries.iter().copied())).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     let look = door.gate.look(caller, &request.domain, &entries).await;
     answer(door, &look, &request, &entries).await
 }
@@ -68,11 +70,15 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
         Ok(requests) => requests,
         Err(error) => return problem(&error.into()),
     };
-    if let Err(refused) = within_ceiling(door, caller, requests.len() as u64).await {
-        return refused;
-    }
     let entries: Vec<BorrowedEntries<'_>> =
         requests.iter().map(|request| borrowed(&request.entries)).collect();
+    // A batch is one request in progress, since it is decided check by check, and as important as the most important one.
+    let priority = entries.iter().map(|entries| Priority::of_entries(entries.iter().copied())).max();
+    let inside = let_in(door, caller, requests.len() as u64, priority.unwrap_or_default()).await;
+    let _inside = match inside {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     let mut looks = Vec::with_capacity(requests.len());
     for (request, entries) in requests.iter().zip(&entries) {
         looks.push(door.gate.look(caller, &request.domain, entries).await);
@@ -117,10 +123,11 @@ pub(super) async fn refund<S: BucketStore, C: Clock>(
         Ok(refund) => refund,
         Err(error) => return problem(&error.into()),
     };
-    if let Err(refused) = within_ceiling(door, caller, 1).await {
-        return refused;
-    }
     let entries = borrowed(&refund.entries);
+    let _inside = match let_in(door, caller, 1, Priority::of_entries(entries.iter().copied())).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     let look = door.gate.look(caller, &refund.domain, &entries).await;
     let request = look.request(&entries, refund.cost, refund.idempotency_key.as_deref());
     match door.gate.engine().refund(&request).await {
@@ -146,10 +153,11 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(
         let detail = "a permit is taken or not; peek with /v1/check instead";
         return problem(&Problem::invalid_field("peek", detail));
     }
-    if let Err(refused) = within_ceiling(door, caller, 1).await {
-        return refused;
-    }
     let entries = borrowed(&request.entries);
+    let _inside = match let_in(door, caller, 1, Priority::of_entries(entries.iter().copied())).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     let look = door.gate.look(caller, &request.domain, &entries).await;
     let wanted = look.request(&entries, request.cost, None);
     // Looked at before anything is charged: a request without a concurrency rule is a mistake of the caller's.
@@ -177,9 +185,11 @@ pub(super) async fn release<S: BucketStore, C: Clock>(
             "no such permit is held: it was given back or has expired",
         ))
     };
-    if let Err(refused) = within_ceiling(door, caller, 1).await {
-        return refused;
-    }
+    // What is given back makes room for others: the last to be shed.
+    let _inside = match let_in(door, caller, 1, Priority::Critical).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     let Ok(permit) = id.parse::<PermitToken>() else { return not_held() };
     match door.gate.engine().release(&permit).await {
         Ok(true) => to_wire::no_content(),
@@ -215,9 +225,11 @@ async fn stats_of<S: BucketStore, C: Clock>(
     name: &'static str,
     key: &str,
 ) -> DoorResponse {
-    if let Err(refused) = within_ceiling(door, caller, 1).await {
-        return refused;
-    }
+    // Somebody looks: no request waits for it.
+    let _inside = match let_in(door, caller, 1, Priority::Low).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
     // An IPv6 address is kept by its network, however it is written here.
     let kept = canonical_ip_key(key, door.options.identity.ipv6_prefix);
     let value = kept.as_deref().unwrap_or(key);
@@ -232,17 +244,29 @@ async fn stats_of<S: BucketStore, C: Clock>(
     }
 }
 
-/// Refuses what is beyond the ceiling of the caller's tenant.
-async fn within_ceiling<S: BucketStore, C: Clock>(
-    door: &Shared<S, C>,
+/// Lets a request in that has been read: sheds it where the door has too many in progress, and refuses it beyond the
+/// ceiling of the caller's tenant. It is in progress until the guard is dropped.
+pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
+    door: &'d Shared<S, C>,
     caller: &Caller,
     requests: u64,
-) -> Result<(), DoorResponse> {
+    priority: Priority,
+) -> Result<Guard<'d>, DoorResponse> {
+    let inside = enter(door, priority)?;
     match door.gate.over_ceiling(caller, requests).await {
-        Ok(None) => Ok(()),
+        Ok(None) => Ok(inside),
         Ok(Some(decision)) => Err(problem(&answer::over_ceiling(&decision))),
         Err(error) => Err(problem(&answer::problem_of(&error))),
     }
+}
+
+/// Sheds a request where the door has too many in progress.
+fn enter<S, C>(door: &Shared<S, C>, priority: Priority) -> Result<Guard<'_>, DoorResponse> {
+    let shed = || {
+        let detail = "this node decides as many requests as it can at one time; try again shortly";
+        problem(&Problem::new(ProblemType::Overloaded, detail))
+    };
+    door.options.overload.enter(priority).ok_or_else(shed)
 }
 
 fn no_such_domain() -> DoorResponse {
@@ -267,6 +291,10 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     let mut entries: BorrowedEntries<'_> =
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
+    let _inside = match enter(door, Priority::Normal) {
+        Ok(inside) => inside,
+        Err(shed) => return shed,
+    };
     let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
     let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
     match door.gate.ask(&look, &ask).await {

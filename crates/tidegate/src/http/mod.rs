@@ -26,6 +26,7 @@ use tidegate_store::BucketStore;
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::identity::IdentityPolicy;
 
+use crate::door::overload::Overload;
 use crate::door::{DoorResponse, answer, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
@@ -41,6 +42,8 @@ pub struct HttpOptions {
     pub legacy_fields: LegacyFields,
     /// The longest time a request's body may take.
     pub body_timeout: Duration,
+    /// How many requests are decided at one time; the others are shed.
+    pub overload: Overload,
 }
 
 /// The HTTP door of one engine. Clones share everything.

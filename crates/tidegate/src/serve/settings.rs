@@ -44,6 +44,8 @@ pub struct ServeSettings {
     pub legacy_fields: LegacyFields,
     /// Bounds of connections.
     pub limits: ConnectionLimits,
+    /// The most requests that each door decides at one time.
+    pub max_concurrent_requests: usize,
     /// How long `/ready` says no after SIGTERM before the listener closes.
     pub drain_delay: Duration,
     /// Where rules that live, subjects and keys are kept, and how they are followed.

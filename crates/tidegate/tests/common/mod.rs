@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use tidegate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, Overload};
 use tidegate::http::{HttpDoor, HttpOptions, LegacyFields, Readiness};
 use tidegate::net::{ConnectionLimits, DrainReport, ListenOptions, Server, bind};
 use tidegate_config::{EXAMPLE_RULES, parse_rules};
@@ -42,6 +43,7 @@ pub fn options() -> HttpOptions {
         identity: IdentityPolicy::default(),
         legacy_fields: LegacyFields::Omit,
         body_timeout: Duration::from_secs(10),
+        overload: Overload::new("http", DEFAULT_CONCURRENT_REQUESTS),
     }
 }
 

@@ -1,8 +1,9 @@
-//! Metrics of the catalog, for Prometheus.
+//! Metrics of the door and the catalog, for Prometheus.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -10,11 +11,13 @@ use tidegate_catalog::state::Database;
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 
+use crate::door::overload::{Overload, Priority};
 use crate::gate::{Catalog, Gate};
 
 /// All metrics of a node, as text. Made when asked for, from counters that are there anyway.
-pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>) -> String {
+pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>, overload: &Overload) -> String {
     let mut registry = Registry::with_prefix("tidegate");
+    registry.register_collector(Box::new(Requests(overload.clone())));
     registry.register_collector(Box::new(Rules { version: gate.engine().rules().version() }));
     if let Some(catalog) = gate.catalog() {
         registry.register_collector(Box::new(Followed(std::sync::Arc::clone(catalog))));
@@ -23,6 +26,28 @@ pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>) -> String {
     // Writing to a string does not fail.
     let _ = encode(&mut page, &registry);
     page
+}
+
+/// What a door has in progress, and what it shed.
+#[derive(Debug)]
+struct Requests(Overload);
+
+impl Collector for Requests {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let door = ("door", self.0.door());
+        let (name, help) = ("requests_in_progress", "Requests that a door decides now");
+        let now = ConstGauge::new(i64::try_from(self.0.in_progress()).unwrap_or(i64::MAX));
+        let mut family = encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?;
+        now.encode(family.encode_family(&[door])?)?;
+        let (name, help) =
+            ("requests_shed", "Requests that a door refused because it had too many in progress");
+        let mut family = encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
+        for priority in Priority::ALL {
+            let shed = ConstCounter::new(self.0.shed(priority));
+            shed.encode(family.encode_family(&[door, ("priority", priority.name())])?)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
