@@ -172,6 +172,19 @@ pub fn from_texts<'a>(
     Ok(CheckRequest { domain, entries, cost, peek, idempotency_key: None })
 }
 
+/// The value of an entry that came otherwise than in a body, by the same rules: `path` and `client_ip` in their normal form.
+///
+/// # Errors
+/// What is wrong with its name or its value and what to do, without repeating the value.
+pub fn parse_entry<'a>(
+    name: &str,
+    value: Cow<'a, str>,
+    ipv6_prefix: Ipv6Prefix,
+) -> Result<Cow<'a, str>, Cow<'static, str>> {
+    rules::entry_name(name)?;
+    rules::entry_value(name, rules::Value::Text(value), ipv6_prefix)
+}
+
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         let detail = error.to_string();

@@ -21,7 +21,7 @@ use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
 use crate::net::{BodyError, read_body};
 pub use readiness::Readiness;
-pub(crate) use text::{is_in_query, query_parameter, query_parameter_within, text_of};
+pub(crate) use text::{form_text, is_in_query, query_parameter, query_parameter_within, text_of};
 
 /// Whether the `X-RateLimit-*` fields are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub type DoorResponse = Response<Full<Bytes>>;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM_CONTENT_TYPE);
+/// What `WWW-Authenticate` says on 401.
+pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"tidegate\"");
 
 /// The field that carries an API key where `Authorization` is taken.
 const API_KEY_FIELD: &str = "x-api-key";
@@ -100,8 +102,7 @@ pub(crate) fn problem(problem: &Problem) -> DoorResponse {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if problem.kind == ProblemType::Unauthorized {
-        let challenge = HeaderValue::from_static("Bearer realm=\"tidegate\"");
-        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, challenge);
+        response.headers_mut().insert(http::header::WWW_AUTHENTICATE, CHALLENGE);
     }
     response
 }

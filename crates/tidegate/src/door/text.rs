@@ -34,10 +34,15 @@ pub(crate) fn query_parameter_within<'a>(
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
     let (value, None) = (values.next()?, values.next()) else { return None };
-    if value.contains('+') {
-        text_within(&value.replace('+', " "), max_bytes).map(|text| Cow::Owned(text.into_owned()))
+    form_text(value, max_bytes)
+}
+
+/// A name or value of a query, of at most so many bytes; `None` where it is unusable as by [`text_of`].
+pub(crate) fn form_text(encoded: &str, max_bytes: usize) -> Option<Cow<'_, str>> {
+    if encoded.contains('+') {
+        text_within(&encoded.replace('+', " "), max_bytes).map(|text| Cow::Owned(text.into_owned()))
     } else {
-        text_within(value, max_bytes)
+        text_within(encoded, max_bytes)
     }
 }
 

@@ -1,4 +1,7 @@
-//! What a request says about itself: the entries that the door can supply.
+//! What a request says about itself, or a proxy about another one: the entries that the door can supply.
+
+mod authz;
+mod described;
 
 use std::net::IpAddr;
 
@@ -9,15 +12,33 @@ use tidegate_wire::identity::IdentityPolicy;
 use tidegate_wire::path::PathError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use crate::door::entries::{self, Described, OwnedEntries};
+pub(super) use authz::{AuthzRequest, DenialStatus, read_authz};
+use described::Described;
+
+use crate::door::entries::{self, OwnedEntries};
 
 /// The most header fields of a request.
 const MAX_HEADER_FIELDS: usize = 64;
+/// The most where a proxy passes on the fields of its client's request and adds its own.
+const MAX_PASSED_HEADER_FIELDS: usize = 96;
+
+/// What the fields of a head are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fields {
+    /// Of the request itself.
+    Own,
+    /// Passed on by a proxy, with its own.
+    PassedOn,
+}
 
 /// Refuses a head that no endpoint takes.
-pub(super) fn check_head(head: &Parts) -> Result<(), Problem> {
-    if head.headers.len() > MAX_HEADER_FIELDS {
-        let detail = format!("a request may have {MAX_HEADER_FIELDS} header fields at most: send fewer");
+pub(super) fn check_head(head: &Parts, fields: Fields) -> Result<(), Problem> {
+    let most = match fields {
+        Fields::Own => MAX_HEADER_FIELDS,
+        Fields::PassedOn => MAX_PASSED_HEADER_FIELDS,
+    };
+    if head.headers.len() > most {
+        let detail = format!("a request may have {most} header fields at most: send fewer");
         return Err(Problem::new(ProblemType::HeadersTooLarge, detail));
     }
     let hosts = head.headers.get_all(HOST).iter().count();
@@ -30,7 +51,7 @@ pub(super) fn check_head(head: &Parts) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What the request says about itself.
+/// What a request says about itself.
 ///
 /// # Errors
 /// As [`entries::entries_of`].
@@ -39,11 +60,21 @@ pub(super) fn entries_of<'a>(
     peer: IpAddr,
     head: &'a Parts,
 ) -> Result<OwnedEntries<'a>, PathError> {
-    entries::entries_of(Described {
+    entries_of_described(policy, peer, head, &Described::by_itself(head))
+}
+
+/// The entries of the request that a head describes.
+fn entries_of_described<'a>(
+    policy: &IdentityPolicy,
+    peer: IpAddr,
+    head: &'a Parts,
+    described: &Described<'a>,
+) -> Result<OwnedEntries<'a>, PathError> {
+    entries::entries_of(entries::Described {
         client: Some(policy.client_ip(peer, &head.headers)),
-        method: head.method.as_str(),
-        path: head.uri.path(),
-        host: host_of(head),
+        method: described.method,
+        path: described.path,
+        host: described.host,
         user_agent: head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()),
     })
 }

@@ -23,7 +23,7 @@ use crate::gate::{Answered, Ask, Caller, Look};
 /// The domain of the protected demo endpoint.
 const DEMO_DOMAIN: &str = "demo";
 
-type BorrowedEntries<'a> = SmallVec<[(&'a str, &'a str); 8]>;
+pub(super) type BorrowedEntries<'a> = SmallVec<[(&'a str, &'a str); 8]>;
 
 pub(super) async fn check<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
@@ -305,7 +305,7 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     }
 }
 
-fn respond<S: BucketStore, C: Clock>(
+pub(super) fn respond<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
     look: &Look<'_>,
     answered: Result<Answered<'_>, EngineError>,

@@ -3,19 +3,21 @@
 //! ```text
 //! route     which handler answers which path and method
 //! handlers  one function per endpoint
-//! from_wire what a request says about itself: address, path, host
+//! authz     the endpoint that proxies ask
+//! from_wire what a request says about itself, or a proxy about another one: address, path, host
 //! to_wire   decisions and problems as responses: body, status, header fields
 //! ```
 //!
 //! Nothing is decided here. A handler reads, asks the engine, and writes.
 
+mod authz;
 mod from_wire;
 mod handlers;
 mod route;
 mod to_wire;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use http::{Method, Request};
@@ -57,6 +59,8 @@ struct Shared<S, C> {
     gate: Gate<S, C>,
     options: HttpOptions,
     readiness: Readiness,
+    /// Done when somebody who is no trusted proxy has described another request; said once.
+    stranger: Once,
 }
 
 impl<S, C> Clone for HttpDoor<S, C> {
@@ -69,7 +73,7 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     /// A door to an engine, or to a gate before it.
     #[must_use]
     pub fn new(gate: impl Into<Gate<S, C>>, options: HttpOptions, readiness: Readiness) -> Self {
-        Self { shared: Arc::new(Shared { gate: gate.into(), options, readiness }) }
+        Self { shared: Arc::new(Shared { gate: gate.into(), options, readiness, stranger: Once::new() }) }
     }
 
     /// The service of one connection.

@@ -9,7 +9,8 @@ use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{Shared, from_wire, handlers, to_wire};
+use super::from_wire::Fields;
+use super::{Shared, authz, from_wire, handlers, to_wire};
 use crate::door::{DoorResponse, answer, key_of, problem};
 use crate::gate::Caller;
 use crate::net::PeerInfo;
@@ -18,6 +19,7 @@ use crate::net::PeerInfo;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endpoint<'a> {
     Index,
+    Authz,
     Check,
     Checks,
     Refund,
@@ -35,6 +37,7 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn of(path: &'a str) -> Option<Self> {
         Some(match path {
+            "/v1/authz" => Endpoint::Authz,
             "/v1/check" => Endpoint::Check,
             "/v1/checks" => Endpoint::Checks,
             "/v1/refund" => Endpoint::Refund,
@@ -65,6 +68,7 @@ impl<'a> Endpoint<'a> {
     /// What `Allow` says on 405.
     const fn methods(self) -> &'static str {
         match self {
+            Endpoint::Authz => "*",
             Endpoint::Check | Endpoint::Checks | Endpoint::Refund | Endpoint::Permits => "POST",
             Endpoint::Permit { .. } => "DELETE",
             Endpoint::Index
@@ -81,7 +85,8 @@ impl<'a> Endpoint<'a> {
     /// Whether it says what a tenant has or may do: it answers for the tenant of the request's key.
     const fn is_of_tenants(self) -> bool {
         match self {
-            Endpoint::Check
+            Endpoint::Authz
+            | Endpoint::Check
             | Endpoint::Checks
             | Endpoint::Refund
             | Endpoint::Permits
@@ -97,8 +102,9 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Proxies ask with the method that they have.
     fn takes(self, method: &Method) -> bool {
-        self.methods().split(", ").any(|taken| taken == method.as_str())
+        matches!(self, Endpoint::Authz) || self.methods().split(", ").any(|taken| taken == method.as_str())
     }
 }
 
@@ -108,10 +114,23 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     request: Request<Incoming>,
 ) -> DoorResponse {
     let (head, body) = request.into_parts();
-    if let Err(refused) = from_wire::check_head(&head) {
+    let endpoint = Endpoint::of(head.uri.path());
+    let answered = answer(door, peer, endpoint, &head, body).await;
+    if endpoint == Some(Endpoint::Authz) { authz::as_wanted(answered, head.uri.query()) } else { answered }
+}
+
+async fn answer<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    peer: PeerInfo,
+    endpoint: Option<Endpoint<'_>>,
+    head: &Parts,
+    body: Incoming,
+) -> DoorResponse {
+    let fields = if endpoint == Some(Endpoint::Authz) { Fields::PassedOn } else { Fields::Own };
+    if let Err(refused) = from_wire::check_head(head, fields) {
         return problem(&refused);
     }
-    let Some(endpoint) = Endpoint::of(head.uri.path()) else {
+    let Some(endpoint) = endpoint else {
         return problem(&Problem::new(
             ProblemType::NotFound,
             "there is nothing here; GET / lists what there is",
@@ -121,7 +140,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         return to_wire::method_not_allowed(endpoint.methods());
     }
     let caller = if endpoint.is_of_tenants() {
-        match caller(door, &head) {
+        match caller(door, head) {
             Ok(caller) => caller,
             Err(refused) => return problem(&refused),
         }
@@ -130,6 +149,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     };
     let peer: IpAddr = peer.address.ip();
     match endpoint {
+        Endpoint::Authz => authz::authz(door, &caller, peer, head).await,
         Endpoint::Check => handlers::check(door, &caller, body).await,
         Endpoint::Checks => handlers::checks(door, &caller, body).await,
         Endpoint::Refund => handlers::refund(door, &caller, body).await,
@@ -137,7 +157,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         Endpoint::Permit { id } => handlers::release(door, &caller, id).await,
         Endpoint::Stats { domain, key } => handlers::stats(door, &caller, domain, key).await,
         Endpoint::UserStats { user } => handlers::user_stats(door, &caller, user).await,
-        Endpoint::DemoData => handlers::demo_data(door, peer, &head).await,
+        Endpoint::DemoData => handlers::demo_data(door, peer, head).await,
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
         Endpoint::Metrics => to_wire::metrics(&door.gate, &door.options.overload),
@@ -159,12 +179,20 @@ mod tests {
     #[test]
     fn paths_lead_to_endpoints() {
         assert_eq!(Endpoint::of("/v1/check"), Some(Endpoint::Check));
+        assert_eq!(Endpoint::of("/v1/authz"), Some(Endpoint::Authz));
         assert_eq!(Endpoint::of("/v1/stats/pay/u1"), Some(Endpoint::Stats { domain: "pay", key: "u1" }));
         assert_eq!(Endpoint::of("/stats/u1"), Some(Endpoint::UserStats { user: "u1" }));
         assert_eq!(Endpoint::of("/v1/permits/abc"), Some(Endpoint::Permit { id: "abc" }));
-        for path in
-            ["", "/v1", "/v1/check/", "/v1/stats/a", "/v1/stats/a/b/c", "/stats/a/b", "/v1/permits/a/b"]
-        {
+        for path in [
+            "",
+            "/v1",
+            "/v1/check/",
+            "/v1/authz/",
+            "/v1/stats/a",
+            "/v1/stats/a/b/c",
+            "/stats/a/b",
+            "/v1/permits/a/b",
+        ] {
             assert_eq!(Endpoint::of(path), None, "{path}");
         }
     }
@@ -174,5 +202,6 @@ mod tests {
         assert!(Endpoint::Check.takes(&Method::POST));
         assert!(!Endpoint::Check.takes(&Method::GET));
         assert!(Endpoint::Health.takes(&Method::HEAD));
+        assert!(Endpoint::Authz.takes(&Method::from_bytes(b"PROPFIND").unwrap()));
     }
 }

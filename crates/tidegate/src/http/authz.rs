@@ -1,0 +1,69 @@
+//! `/v1/authz`: a proxy asks whether it may let a request pass, and obeys the status (nginx `auth_request`, Traefik
+//! `ForwardAuth`, Caddy `forward_auth`).
+
+use std::net::IpAddr;
+
+use http::header::WWW_AUTHENTICATE;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
+use tidegate_engine::Clock;
+use tidegate_store::BucketStore;
+
+use super::Shared;
+use super::from_wire::{AuthzRequest, DenialStatus, read_authz};
+use super::handlers::{BorrowedEntries, let_in, respond};
+use crate::door::overload::Priority;
+use crate::door::{CHALLENGE, DoorResponse, problem};
+use crate::gate::{Ask, Caller};
+
+/// The status that the answer would have had without the parameter `status`.
+const TIDEGATE_STATUS: HeaderName = HeaderName::from_static("x-tidegate-status");
+
+/// Decides the request that a head describes. Its body is not read.
+pub(super) async fn authz<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    caller: &Caller,
+    peer: IpAddr,
+    head: &Parts,
+) -> DoorResponse {
+    let AuthzRequest { domain, cost, entries, by_stranger } =
+        match read_authz(&door.options.identity, peer, head) {
+            Ok(request) => request,
+            Err(refused) => return problem(&refused),
+        };
+    if by_stranger {
+        door.stranger.call_once(|| {
+            tracing::warn!(
+                "/v1/authz was asked about another request by an address that is no --trusted-proxy: what it says is ignored, \
+                 and its own request is decided"
+            );
+        });
+    }
+    let entries: BorrowedEntries<'_> =
+        entries.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
+    let _inside = match let_in(door, caller, 1, Priority::of_entries(entries.iter().copied())).await {
+        Ok(inside) => inside,
+        Err(refused) => return refused,
+    };
+    let look = door.gate.look(caller, &domain, &entries).await;
+    let ask = Ask { entries: &entries, cost, peek: false, idempotency_key: None };
+    respond(door, &look, door.gate.ask(&look, &ask).await)
+}
+
+/// Gives an answer the status that the proxy understands, and says the real one beside it.
+pub(super) fn as_wanted(mut answer: DoorResponse, query: Option<&str>) -> DoorResponse {
+    let real = answer.status();
+    if let (false, DenialStatus::Always(status)) = (real.is_success(), DenialStatus::of(query)) {
+        *answer.status_mut() = status;
+    }
+    let is_challenge = answer.status() == StatusCode::UNAUTHORIZED;
+    let headers = answer.headers_mut();
+    headers.insert(TIDEGATE_STATUS, HeaderValue::from(real.as_u16()));
+    if is_challenge {
+        // RFC 9110 section 15.5.2: there must be one.
+        headers.entry(WWW_AUTHENTICATE).or_insert(CHALLENGE);
+    } else {
+        headers.remove(WWW_AUTHENTICATE);
+    }
+    answer
+}
