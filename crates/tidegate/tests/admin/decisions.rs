@@ -76,6 +76,7 @@ fn where_keys_are_required_nothing_is_decided_without_one() {
         site.door("POST", "/v1/checks").json(&many),
         site.door("POST", "/v1/refund").json(&refund),
         site.door("POST", "/v1/permits").json(&body("sue")),
+        site.door("GET", "/v1/authz?domain=payments&entry.user_id=sue"),
         site.door("DELETE", "/v1/permits/0123456789abcdef-00"),
         site.door("GET", "/v1/stats/payments/sue"),
         site.door("GET", "/stats/sue"),
@@ -92,6 +93,33 @@ fn where_keys_are_required_nothing_is_decided_without_one() {
     }
     for target in ["/health", "/ready", "/metrics"] {
         site.door("GET", target).send().expect(200);
+    }
+    let for_nginx = site.door("GET", "/v1/authz?domain=payments&entry.user_id=sue&status=403");
+    let none = for_nginx.send().expect(403);
+    assert_eq!((none.field("x-tidegate-status"), none.field("www-authenticate")), (Some("401"), None));
+    let allowed = for_nginx.key(&checks).send().expect(200).json();
+    assert_eq!((&allowed["rule"], &allowed["remaining"]), (&json!("calls"), &json!(7)));
+}
+
+#[test]
+fn a_proxy_is_told_of_a_ban_and_of_a_tier() {
+    let site = Site::start();
+    site.domain("default", &payments(10));
+    let target = "/domains/payments/subjects/sue";
+    site.operator("PUT", target).json(&json!({ "tier": "gold" })).send().expect(200);
+    let authz = |wanted: &str| {
+        site.door("HEAD", &format!("/v1/authz?domain=payments&header.user_id=X-User-Id{wanted}"))
+            .field("X-User-Id", "sue")
+            .send()
+    };
+    let allowed = authz("&status=403").expect(200);
+    assert_eq!(allowed.field("ratelimit-policy"), Some(r#""calls";q=100;w=3600"#), "{allowed:?}");
+    let ban = json!({ "reason": "scraping", "for": "1h" });
+    site.operator("PUT", &format!("{target}/ban")).json(&ban).send().expect(200);
+    for (wanted, status) in [("", 403), ("&status=403", 403), ("&status=401", 401)] {
+        let banned = authz(wanted).expect(status);
+        assert_eq!(banned.field("x-tidegate-status"), Some("403"), "{wanted}");
+        assert!(banned.field("retry-after").is_some());
     }
 }
 
