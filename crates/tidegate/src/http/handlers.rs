@@ -252,7 +252,7 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
     requests: u64,
     priority: Priority,
 ) -> Result<Guard<'d>, DoorResponse> {
-    let inside = enter(door, priority)?;
+    let Some(inside) = door.options.overload.enter(priority) else { return Err(shed()) };
     match door.gate.over_ceiling(caller, requests).await {
         Ok(None) => Ok(inside),
         Ok(Some(decision)) => Err(problem(&answer::over_ceiling(&decision))),
@@ -260,13 +260,10 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
     }
 }
 
-/// Sheds a request where the door has too many in progress.
-fn enter<S, C>(door: &Shared<S, C>, priority: Priority) -> Result<Guard<'_>, DoorResponse> {
-    let shed = || {
-        let detail = "this node decides as many requests as it can at one time; try again shortly";
-        problem(&Problem::new(ProblemType::Overloaded, detail))
-    };
-    door.options.overload.enter(priority).ok_or_else(shed)
+/// The answer to a request for which there is no room.
+fn shed() -> DoorResponse {
+    let detail = "this node decides as many requests as it can at one time; try again shortly";
+    problem(&Problem::new(ProblemType::Overloaded, detail))
 }
 
 fn no_such_domain() -> DoorResponse {
@@ -291,10 +288,7 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     let mut entries: BorrowedEntries<'_> =
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
-    let _inside = match enter(door, Priority::Normal) {
-        Ok(inside) => inside,
-        Err(shed) => return shed,
-    };
+    let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return shed() };
     let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
     let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
     match door.gate.ask(&look, &ask).await {

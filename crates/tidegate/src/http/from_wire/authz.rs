@@ -32,13 +32,16 @@ const STATUS: &str = "status";
 /// Entries that the request itself supplies: the query must not say otherwise.
 const SUPPLIED: [&str; 5] = ["client_ip", "method", "path", "host", "user_agent"];
 
+/// Name and value.
+type Entry<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// A request to decide for a proxy.
 #[derive(Debug)]
 pub(in crate::http) struct AuthzRequest<'a> {
     pub(in crate::http) domain: Cow<'a, str>,
     pub(in crate::http) cost: u64,
     /// What the request supplies, then what the query chooses.
-    pub(in crate::http) entries: SmallVec<[(Cow<'a, str>, Cow<'a, str>); 8]>,
+    pub(in crate::http) entries: SmallVec<[Entry<'a>; 8]>,
     /// Whether somebody who is no trusted proxy described another request; that was ignored.
     pub(in crate::http) by_stranger: bool,
 }
@@ -191,11 +194,7 @@ fn denial_status(value: &str) -> Result<(), String> {
 
 impl<'a> Chosen<'a> {
     /// The entry; `None` where the field that holds its value is missing or empty.
-    fn entry(
-        self,
-        headers: &'a HeaderMap,
-        ipv6_prefix: Ipv6Prefix,
-    ) -> Result<Option<(Cow<'a, str>, Cow<'a, str>)>, Problem> {
+    fn entry(self, headers: &'a HeaderMap, ipv6_prefix: Ipv6Prefix) -> Result<Option<Entry<'a>>, Problem> {
         let Some(name) = entry_name(&self.parameter).map(str::to_owned) else { return Ok(None) };
         let refuse = |kind, reason: &str| {
             let field = Some(self.parameter.to_string());
