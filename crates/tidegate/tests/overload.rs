@@ -276,6 +276,17 @@ fn ten_times_too_many_clients_on_a_slow_store_are_shed_and_the_server_recovers()
     });
 }
 
+#[test]
+fn a_queue_that_holds_more_than_the_door_is_warned_of() {
+    let dir = TempDir::new("overload");
+    let rules = dir.write("rules.yaml", RULES).display().to_string();
+    for (capacity, is_warned) in [("4", true), ("5", false)] {
+        let arguments = ["--rules", &*rules, "--max-concurrent-requests", capacity];
+        let server = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
+        assert_eq!(server.logs().contains("more requests may wait"), is_warned, "{}", server.logs());
+    }
+}
+
 /// One of the crowd: how many of its requests passed, how many were shed, and the longest time that took.
 async fn crowd(address: SocketAddr, number: usize) -> (usize, usize, Duration) {
     let mut client = Client::connect(address).await;

@@ -282,6 +282,17 @@ fn reasons_say_what_to_do() {
     assert!(reason(r#"{"client_id":"x","cots":1}"#).contains("the fields are client_id, domain"));
 }
 
+#[test]
+fn an_entry_from_elsewhere_is_held_to_the_same_rules() {
+    let entry = |name, value: &'static str| parse_entry(name, Cow::Borrowed(value), P64());
+    assert_eq!(entry("user_id", "u 1"), Ok(Cow::Borrowed("u 1")));
+    assert_eq!(entry(PATH, "//a/./%62?c"), Ok(Cow::Borrowed("/a/b")));
+    assert_eq!(entry(CLIENT_IP, "2001:db8::1"), Ok(Cow::Borrowed("2001:db8::/64")));
+    for (name, value) in [("", "v"), ("a b", "v"), ("u", ""), ("u", "a\tb"), (PATH, "a"), (CLIENT_IP, "me")] {
+        assert!(entry(name, value).is_err(), "{name:?} {value:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered(body in prop::collection::vec(any::<u8>(), 0..200)) {

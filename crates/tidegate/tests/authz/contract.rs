@@ -201,6 +201,35 @@ async fn a_parameter_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn whatever_is_asked_is_answered_and_never_with_our_fault() {
+    const SEED: u64 = 7;
+    const QUERY: &[&str] = &[
+        "domain", "cost", "status", "entry.", "header.", "user_id", "X-U", "=", "&", "%", "%41", "+", ".",
+        "1", "403",
+    ];
+    const VALUE: &[&str] =
+        &["/", "//", "..", "%2e", "%2F", "pay", "?", "#", "POST", " ", ",", ":", "[", "]", "\t", "\u{e4}"];
+    println!("seed {SEED}");
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut text = |parts: &[&str]| -> String {
+        (0..random.usize(0..8)).map(|_| parts[random.usize(0..parts.len())]).collect()
+    };
+    let (_node, mut client) = node(&["127.0.0.1"]).await;
+    for _ in 0..1_000 {
+        let target = format!("/v1/authz?{}", text(QUERY));
+        let mut fields = String::new();
+        for name in ["X-Forwarded-Method", "X-Forwarded-Uri", "X-Forwarded-Host", "X-Original-URI", "X-U"] {
+            let value = text(VALUE);
+            if !value.is_empty() {
+                fields.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
+        let answer = client.request("GET", &target, &fields, b"").await;
+        assert!(matches!(answer.status, 200 | 400 | 403 | 422 | 429), "{target} {fields}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_may_add_its_fields_to_those_of_its_client() {
     let (_node, mut client) = node(&[]).await;
     // With Host and Content-Length.
