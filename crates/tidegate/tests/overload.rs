@@ -41,6 +41,9 @@ domains:
       - { name: valve, key: [], algorithm: leaky_bucket, limit: 1, window: 1m, queue: { max_wait: 5m, max_depth: 5 } }
 ";
 
+/// How long a request may take to be in progress, or over.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 const SHED: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 
 /// The embedded store, which answers checks only while it is open.
@@ -132,9 +135,13 @@ impl Site {
     }
 
     async fn until(&self, in_progress: usize) {
-        while self.overload.in_progress() != in_progress {
-            yield_now().await;
-        }
+        let waiting = async {
+            while self.overload.in_progress() != in_progress {
+                yield_now().await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(reached.is_ok(), "{} are in progress, not {in_progress}", self.overload.in_progress());
     }
 }
 
