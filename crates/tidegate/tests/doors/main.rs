@@ -1,0 +1,76 @@
+//! Goal: whichever door a request comes through, it gets the same decision, with the same units left and the same times.
+//! Method: one table of cases. Each is asked in process, where the table says what has to come of it, and through every door
+//! with keys of its own; what a door says must be, field for field, what its wire makes of the decision in process. All doors
+//! have one gate, and one clock that only this test moves, on Redis too: so times are compared exactly, in the unit of the wire
+//! and rounded as the wire rounds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod authorization;
+mod cases;
+#[path = "../common/mod.rs"]
+mod common;
+mod door;
+mod http;
+mod rate_limit;
+mod resp;
+mod said;
+mod site;
+
+use std::time::Duration;
+
+use tidegate_redis::{RedisOptions, RedisSettings, RedisStore, StoreClock};
+use tidegate_store::{BucketStore, MemoryOptions, MemoryStore};
+use tidegate_testkit::RedisServer;
+
+use authorization::Authorization;
+use cases::{CASES, Case};
+use door::go_through;
+use http::Http;
+use rate_limit::RateLimit;
+use resp::{Check, Throttle};
+use site::Site;
+
+/// Cases that no wire but HTTP's and TIDEGATE.CHECK's can ask.
+const IS_ASKED: fn(&Case) -> bool = |_| true;
+/// Descriptors cannot say at which cost they look.
+const LOOKS_AT_ONE: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek || step.cost == 1);
+/// Envoy asks for one request, and never only looks.
+const TAKES_ONE: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek && step.cost == 1);
+/// The quota comes along, so it is a token bucket, and the only one.
+const IS_PLAIN: fn(&Case) -> bool = |case| case.plain.is_some();
+
+/// Every case through every door that can ask it.
+async fn every_door<S: BucketStore>(store: S) {
+    let site = Site::start(store).await;
+    let mut asked = Vec::new();
+    asked.push(go_through(&site, &mut Http::connect(&site).await, IS_ASKED).await);
+    asked.push(go_through(&site, &mut RateLimit::connect(&site).await, LOOKS_AT_ONE).await);
+    asked.push(go_through(&site, &mut Authorization::connect(&site).await, TAKES_ONE).await);
+    asked.push(go_through(&site, &mut Check::connect(&site, "resp2"), IS_ASKED).await);
+    asked.push(go_through(&site, &mut Check::connect(&site, "resp3"), IS_ASKED).await);
+    asked.push(go_through(&site, &mut Throttle::connect(&site, "CL.THROTTLE"), IS_PLAIN).await);
+    asked.push(go_through(&site, &mut Throttle::connect(&site, "THROTTLE"), IS_PLAIN).await);
+    // A case that a door silently left out would show here.
+    let all = CASES.len();
+    let of = |can: fn(&Case) -> bool| CASES.iter().filter(|case| can(case)).count();
+    assert_eq!(asked, [all, of(LOOKS_AT_ONE), of(TAKES_ONE), all, all, of(IS_PLAIN), of(IS_PLAIN)]);
+    assert!(of(LOOKS_AT_ONE) >= 12 && of(TAKES_ONE) >= 10 && of(IS_PLAIN) >= 5, "too few cases");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_door_says_the_same_from_memory() {
+    every_door(MemoryStore::new(&MemoryOptions::new([1, 2]))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_door_says_the_same_from_redis() {
+    let server = RedisServer::start();
+    // The machine may be busy; no answer is to be late.
+    let settings =
+        RedisSettings::parse(&server.url()).unwrap().with_call_deadline(Duration::from_secs(10)).unwrap();
+    let options = RedisOptions { clock: StoreClock::Caller, ..RedisOptions::default() };
+    let store = RedisStore::new(&settings, options).unwrap();
+    store.wait_until_tried().await;
+    every_door(store).await;
+}
