@@ -50,6 +50,8 @@ pub(crate) struct Case {
     pub(crate) entries: &'static [(&'static str, &'static str)],
     /// The same bucket by its numbers, where one token bucket is all there is.
     pub(crate) plain: Option<Plain>,
+    /// The rule that binds in the end, where one does.
+    pub(crate) binds: &'static str,
     pub(crate) steps: &'static [Step],
 }
 
@@ -94,14 +96,24 @@ const BUCKET: Option<Plain> = Some(Plain { max_burst: 2, count: 3, period_s: 86_
 const BURST: Option<Plain> = Some(Plain { max_burst: 4, count: 2, period_s: 7 * 86_400 });
 const ONLY_WHO: &[(&str, &str)] = &[("who", WHO)];
 
-/// A case of somebody of whom nothing else is known.
+/// A case of somebody of whom nothing else is known; what binds is called like its domain.
 const fn case(
     name: &'static str,
     domain: &'static str,
     plain: Option<Plain>,
     steps: &'static [Step],
 ) -> Case {
-    Case { name, domain, entries: ONLY_WHO, plain, steps }
+    Case { name, domain, entries: ONLY_WHO, plain, binds: domain, steps }
+}
+
+impl Case {
+    const fn with_entries(self, entries: &'static [(&'static str, &'static str)]) -> Self {
+        Self { entries, ..self }
+    }
+
+    const fn binding(self, binds: &'static str) -> Self {
+        Self { binds, ..self }
+    }
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -162,42 +174,42 @@ pub(crate) const CASES: &[Case] = &[
         "several",
         None,
         &[take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
-    ),
-    Case {
-        name: "of two that refuse, the one that does so longer binds",
-        domain: "several",
-        entries: &[("who", WHO), ("plan", "other")],
-        plain: None,
-        steps: &[take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
-    },
+    )
+    .binding("narrow"),
+    case(
+        "of two that refuse, the one that does so longer binds",
+        "several",
+        None,
+        &[take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
+    )
+    .binding("other")
+    .with_entries(&[("who", WHO), ("plan", "other")]),
     case(
         "one rule's refusal takes nothing from another",
         "several",
         None,
         &[take(2, Passes(0)), take(2, Refused(0)), peek(1, Refused(0))],
-    ),
+    )
+    .binding("narrow"),
     case(
         "a shadow rule beside another is not obeyed",
         "shadows",
         None,
         &[take(1, Passes(2)), take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
-    ),
+    )
+    .binding("obeyed"),
     case("a shadow rule alone limits nothing", "watched", None, &[take(1, Unlimited), take(1, Unlimited)]),
-    case("the default tier", "tiers", None, &[take(1, Passes(0)), take(1, Refused(0))]),
-    Case {
-        name: "the tier that the request says",
-        domain: "tiers",
-        entries: &[("who", WHO), ("tier", "gold")],
-        plain: None,
-        steps: &[take(1, Passes(2)), take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
-    },
+    case("the default tier", "tiers", None, &[take(1, Passes(0)), take(1, Refused(0))]).binding("tiered"),
+    case(
+        "the tier that the request says",
+        "tiers",
+        None,
+        &[take(1, Passes(2)), take(1, Passes(1)), take(1, Passes(0)), take(1, Refused(0))],
+    )
+    .binding("tiered")
+    .with_entries(&[("who", WHO), ("tier", "gold")]),
     case("a quota of nothing", "closed", None, &[take(1, Never(0)), take(1, Never(0))]),
-    Case {
-        name: "no rule matches",
-        domain: "bucket",
-        entries: &[("somebody", WHO)],
-        plain: None,
-        steps: &[take(1, Unlimited), take(1, Unlimited)],
-    },
+    case("no rule matches", "bucket", None, &[take(1, Unlimited), take(1, Unlimited)])
+        .with_entries(&[("somebody", WHO)]),
     case("no such domain", "nowhere", None, &[take(1, Unlimited), take(1, Unlimited)]),
 ];

@@ -53,6 +53,9 @@ pub(crate) async fn go_through<S: BucketStore>(
             let what = format!("{}: {}: request {}", door.name(), case.name, index + 1);
             let decision = decide(site, &Asked { case, step, who: &in_process }).await;
             assert_eq!(came(&decision), step.comes, "{what}");
+            if let Some(binding) = decision.binding().filter(|_| index + 1 == case.steps.len()) {
+                assert_eq!(binding.rule.name(), case.binds, "{what}");
+            }
             let asked = Asked { case, step, who: &through_door };
             let said = door.ask(&asked).await;
             assert_eq!(said, door.expected(&asked, &decision), "{what}: said, and decided in process");

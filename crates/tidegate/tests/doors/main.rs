@@ -30,8 +30,8 @@ use rate_limit::RateLimit;
 use resp::{Check, Throttle};
 use site::Site;
 
-/// Cases that no wire but HTTP's and TIDEGATE.CHECK's can ask.
-const IS_ASKED: fn(&Case) -> bool = |_| true;
+/// HTTP and TIDEGATE.CHECK have words for everything.
+const EVERYTHING: fn(&Case) -> bool = |_| true;
 /// Descriptors cannot say at which cost they look.
 const LOOKS_AT_ONE: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek || step.cost == 1);
 /// Envoy asks for one request, and never only looks.
@@ -43,11 +43,11 @@ const IS_PLAIN: fn(&Case) -> bool = |case| case.plain.is_some();
 async fn every_door<S: BucketStore>(store: S) {
     let site = Site::start(store).await;
     let mut asked = Vec::new();
-    asked.push(go_through(&site, &mut Http::connect(&site).await, IS_ASKED).await);
+    asked.push(go_through(&site, &mut Http::connect(&site).await, EVERYTHING).await);
     asked.push(go_through(&site, &mut RateLimit::connect(&site).await, LOOKS_AT_ONE).await);
     asked.push(go_through(&site, &mut Authorization::connect(&site).await, TAKES_ONE).await);
-    asked.push(go_through(&site, &mut Check::connect(&site, "resp2"), IS_ASKED).await);
-    asked.push(go_through(&site, &mut Check::connect(&site, "resp3"), IS_ASKED).await);
+    asked.push(go_through(&site, &mut Check::connect(&site, "resp2"), EVERYTHING).await);
+    asked.push(go_through(&site, &mut Check::connect(&site, "resp3"), EVERYTHING).await);
     asked.push(go_through(&site, &mut Throttle::connect(&site, "CL.THROTTLE"), IS_PLAIN).await);
     asked.push(go_through(&site, &mut Throttle::connect(&site, "THROTTLE"), IS_PLAIN).await);
     // A case that a door silently left out would show here.
