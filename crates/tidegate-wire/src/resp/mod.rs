@@ -1,4 +1,4 @@
-//! RESP, the protocol of Redis clients (https://redis.io/docs/latest/develop/reference/protocol-spec/): commands read from
+//! RESP, the protocol of Redis clients (<https://redis.io/docs/latest/develop/reference/protocol-spec/>): commands read from
 //! bytes, replies written to bytes, in version 2 and 3.
 //!
 //! | module | what it does |
