@@ -1,7 +1,7 @@
 //! The catalog's database: SQLite for one machine, PostgreSQL for a fleet, one interface.
 //!
-//! - Nothing is asked of the network before the first call, no call lasts longer than its bound, and a call after an
-//!   outage works as if there had been none.
+//! - Nothing is asked of the network before the first call, no call lasts longer than its bound, and a call that
+//!   meets a connection to a server that is gone says that another may succeed.
 //! - Every change is one transaction with its entry in the audit log. It takes the next version while it holds the row of
 //!   `versions`, so changes become visible in the order of their versions.
 //! - Names are compared and ordered as bytes, by both databases.
