@@ -105,10 +105,12 @@ fn refused(site: &Site) {
     check(json!({ "domain": "nothing", "client_id": "a" })).expect(200);
     let mixed = json!([{ "client_id": "all" }, { "client_id": "much", "cost": 6 }, { "client_id": "new" }]);
     site.door("POST", "/v1/checks").json(&json!({ "checks": mixed })).send().expect(200);
-    let upload = json!({ "domain": "uploads", "client_id": "busy", "idempotency_key": "1" });
-    let take = || site.door("POST", "/v1/permits").json(&upload).send();
-    take().expect(200);
-    take().expect(429);
+    let mut upload = json!({ "domain": "uploads", "client_id": "busy", "idempotency_key": "1" });
+    for _ in 0..2 {
+        site.door("POST", "/v1/permits").json(&upload).send().expect(200);
+    }
+    upload["idempotency_key"] = json!("2");
+    site.door("POST", "/v1/permits").json(&upload).send().expect(429);
     let alice = || site.door("GET", "/api/data?user_id=bob").send();
     while alice().status == 200 {}
     alice().expect(429);

@@ -42,7 +42,7 @@ schema_only! {
     /// A time of RFC 3339, to the second.
     Time => json_schema!({ "type": "string", "format": "date-time" });
     /// A rule or the settings of a domain, before or after; null where there is none.
-    Any => json_schema!({ "type": ["object", "null"] });
+    Any => json_schema!({ "anyOf": [{ "type": "null" }, { "type": "object" }] });
     /// Where the next page begins.
     Place => json_schema!({ "type": ["string", "integer", "null"], "description": "What `after` (or `before`) must be for the next page; null where this is the last." });
     /// An object of counters.
