@@ -24,6 +24,7 @@ pub(crate) struct Document {
     head: Map<String, Value>,
     paths: Map<String, Value>,
     fields: BTreeMap<&'static str, Field>,
+    replies: BTreeMap<&'static str, Value>,
 }
 
 /// What stands at the top of a document.
@@ -67,6 +68,7 @@ impl Document {
             head: as_object(head),
             paths: Map::new(),
             fields: BTreeMap::new(),
+            replies: BTreeMap::new(),
         }
     }
 
@@ -79,6 +81,12 @@ impl Document {
     pub(crate) fn add(&mut self, path: &str, method: &str, operation: Operation) {
         for field in operation.replies.iter().flat_map(|reply| &reply.fields) {
             self.fields.insert(field.name, *field);
+        }
+        for reply in &operation.replies {
+            if let Some(name) = reply.name {
+                let known = self.replies.entry(name).or_insert_with(|| reply.whole());
+                debug_assert!(*known == reply.whole(), "{path}: two replies are called {name}");
+            }
         }
         let item = self.paths.entry(path.to_owned()).or_insert_with(|| Value::Object(Map::new()));
         if let Some(item) = item.as_object_mut() {
@@ -96,6 +104,8 @@ impl Document {
         self.head.insert("paths".to_owned(), Value::Object(self.paths));
         // What refers to them comes first, in the order in which people read.
         let mut components = self.head.remove("components").map(as_object).unwrap_or_default();
+        let replies = self.replies.into_iter().map(|(name, reply)| (name.to_owned(), reply));
+        components.insert("responses".to_owned(), Value::Object(replies.collect()));
         components.insert("headers".to_owned(), Value::Object(fields));
         components.insert("schemas".to_owned(), Value::Object(schemas));
         self.head.insert("components".to_owned(), Value::Object(components));

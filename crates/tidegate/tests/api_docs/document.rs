@@ -42,7 +42,7 @@ fn references_lead_somewhere_and_names_are_there_once() {
                 referred.insert(reference.to_owned());
             }
         });
-        for kind in ["schemas", "headers"] {
+        for kind in ["schemas", "headers", "responses"] {
             for name in api.document["components"][kind].as_object().unwrap().keys() {
                 assert!(referred.contains(&format!("#/components/{kind}/{name}")), "nothing refers to {name}");
             }
@@ -69,7 +69,7 @@ fn examples_are_what_their_schemas_say() {
                 let place = format!("{method} {path}");
                 let bodies = operation.get("requestBody").into_iter();
                 for content in bodies.chain(operation["responses"].as_object().unwrap().values()) {
-                    seen += check_examples(api, &place, content);
+                    seen += check_examples(api, &place, api.whole(content));
                 }
             }
         }

@@ -125,12 +125,19 @@ impl Api {
         let response = operation["responses"]
             .get(seen.status.to_string())
             .ok_or_else(|| format!("the document has no such status for {method} {template}"))?;
+        let response = self.whole(response);
         self.fields(response, seen)?;
         if seen.method != "HEAD" {
             let name = format!("{method} {template} {}", seen.status);
             self.content(&name, response, seen)?;
         }
         Ok(Some((template.to_owned(), method, seen.status)))
+    }
+
+    /// A response that may be kept among the components.
+    pub fn whole<'a>(&'a self, response: &'a Value) -> &'a Value {
+        let pointer = response.get("$ref").and_then(|reference| reference.as_str()?.strip_prefix('#'));
+        pointer.map_or(response, |pointer| self.document.pointer(pointer).unwrap())
     }
 
     /// The path of the document that a path is of; one without names goes before one with.

@@ -181,44 +181,39 @@ fn in_query(name: &'static str) -> Parameter {
 
 /// What is answered where it is not done.
 fn problems(document: &mut Document, route: &Route, is_conditional: bool) -> Vec<Reply> {
-    let mut of = |description: &str, kinds: &[ProblemType]| document.problem(description, kinds).with(&[NO_STORE]);
+    let mut of = |name, description: &str, kinds: &[ProblemType]| {
+        document.problem(description, kinds).with(&[NO_STORE]).named(name)
+    };
+    let away = "The database or the store does not answer, or others are making large changes.";
+    let much = "The key asks too often, or the address has brought too many bad keys.";
+    let contradicted = "What is there contradicts it, or as much as is allowed is there already.";
     let mut replies = vec![
-        of("The request cannot be read.", &[ProblemType::Malformed]),
-        of("A key is needed, or this one is not good.", &[ProblemType::Unauthorized]),
-        of("The key may not do this, or a page of another site asks.", &[ProblemType::Forbidden]),
-        of("There is no such thing.", &[ProblemType::NotFound]),
-        of("The path has no such method.", &[ProblemType::MethodNotAllowed]),
-        of("The body did not arrive in time.", &[ProblemType::RequestTimeout]),
-        of("The body is longer than it may be.", &[ProblemType::TooLarge]),
-        of("The key asks too often, or the address has brought too many bad keys.", &[ProblemType::QuotaExceeded]),
-        of("The request was interrupted.", &[ProblemType::Internal]),
-        of(
-            "The database or the store does not answer, or others are making large changes.",
-            &[ProblemType::StoreUnavailable, ProblemType::Overloaded],
-        ),
-        of(
-            "What is there contradicts it, or as much as is allowed is there already.",
-            &[ProblemType::Conflicting, ProblemType::CeilingReached],
-        ),
+        of("Malformed", "The request cannot be read.", &[ProblemType::Malformed]),
+        of("Unauthorized", "A key is needed, or this one is not good.", &[ProblemType::Unauthorized]),
+        of("Forbidden", "The key may not do this, or a page of another site asks.", &[ProblemType::Forbidden]),
+        of("NotFound", "There is no such thing.", &[ProblemType::NotFound]),
+        of("MethodNotAllowed", "The path has no such method.", &[ProblemType::MethodNotAllowed]),
+        of("RequestTimeout", "The body did not arrive in time.", &[ProblemType::RequestTimeout]),
+        of("TooLarge", "The body is longer than it may be.", &[ProblemType::TooLarge]),
+        of("TooOften", much, &[ProblemType::QuotaExceeded]),
+        of("Internal", "The request was interrupted.", &[ProblemType::Internal]),
+        of("NoAnswer", away, &[ProblemType::StoreUnavailable, ProblemType::Overloaded]),
+        of("Contradicted", contradicted, &[ProblemType::Conflicting, ProblemType::CeilingReached]),
     ];
     let not_valid = document.schema::<bodies::NotValid>();
-    let reply = Reply::of(
-        422,
-        "A field is wrong; for rules, `findings` has all that is.",
-        PROBLEM_CONTENT_TYPE,
-        of_kinds(not_valid, &[ProblemType::InvalidField]),
-    );
-    replies.push(reply.with(&[NO_STORE]));
+    let schema = of_kinds(not_valid, &[ProblemType::InvalidField]);
+    let wrong = "A field is wrong; for rules, `findings` has all that is.";
+    replies.push(Reply::of(422, wrong, PROBLEM_CONTENT_TYPE, schema).with(&[NO_STORE]).named("NotValid"));
     if route.method != http::Method::GET {
         let meanwhile = document.schema::<bodies::ChangedMeanwhile>();
         let schema = of_kinds(meanwhile, &[ProblemType::PreconditionFailed]);
         let reply = Reply::of(412, "It is not what the caller has read.", PROBLEM_CONTENT_TYPE, schema);
-        replies.push(reply.with(&[NO_STORE, ETAG]));
+        replies.push(reply.with(&[NO_STORE, ETAG]).named("ChangedMeanwhile"));
     }
     if is_conditional {
         let description = "It does not say which version it changes.";
         let reply = document.problem(description, &[ProblemType::PreconditionRequired]);
-        replies.push(reply.with(&[NO_STORE]));
+        replies.push(reply.with(&[NO_STORE]).named("VersionNeeded"));
     }
     replies
 }

@@ -37,6 +37,8 @@ pub(crate) struct Body {
 
 /// A response.
 pub(crate) struct Reply {
+    /// Where several operations have it: its name among the document's components, where it is written once.
+    pub(crate) name: Option<&'static str>,
     pub(crate) status: u16,
     pub(crate) description: String,
     /// Bodies by media type; none where it has none.
@@ -174,6 +176,7 @@ impl Reply {
     /// A response without a body.
     pub(crate) fn bare(status: u16, description: &str) -> Self {
         Self {
+            name: None,
             status,
             description: description.to_owned(),
             content: Vec::new(),
@@ -191,7 +194,20 @@ impl Reply {
         Self { example: Some(example), ..self }
     }
 
-    fn into_value(self) -> Value {
+    /// Under a name: one that is the same wherever it has it.
+    pub(crate) fn named(self, name: &'static str) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// What stands with the operation.
+    fn value(&self) -> Value {
+        match self.name {
+            Some(name) => json!({ "$ref": format!("#/components/responses/{name}") }),
+            None => self.whole(),
+        }
+    }
+
+    pub(super) fn whole(&self) -> Value {
         let fields: Map<String, Value> = self
             .fields
             .iter()
@@ -203,12 +219,12 @@ impl Reply {
         if !self.content.is_empty() {
             value["content"] = Value::Object(Map::new());
         }
-        for (content_type, schema) in self.content {
+        for (content_type, schema) in &self.content {
             let mut content = json!({ "schema": schema });
             if let Some(example) = &self.example {
                 content["example"] = example.clone();
             }
-            value["content"][content_type] = content;
+            value["content"][*content_type] = content;
         }
         value
     }
@@ -240,7 +256,7 @@ impl Operation {
         if let Some(body) = self.body {
             value["requestBody"] = body.into_value();
         }
-        let replies = self.replies.into_iter().map(|reply| (reply.status.to_string(), reply.into_value()));
+        let replies = self.replies.iter().map(|reply| (reply.status.to_string(), reply.value()));
         value["responses"] = Value::Object(replies.collect());
         value
     }

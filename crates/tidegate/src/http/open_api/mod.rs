@@ -117,21 +117,23 @@ fn html() -> (&'static str, Value) {
 /// What every endpoint answers, and every endpoint for tenants, and every one with a body.
 fn add_common(document: &mut Document, endpoint: Endpoint<'_>, operation: &mut Operation) {
     let mut replies = vec![
-        document.problem(text::MALFORMED, &[ProblemType::Malformed]),
-        document.problem("The path has no such method.", &[ProblemType::MethodNotAllowed]),
-        document.problem(text::HEADERS_TOO_LARGE, &[ProblemType::HeadersTooLarge]),
+        document.problem(text::MALFORMED, &[ProblemType::Malformed]).named("Malformed"),
+        document
+            .problem("The path has no such method.", &[ProblemType::MethodNotAllowed])
+            .named("MethodNotAllowed"),
+        document.problem(text::HEADERS_TOO_LARGE, &[ProblemType::HeadersTooLarge]).named("HeadersTooLarge"),
     ];
     if operation.body.is_some() {
-        replies.push(document.problem(
-            "The body did not arrive within `--body-timeout`.",
-            &[ProblemType::RequestTimeout],
-        ));
-        replies.push(document.problem("The body is longer than it may be.", &[ProblemType::TooLarge]));
+        let slow = "The body did not arrive within `--body-timeout`.";
+        replies.push(document.problem(slow, &[ProblemType::RequestTimeout]).named("RequestTimeout"));
+        let long = "The body is longer than it may be.";
+        replies.push(document.problem(long, &[ProblemType::TooLarge]).named("TooLarge"));
     }
     if endpoint.is_of_tenants() {
-        replies.push(document.problem(text::UNAUTHORIZED, &[ProblemType::Unauthorized]));
-        replies.push(document.problem("The key lacks the scope `check`.", &[ProblemType::Forbidden]));
-        replies.push(document.problem(text::CEILING, &[ProblemType::QuotaExceeded]));
+        replies.push(document.problem(text::UNAUTHORIZED, &[ProblemType::Unauthorized]).named("Unauthorized"));
+        let scope = "The key lacks the scope `check`.";
+        replies.push(document.problem(scope, &[ProblemType::Forbidden]).named("Forbidden"));
+        replies.push(document.problem(text::CEILING, &[ProblemType::QuotaExceeded]).named("OverCeiling"));
         // A key is needed where `--require-api-key` says so; without it, it may be left out.
         operation.security = json!([{}, { "bearer": [] }, { "apiKey": [] }]);
     }
@@ -251,11 +253,16 @@ fn demo_data(document: &mut Document) -> Operation {
                 reply.content = vec![("application/json", data)];
                 reply.description = "The data.".to_owned();
                 reply.example = Some(text::demo_data(RESET_AT));
+                reply.name = None;
             }
             // Without a key there is no tenant, hence no ceiling.
-            429 => reply.content = vec![(PROBLEM_CONTENT_TYPE, denied.clone())],
+            429 => {
+                reply.content = vec![(PROBLEM_CONTENT_TYPE, denied.clone())];
+                reply.name = None;
+            }
             403 => {
                 reply.description = "The subject is banned.".to_owned();
+                reply.name = None;
                 reply.content = vec![(PROBLEM_CONTENT_TYPE, document.schema::<bodies::Banned>())];
             }
             _ => {}
@@ -298,16 +305,21 @@ fn decision_replies(document: &mut Document) -> Vec<Reply> {
     vec![
         answer::<bodies::Allowed>(document, 200, "It may pass.")
             .with(&fields::OF_DECISIONS)
-            .with_example(text::allowed(RESET_AT)),
+            .with_example(text::allowed(RESET_AT))
+            .named("Allowed"),
         Reply::of(403, text::BANNED, PROBLEM_CONTENT_TYPE, either(&banned, &[ProblemType::Forbidden]))
             .with(&[RETRY_AFTER])
-            .with_example(text::banned()),
+            .with_example(text::banned())
+            .named("BannedOrForbidden"),
         denial(422, text::NEVER_PASSES, either(&denied, &[ProblemType::InvalidField]))
-            .with_example(text::invalid_field()),
+            .with_example(text::invalid_field())
+            .named("NeverPasses"),
         denial(429, text::DENIED, either(&denied, &[ProblemType::QuotaExceeded]))
-            .with_example(text::denied(RESET_AT)),
+            .with_example(text::denied(RESET_AT))
+            .named("Denied"),
         denial(503, text::NO_DECISION, either(&denied, &[ProblemType::StoreUnavailable, ProblemType::Overloaded]))
-            .with_example(text::store_away()),
+            .with_example(text::store_away())
+            .named("NoDecision"),
     ]
 }
 
@@ -315,11 +327,13 @@ fn invalid_field(document: &mut Document) -> Reply {
     document
         .problem("A field is wrong; `field` names it.", &[ProblemType::InvalidField])
         .with_example(text::invalid_field())
+        .named("InvalidField")
 }
 
 fn store_away(document: &mut Document) -> Reply {
     let kinds = [ProblemType::StoreUnavailable, ProblemType::Overloaded];
-    document.problem("The store does not answer, or the rules are changing: try again.", &kinds)
+    let description = "The store does not answer, or the rules are changing: try again.";
+    document.problem(description, &kinds).named("NoAnswer")
 }
 
 /// The replies of what does not change while the program runs.
