@@ -12,8 +12,8 @@ use matchit::Router;
 use super::answer::Answered;
 use super::call::Call;
 use super::{
-    Admin, audit, bans, domains, history, keys, open_api, overrides, rules, status, subjects, tenants, transfer, trial,
-    usage,
+    Admin, audit, bans, domains, history, keys, open_api, overrides, rules, status, subjects, tenants,
+    transfer, trial, usage,
 };
 
 /// The longest body of most endpoints: 1 MiB.

@@ -75,8 +75,7 @@ static FILES: LazyLock<[(&str, Kept); 8]> = LazyLock::new(|| {
 });
 
 pub(super) fn document(headers: &HeaderMap) -> DoorResponse {
-    static DOCUMENT: LazyLock<Kept> =
-        LazyLock::new(|| Kept::plain("application/json", open_api::compact()));
+    static DOCUMENT: LazyLock<Kept> = LazyLock::new(|| Kept::plain("application/json", open_api::compact()));
     DOCUMENT.response(headers)
 }
 
@@ -88,9 +87,8 @@ pub(super) fn swagger_ui(headers: &HeaderMap) -> DoorResponse {
 }
 
 pub(super) fn redoc(headers: &HeaderMap) -> DoorResponse {
-    static PAGE: LazyLock<Kept> = LazyLock::new(|| {
-        Kept::plain(HTML, include_bytes!("../../assets/api-docs/redoc.html").as_slice())
-    });
+    static PAGE: LazyLock<Kept> =
+        LazyLock::new(|| Kept::plain(HTML, include_bytes!("../../assets/api-docs/redoc.html").as_slice()));
     PAGE.response(headers)
 }
 

@@ -34,7 +34,8 @@ fn open(url: &str, wanted: &str) -> Opened {
             .unwrap_or_else(|error| panic!("{program}: {error}; install chromium (scripts/test does)"));
         let page = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaints = String::from_utf8_lossy(&output.stderr);
-        let complaints = complaints.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
+        let complaints =
+            complaints.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
         page.contains(wanted).then_some(Opened { page, complaints })
     })
 }

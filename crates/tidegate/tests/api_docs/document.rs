@@ -20,7 +20,7 @@ fn is_up_to_date(name: &str, text: &str) {
     }
     assert!(
         std::fs::read_to_string(&path).unwrap_or_default() == text,
-        "docs/reference/{name} is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate --test api_docs document"
+        "docs/reference/{name} is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate --test api_docs files"
     );
 }
 
@@ -44,7 +44,10 @@ fn references_lead_somewhere_and_names_are_there_once() {
         });
         for kind in ["schemas", "headers", "responses"] {
             for name in api.document["components"][kind].as_object().unwrap().keys() {
-                assert!(referred.contains(&format!("#/components/{kind}/{name}")), "nothing refers to {name}");
+                assert!(
+                    referred.contains(&format!("#/components/{kind}/{name}")),
+                    "nothing refers to {name}"
+                );
             }
         }
         let mut ids = BTreeSet::new();

@@ -33,7 +33,9 @@ fn pages_are_strict() {
     for path in ["/docs", "/redoc", "/docs/redoc.standalone.js"] {
         let page = site.door("GET", path).send().expect(200);
         let policy = page.field("content-security-policy").unwrap();
-        for part in ["default-src 'none'", "script-src 'self';", "connect-src 'self'", "frame-ancestors 'none'"] {
+        for part in
+            ["default-src 'none'", "script-src 'self';", "connect-src 'self'", "frame-ancestors 'none'"]
+        {
             assert!(policy.contains(part), "{path}: {policy}");
         }
         for forbidden in ["unsafe", "http", "*"] {
@@ -54,8 +56,7 @@ fn pages_have_their_files() {
     let site = Site::start();
     for path in ["/docs", "/redoc"] {
         let page = site.door("GET", path).send().expect(200).body;
-        let named: Vec<&str> =
-            page.split('"').filter(|text| text.starts_with("docs/")).collect();
+        let named: Vec<&str> = page.split('"').filter(|text| text.starts_with("docs/")).collect();
         assert!(named.len() >= 3, "{named:?}");
         for file in named {
             site.door("GET", &format!("/{file}")).send().expect(200);
@@ -68,7 +69,11 @@ fn what_is_large_is_sent_compressed_to_who_takes_it() {
     let site = Site::start();
     let length = |fields: &str| {
         let mut stream = TcpStream::connect(site.server.address()).unwrap();
-        write!(stream, "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{fields}\r\n").unwrap();
+        write!(
+            stream,
+            "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: t\r\nConnection: close\r\n{fields}\r\n"
+        )
+        .unwrap();
         let mut answer = Vec::new();
         BufReader::new(stream).read_to_end(&mut answer).unwrap();
         let head: Vec<String> =
@@ -85,7 +90,8 @@ fn what_is_large_is_sent_compressed_to_who_takes_it() {
 
 #[test]
 fn what_is_vendored_is_what_was_fetched() {
-    let checked = Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(assets()).output().unwrap();
+    let checked =
+        Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(assets()).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
     assert!(checked.stdout.lines().count() >= 8);
 }

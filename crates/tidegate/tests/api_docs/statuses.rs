@@ -68,7 +68,9 @@ fn refused_anywhere(site: &Site) {
 }
 
 fn good(site: &Site) {
-    for path in ["/", "/health", "/ready", "/metrics", "/circuit-breaker-status", "/stats/a", "/v1/stats/default/a"] {
+    for path in
+        ["/", "/health", "/ready", "/metrics", "/circuit-breaker-status", "/stats/a", "/v1/stats/default/a"]
+    {
         site.door("GET", path).send().expect(200);
         site.door("HEAD", path).send().expect(200);
     }
@@ -175,7 +177,9 @@ async fn slow_and_stopping() {
     let node = Node::start("version: 1\ndomains: []\n", SystemClock::new(), options, limits()).await;
     for (path, _) in bodies() {
         let mut client = node.client().await;
-        client.send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{{").as_bytes()).await;
+        client
+            .send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{{").as_bytes())
+            .await;
         let answer = client.answer(false).await.unwrap();
         assert_eq!(answer.status, 408);
         http_door().hold(&Seen::new("POST", path, &answer.head, &answer.body));
@@ -220,8 +224,7 @@ async fn every_status_of_every_operation_is_as_documented() {
 fn the_index_and_the_document_have_the_same_paths() {
     let index = include_str!("../../src/http/index.txt");
     let words = index.split_whitespace().filter(|word| word.starts_with('/'));
-    let in_index: BTreeSet<&str> =
-        words.map(|word| word.split('?').next().unwrap()).collect();
+    let in_index: BTreeSet<&str> = words.map(|word| word.split('?').next().unwrap()).collect();
     let paths = http_door().paths();
     let in_document: BTreeSet<&str> =
         paths.keys().map(String::as_str).filter(|path| !["/", "/docs/{file}"].contains(path)).collect();

@@ -90,11 +90,11 @@ impl Api {
     /// It does not conform.
     #[track_caller]
     pub fn hold(&self, seen: &Seen<'_>) {
-        let place = self.held(seen).unwrap_or_else(|error| {
+        let places = self.held(seen).unwrap_or_else(|error| {
             let body = String::from_utf8_lossy(seen.body);
             panic!("{} {} {}: {error}\n{:?}\n{body}", seen.method, seen.target, seen.status, seen.fields)
         });
-        self.reached.lock().unwrap().extend(place);
+        self.reached.lock().unwrap().extend(places);
     }
 
     /// The places that answers have been held against so far.
@@ -102,36 +102,38 @@ impl Api {
         self.reached.lock().unwrap().clone()
     }
 
-    fn held(&self, seen: &Seen<'_>) -> Result<Option<Place>, String> {
+    /// Where it has its place; a method that there is not has its refusal at all of the path's.
+    fn held(&self, seen: &Seen<'_>) -> Result<Vec<Place>, String> {
         let is_bare = matches!(seen.status, 400 | 431) && seen.field("x-correlation-id").is_none();
         if is_bare && seen.body.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let path = seen.target.split('?').next().unwrap_or_default();
         let Some((template, item)) = self.find(path) else {
             let schema = json!({ "$ref": "#/components/schemas/Problem" });
             self.body("no such path", &schema, seen.body)?;
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let method = match seen.method {
             "HEAD" => "get".to_owned(),
             method => method.to_ascii_lowercase(),
         };
-        // What there is no operation for is refused like the path's others.
-        let (method, operation) = match item.get(&method) {
-            Some(operation) => (method, operation),
-            None => item.as_object().and_then(|all| all.iter().next()).map(|(m, o)| (m.clone(), o)).unwrap(),
+        let operations = item.as_object().unwrap();
+        let methods = match operations.get(&method) {
+            Some(_) => vec![method],
+            None => operations.keys().cloned().collect(),
         };
-        let response = operation["responses"]
-            .get(seen.status.to_string())
-            .ok_or_else(|| format!("the document has no such status for {method} {template}"))?;
-        let response = self.whole(response);
-        self.fields(response, seen)?;
-        if seen.method != "HEAD" {
-            let name = format!("{method} {template} {}", seen.status);
-            self.content(&name, response, seen)?;
+        for method in &methods {
+            let response = operations[method]["responses"]
+                .get(seen.status.to_string())
+                .ok_or_else(|| format!("the document has no such status for {method} {template}"))?;
+            let response = self.whole(response);
+            self.fields(response, seen)?;
+            if seen.method != "HEAD" {
+                self.content(&format!("{method} {template} {}", seen.status), response, seen)?;
+            }
         }
-        Ok(Some((template.to_owned(), method, seen.status)))
+        Ok(methods.into_iter().map(|method| (template.to_owned(), method, seen.status)).collect())
     }
 
     /// A response that may be kept among the components.
@@ -187,20 +189,14 @@ impl Api {
         let media_type = seen.field("content-type").ok_or("no media type")?;
         let content =
             content.get(media_type).ok_or_else(|| format!("the document has no {media_type} here"))?;
-        if media_type.ends_with("json") {
-            self.body(name, &content["schema"], seen.body)
-        } else {
-            Ok(())
-        }
+        if media_type.ends_with("json") { self.body(name, &content["schema"], seen.body) } else { Ok(()) }
     }
 
     fn body(&self, name: &str, schema: &Value, body: &[u8]) -> Result<(), String> {
         let body: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         let validator = self.validator(name, schema);
-        let errors: Vec<String> = validator
-            .iter_errors(&body)
-            .map(|error| format!("{}: {error}", error.instance_path()))
-            .collect();
+        let errors: Vec<String> =
+            validator.iter_errors(&body).map(|error| format!("{}: {error}", error.instance_path())).collect();
         if errors.is_empty() { Ok(()) } else { Err(errors.join("\n")) }
     }
 

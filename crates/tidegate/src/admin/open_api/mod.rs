@@ -130,7 +130,8 @@ fn parameters(route: &Route, is_conditional: bool) -> Vec<Parameter> {
         let description = "Say what it would do to so much of this node's recent requests, and do nothing.";
         parameters.push(Parameter::text(DRY_RUN, description).with_example("15m"));
     }
-    parameters.push(Parameter::text(TENANT, "Whose things it is about. For operators; `default` if left out."));
+    parameters
+        .push(Parameter::text(TENANT, "Whose things it is about. For operators; `default` if left out."));
     let text = json!({ "type": "string" });
     parameters.push(Parameter::in_header(TENANT_FIELD, "The same as `tenant`.", text.clone()));
     if is_conditional {
@@ -146,7 +147,9 @@ fn in_path(name: &str) -> Parameter {
         "tenant" => Parameter::in_path("tenant", "The tenant.", "acme"),
         "domain" => Parameter::in_path("domain", "The domain.", "payments"),
         "rule" => Parameter::in_path("rule", "The rule.", "calls"),
-        "subject" => Parameter::in_path("subject", "The subject: a value of the domain's subject entry.", "u1"),
+        "subject" => {
+            Parameter::in_path("subject", "The subject: a value of the domain's subject entry.", "u1")
+        }
         "version" => Parameter::in_path("version", "The number of a version.", "3"),
         _ => Parameter::in_path("prefix", "The prefix of a key.", "AAAAAAAAAA"),
     }
@@ -167,12 +170,13 @@ fn in_query(name: &'static str) -> Parameter {
             "What becomes of domains that the file does not have.",
             json!({ "enum": ["keep", "remove"], "default": "keep" }),
         ),
-        "resolution" => Parameter::in_query(
+        "resolution" => {
+            Parameter::in_query(name, "How fine.", json!({ "enum": ["minute", "hour"], "default": "minute" }))
+        }
+        "by" => Parameter::text(
             name,
-            "How fine.",
-            json!({ "enum": ["minute", "hour"], "default": "minute" }),
+            "What is kept apart: some of `tenant`, `domain`, `rule`, `tier`, `time`, with commas between.",
         ),
-        "by" => Parameter::text(name, "What is kept apart: some of `tenant`, `domain`, `rule`, `tier`, `time`, with commas between."),
         "from" | "to" => Parameter::text(name, "A time of RFC 3339."),
         "last" => Parameter::text(name, "A duration: instead of `from` and `to`."),
         _ => Parameter::text(name, "Only of this one."),
@@ -190,7 +194,11 @@ fn problems(document: &mut Document, route: &Route, is_conditional: bool) -> Vec
     let mut replies = vec![
         of("Malformed", "The request cannot be read.", &[ProblemType::Malformed]),
         of("Unauthorized", "A key is needed, or this one is not good.", &[ProblemType::Unauthorized]),
-        of("Forbidden", "The key may not do this, or a page of another site asks.", &[ProblemType::Forbidden]),
+        of(
+            "Forbidden",
+            "The key may not do this, or a page of another site asks.",
+            &[ProblemType::Forbidden],
+        ),
         of("NotFound", "There is no such thing.", &[ProblemType::NotFound]),
         of("MethodNotAllowed", "The path has no such method.", &[ProblemType::MethodNotAllowed]),
         of("RequestTimeout", "The body did not arrive in time.", &[ProblemType::RequestTimeout]),
@@ -265,7 +273,9 @@ fn rules_shape(of: &mut Document, method: &str, below: &str) -> Option<Shape> {
         ("GET", "/domains/{domain}/rules") => page::<bodies::RuleItem>(of, "listRules", tag),
         ("GET", "/domains/{domain}/rules/{rule}") => answer::<bodies::RuleDocument>(of, "getRule", tag),
         ("PUT", "/domains/{domain}/rules/{rule}") => change::<bodies::RuleDocument>(of, "putRule"),
-        ("DELETE", "/domains/{domain}/rules/{rule}") => Shape { body: None, ..change::<()>(of, "deleteRule") },
+        ("DELETE", "/domains/{domain}/rules/{rule}") => {
+            Shape { body: None, ..change::<()>(of, "deleteRule") }
+        }
         ("POST", "/domains/{domain}/rules/{rule}/rename") => change::<rules::NewName>(of, "renameRule"),
         ("GET", "/domains/{domain}/history") => page::<bodies::HistoryEntry>(of, "history", tag),
         ("GET", "/domains/{domain}/versions/{version}") => answer::<DomainDocument>(of, "domainAt", tag),
@@ -320,7 +330,11 @@ fn page<T: JsonSchema>(document: &mut Document, id: &'static str, tag: &'static 
     Shape { id, tag, body: None, reply }
 }
 
-fn taking<B: JsonSchema, T: JsonSchema>(document: &mut Document, id: &'static str, tag: &'static str) -> Shape {
+fn taking<B: JsonSchema, T: JsonSchema>(
+    document: &mut Document,
+    id: &'static str,
+    tag: &'static str,
+) -> Shape {
     Shape { body: Some(document.schema::<B>()), ..answer::<T>(document, id, tag) }
 }
 

@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
-use super::parts::{Field, Reply};
 use super::Document;
+use super::parts::{Field, Reply};
 
 /// `Retry-After` in seconds.
 pub(crate) const RETRY_AFTER: Field = Field {
@@ -75,9 +75,7 @@ impl Document {
         match status {
             StatusCode::UNAUTHORIZED => reply.with(&[WWW_AUTHENTICATE]),
             StatusCode::METHOD_NOT_ALLOWED => reply.with(&[ALLOW]),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                reply.with(&[RETRY_AFTER])
-            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => reply.with(&[RETRY_AFTER]),
             _ => reply,
         }
     }

@@ -130,7 +130,8 @@ fn add_common(document: &mut Document, endpoint: Endpoint<'_>, operation: &mut O
         replies.push(document.problem(long, &[ProblemType::TooLarge]).named("TooLarge"));
     }
     if endpoint.is_of_tenants() {
-        replies.push(document.problem(text::UNAUTHORIZED, &[ProblemType::Unauthorized]).named("Unauthorized"));
+        replies
+            .push(document.problem(text::UNAUTHORIZED, &[ProblemType::Unauthorized]).named("Unauthorized"));
         let scope = "The key lacks the scope `check`.";
         replies.push(document.problem(scope, &[ProblemType::Forbidden]).named("Forbidden"));
         replies.push(document.problem(text::CEILING, &[ProblemType::QuotaExceeded]).named("OverCeiling"));
@@ -157,9 +158,13 @@ fn check(document: &mut Document) -> Operation {
 fn checks(document: &mut Document) -> Operation {
     let body = body::<bodies::Checks>(document, MAX_CHECKS_BODY_BYTES, text::checks_examples());
     let replies = vec![
-        answer::<bodies::Results>(document, 200, "Look at `allowed` of each: the status is 200 whatever they say.")
-            .with(&[fields::DEGRADED])
-            .with_example(json!({ "results": [text::allowed(RESET_AT)] })),
+        answer::<bodies::Results>(
+            document,
+            200,
+            "Look at `allowed` of each: the status is 200 whatever they say.",
+        )
+        .with(&[fields::DEGRADED])
+        .with_example(json!({ "results": [text::allowed(RESET_AT)] })),
         invalid_field(document),
         store_away(document),
     ];
@@ -199,13 +204,13 @@ fn permit(document: &mut Document) -> Operation {
     let id = Parameter::in_path("id", "`permit_id` of the answer that gave it.", text::PERMIT_ID);
     let replies = vec![
         Reply::bare(204, "It was held, and is free again."),
-        document.problem("It is not held: given back before, expired, or no permit at all.", &[ProblemType::NotFound]),
+        document.problem(
+            "It is not held: given back before, expired, or no permit at all.",
+            &[ProblemType::NotFound],
+        ),
         store_away(document),
     ];
-    Operation {
-        parameters: vec![id],
-        ..plain("releasePermit", DECISIONS, "give a permit back", replies)
-    }
+    Operation { parameters: vec![id], ..plain("releasePermit", DECISIONS, "give a permit back", replies) }
 }
 
 fn stats(document: &mut Document) -> Operation {
@@ -317,9 +322,13 @@ fn decision_replies(document: &mut Document) -> Vec<Reply> {
         denial(429, text::DENIED, either(&denied, &[ProblemType::QuotaExceeded]))
             .with_example(text::denied(RESET_AT))
             .named("Denied"),
-        denial(503, text::NO_DECISION, either(&denied, &[ProblemType::StoreUnavailable, ProblemType::Overloaded]))
-            .with_example(text::store_away())
-            .named("NoDecision"),
+        denial(
+            503,
+            text::NO_DECISION,
+            either(&denied, &[ProblemType::StoreUnavailable, ProblemType::Overloaded]),
+        )
+        .with_example(text::store_away())
+        .named("NoDecision"),
     ]
 }
 

@@ -28,17 +28,16 @@ pub(super) const STATS: &str = "Every bucket of the domain that this value alone
 pub(super) const DEMO: &str = "Protected by the rules of the domain `demo`. Tidegate itself supplies the entries `client_ip`, `method`, \
     `path`, `host` and `user_agent`, beside `user_id`.";
 
-pub(super) const MALFORMED: &str = "The request cannot be read: no Host or several, or a body that is not JSON.";
+pub(super) const MALFORMED: &str =
+    "The request cannot be read: no Host or several, or a body that is not JSON.";
 pub(super) const HEADERS_TOO_LARGE: &str =
     "More than 64 header fields. Above 100 of them, or 16 KiB, the answer has no body and no fields.";
 pub(super) const UNAUTHORIZED: &str = "An API key is needed, or this one is not good.";
 pub(super) const CEILING: &str =
     "The key's tenant asks more often than its ceiling allows; `violated-policies` is `tenant-requests`.";
 pub(super) const BANNED: &str = "The subject is banned, or the key lacks the scope `check`.";
-pub(super) const NEVER_PASSES: &str =
-    "A field is wrong (`invalid-field`), or the cost is more than the quota can ever hold (`cost-never-passes`).";
-pub(super) const DENIED: &str =
-    "Over a limit, and nothing was charged: wait `retry_after_ms`. Without `allowed`: over the ceiling of the key's tenant.";
+pub(super) const NEVER_PASSES: &str = "A field is wrong (`invalid-field`), or the cost is more than the quota can ever hold (`cost-never-passes`).";
+pub(super) const DENIED: &str = "Over a limit, and nothing was charged: wait `retry_after_ms`. Without `allowed`: over the ceiling of the key's tenant.";
 pub(super) const NO_DECISION: &str =
     "The store does not answer and the rule's policy is `deny`, or no decision could be made.";
 
@@ -48,12 +47,21 @@ pub(super) const PERMIT_ID: &str = "9250e651b99694fc-00112233445566778899aabbccd
 type Examples = Vec<(&'static str, &'static str, Value)>;
 
 pub(super) fn check_examples() -> Examples {
-    let descriptors = json!({ "user_id": "u1", "path": "/v1/charges/7", "method": "POST", "client_ip": "192.0.2.7" });
+    let descriptors =
+        json!({ "user_id": "u1", "path": "/v1/charges/7", "method": "POST", "client_ip": "192.0.2.7" });
     vec![
         ("client", "One client", json!({ "client_id": "api_client", "cost": 1 })),
-        ("entries", "A domain and several entries", json!({ "domain": "payments", "descriptors": descriptors })),
+        (
+            "entries",
+            "A domain and several entries",
+            json!({ "domain": "payments", "descriptors": descriptors }),
+        ),
         ("peek", "What would be answered", json!({ "client_id": "api_client", "cost": 5, "peek": true })),
-        ("once", "Charged once, however often it is sent", json!({ "client_id": "api_client", "idempotency_key": "order-4711" })),
+        (
+            "once",
+            "Charged once, however often it is sent",
+            json!({ "client_id": "api_client", "idempotency_key": "order-4711" }),
+        ),
     ]
 }
 
