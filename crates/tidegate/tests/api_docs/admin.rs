@@ -25,8 +25,8 @@ fn get(site: &Site, target: &str) -> Answer {
     site.operator("GET", target).send().expect(200)
 }
 
-fn write(site: &Site, method: &str, target: &str, body: Value) -> Answer {
-    site.operator(method, target).if_match("*").json(&body).send()
+fn write(site: &Site, method: &str, target: &str, body: &Value) -> Answer {
+    site.operator(method, target).if_match("*").json(body).send()
 }
 
 fn delete(site: &Site, target: &str) {
@@ -42,19 +42,19 @@ fn rules_are_made_and_changed(site: &Site) {
     {
         get(site, target);
     }
-    write(site, "POST", "/domains/payments/rules/more/rename", json!({ "to": "most" })).expect(200);
+    write(site, "POST", "/domains/payments/rules/more/rename", &json!({ "to": "most" })).expect(200);
     delete(site, "/domains/payments/rules/most?dry_run=15m");
     delete(site, "/domains/payments/rules/most");
     get(site, "/domains/payments/history");
     get(site, &format!("/domains/payments/versions/{first}"));
-    write(site, "POST", "/domains/payments/rollback", json!({ "version": first })).expect(200);
+    write(site, "POST", "/domains/payments/rollback", &json!({ "version": first })).expect(200);
     site.door("POST", "/v1/check")
         .json(&json!({ "domain": "payments", "descriptors": { "user_id": "sue" } }))
         .send()
         .expect(200);
-    write(site, "PUT", "/domains/payments?dry_run=15m", payments(1)).expect(200);
+    write(site, "PUT", "/domains/payments?dry_run=15m", &payments(1)).expect(200);
     let log = "192.0.2.1 - - [01/Jan/2026:00:00:00 +0000] \"GET / HTTP/1.1\" 200 1\n".repeat(3);
-    write(site, "POST", "/domains/payments/dry-run", json!({ "domain": payments(1), "log": log }))
+    write(site, "POST", "/domains/payments/dry-run", &json!({ "domain": payments(1), "log": log }))
         .expect(200);
     let file = get(site, "/export").body;
     site.operator("POST", "/import").body(file).send().expect(200);
@@ -62,15 +62,15 @@ fn rules_are_made_and_changed(site: &Site) {
 
 fn subjects_are_treated(site: &Site) {
     let sue = "/domains/payments/subjects/sue";
-    write(site, "PUT", sue, json!({ "tier": "gold" })).expect(200);
-    write(site, "POST", "/domains/payments/subjects", json!({ "tiers": { "joe": "silver", "ann": null } }))
+    write(site, "PUT", sue, &json!({ "tier": "gold" })).expect(200);
+    write(site, "POST", "/domains/payments/subjects", &json!({ "tiers": { "joe": "silver", "ann": null } }))
         .expect(200);
-    write(site, "PUT", &format!("{sue}/ban"), json!({ "reason": "a test", "for": "1h" })).expect(200);
-    write(site, "PUT", &format!("{sue}/overrides/calls"), json!({ "limit": 7, "for": "1h" })).expect(200);
+    write(site, "PUT", &format!("{sue}/ban"), &json!({ "reason": "a test", "for": "1h" })).expect(200);
+    write(site, "PUT", &format!("{sue}/overrides/calls"), &json!({ "limit": 7, "for": "1h" })).expect(200);
     for target in ["subjects", "subjects/sue", "bans", "overrides"] {
         get(site, &format!("/domains/payments/{target}"));
     }
-    write(site, "POST", &format!("{sue}/refund"), json!({ "cost": 1 })).expect(200);
+    write(site, "POST", &format!("{sue}/refund"), &json!({ "cost": 1 })).expect(200);
     site.operator("POST", &format!("{sue}/reset")).send().expect(200);
     for target in ["/ban", "/overrides/calls", ""] {
         delete(site, &format!("{sue}{target}"));
@@ -81,13 +81,13 @@ fn tenants_and_keys_come_and_go(site: &Site) {
     site.tenant("acme");
     get(site, "/tenants");
     get(site, "/tenants/acme");
-    write(site, "PUT", "/tenants/acme", json!({ "max_rules": 10, "max_keys": 2 })).expect(200);
+    write(site, "PUT", "/tenants/acme", &json!({ "max_rules": 10, "max_keys": 2 })).expect(200);
     let wanted = json!({ "name": "a test", "scopes": ["check"], "for": "90d" });
     let made = site.about("acme", "POST", "/keys").json(&wanted).send().expect(201).json();
     let key = format!("/keys/{}", made["prefix"].as_str().unwrap());
     get(site, "/keys");
     get(site, &key);
-    write(site, "POST", &format!("{key}/rotate"), json!({ "grace": "1h" })).expect(200);
+    write(site, "POST", &format!("{key}/rotate"), &json!({ "grace": "1h" })).expect(200);
     delete(site, &key);
     delete(site, "/tenants/acme");
 }

@@ -209,12 +209,12 @@ fn problems(document: &mut Document, route: &Route, is_conditional: bool) -> Vec
         of("Contradicted", contradicted, &[ProblemType::Conflicting, ProblemType::CeilingReached]),
     ];
     let not_valid = document.schema::<bodies::NotValid>();
-    let schema = of_kinds(not_valid, &[ProblemType::InvalidField]);
+    let schema = of_kinds(&not_valid, &[ProblemType::InvalidField]);
     let wrong = "A field is wrong; for rules, `findings` has all that is.";
     replies.push(Reply::of(422, wrong, PROBLEM_CONTENT_TYPE, schema).with(&[NO_STORE]).named("NotValid"));
     if route.method != http::Method::GET {
         let meanwhile = document.schema::<bodies::ChangedMeanwhile>();
-        let schema = of_kinds(meanwhile, &[ProblemType::PreconditionFailed]);
+        let schema = of_kinds(&meanwhile, &[ProblemType::PreconditionFailed]);
         let reply = Reply::of(412, "It is not what the caller has read.", PROBLEM_CONTENT_TYPE, schema);
         replies.push(reply.with(&[NO_STORE, ETAG]).named("ChangedMeanwhile"));
     }

@@ -67,7 +67,7 @@ impl Document {
         let schema = self.schema::<ProblemSchema>();
         let status = kinds.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, |kind| kind.status());
         let mut reply =
-            Reply::of(status.as_u16(), description, PROBLEM_CONTENT_TYPE, of_kinds(schema, kinds));
+            Reply::of(status.as_u16(), description, PROBLEM_CONTENT_TYPE, of_kinds(&schema, kinds));
         if let Some(kind) = kinds.first() {
             let example = serde_json::from_slice(&Problem::new(*kind, kind.title()).to_json());
             reply.example = example.ok();
@@ -82,7 +82,7 @@ impl Document {
 }
 
 /// A schema of a problem, of these types only.
-pub(crate) fn of_kinds(schema: Value, kinds: &[ProblemType]) -> Value {
+pub(crate) fn of_kinds(schema: &Value, kinds: &[ProblemType]) -> Value {
     let uris: Vec<&str> = kinds.iter().map(|kind| kind.uri()).collect();
     let statuses: Vec<u16> = kinds.first().map(|kind| kind.status().as_u16()).into_iter().collect();
     json!({ "allOf": [schema, { "properties": { "type": { "enum": uris }, "status": { "enum": statuses } } }] })

@@ -293,7 +293,7 @@ impl JsonSchema for AnyResult {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let problem = generator.subschema_for::<ProblemSchema>().to_value();
         // Those that no rule has given; what has `allowed` is a denial.
-        let of_none = |kind: ProblemType| serde_json::json!({ "allOf": [of_kinds(problem.clone(), &[kind]), { "not": { "required": ["allowed"] } }] });
+        let of_none = |kind: ProblemType| serde_json::json!({ "allOf": [of_kinds(&problem, &[kind]), { "not": { "required": ["allowed"] } }] });
         json_schema!({
             "description": "The body that the check would have had alone.",
             "oneOf": [

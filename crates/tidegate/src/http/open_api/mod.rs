@@ -299,7 +299,7 @@ fn decision_replies(document: &mut Document) -> Vec<Reply> {
     let problem = document.schema::<ProblemSchema>();
     let banned = document.schema::<bodies::Banned>();
     let either = |own: &Value, kinds: &[ProblemType]| {
-        let other = of_kinds(problem.clone(), kinds);
+        let other = of_kinds(&problem, kinds);
         json!({ "anyOf": [own, { "allOf": [other, { "not": { "required": ["allowed"] } }] }] })
     };
     let denial = |status, description, schema| {
