@@ -18,7 +18,7 @@ use tidegate_wire::problem::ProblemType;
 use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, Seconds, of_kinds};
 
 /// Text without control characters.
-const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+pub(super) const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
 
 /// A request to be decided. At least one entry is needed: `client_id`, or one of `descriptors`.
 #[derive(JsonSchema)]

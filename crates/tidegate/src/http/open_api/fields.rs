@@ -81,6 +81,15 @@ pub(super) const ETAG: Field = Field {
     example: "\"0f343b0931126a20\"",
 };
 
+/// On everything that `/v1/authz` answers.
+pub(super) const TIDEGATE_STATUS: Field = Field {
+    name: "X-Tidegate-Status",
+    description: "The status that the answer would have without the parameter `status`.",
+    is_always_there: true,
+    pattern: "^[1-5][0-9]{2}$",
+    example: "429",
+};
+
 /// The fields of a decision; `Retry-After` comes with denials beside them.
 pub(super) const OF_DECISIONS: [Field; 7] =
     [POLICY, RATE_LIMIT, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, DEGRADED, TIER_LOOKUP];

@@ -1,5 +1,6 @@
 //! The OpenAPI document of the HTTP door, from the list of its endpoints.
 
+mod authz;
 mod bodies;
 mod fields;
 mod text;
@@ -48,17 +49,29 @@ fn whole() -> Value {
         }),
     });
     for endpoint in Endpoint::ALL {
-        let method = endpoint.methods().split(", ").next().unwrap_or_default().to_ascii_lowercase();
-        let mut operation = operation(&mut document, *endpoint);
-        add_common(&mut document, *endpoint, &mut operation);
-        document.add(endpoint.path(), &method, operation);
+        for method in methods(*endpoint) {
+            let mut operation = operation(&mut document, *endpoint, method);
+            add_common(&mut document, *endpoint, &mut operation);
+            document.add(endpoint.path(), method, operation);
+        }
     }
     document.finish(Map::new())
 }
 
+/// The methods that are shown, in lower case: `HEAD` goes without saying, and of all methods these two are enough.
+const fn methods(endpoint: Endpoint<'_>) -> &'static [&'static str] {
+    match endpoint.methods().as_bytes() {
+        b"*" => &["get", "post"],
+        b"POST" => &["post"],
+        b"DELETE" => &["delete"],
+        _ => &["get"],
+    }
+}
+
 /// What an endpoint takes and answers, without what all of them answer.
-fn operation(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
+fn operation(document: &mut Document, endpoint: Endpoint<'_>, method: &str) -> Operation {
     match endpoint {
+        Endpoint::Authz => authz::authz(document, method),
         Endpoint::Check => check(document),
         Endpoint::Checks => checks(document),
         Endpoint::Refund => refund(document),
@@ -118,11 +131,12 @@ fn html() -> (&'static str, Value) {
 fn add_common(document: &mut Document, endpoint: Endpoint<'_>, operation: &mut Operation) {
     let mut replies = vec![
         document.problem(text::MALFORMED, &[ProblemType::Malformed]).named("Malformed"),
-        document
-            .problem("The path has no such method.", &[ProblemType::MethodNotAllowed])
-            .named("MethodNotAllowed"),
         document.problem(text::HEADERS_TOO_LARGE, &[ProblemType::HeadersTooLarge]).named("HeadersTooLarge"),
     ];
+    if endpoint != Endpoint::Authz {
+        let other = "The path has no such method.";
+        replies.push(document.problem(other, &[ProblemType::MethodNotAllowed]).named("MethodNotAllowed"));
+    }
     if operation.body.is_some() {
         let slow = "The body did not arrive within `--body-timeout`.";
         replies.push(document.problem(slow, &[ProblemType::RequestTimeout]).named("RequestTimeout"));
@@ -341,7 +355,7 @@ fn invalid_field(document: &mut Document) -> Reply {
 
 fn store_away(document: &mut Document) -> Reply {
     let kinds = [ProblemType::StoreUnavailable, ProblemType::Overloaded];
-    let description = "The store does not answer, or the rules are changing: try again.";
+    let description = "The store does not answer, more requests are in progress than the node takes, or the rules are changing: try again.";
     document.problem(description, &kinds).named("NoAnswer")
 }
 

@@ -22,6 +22,24 @@ pub(super) const REFUND: &str = "For work that was not done after all: send the 
 pub(super) const PERMITS: &str = "As `/v1/check`, and refused with 422 where no enforced `concurrency` rule matches. Give the permit \
     back when the work is done. The example is of a server with the rules of examples/rules/payments.yaml.";
 
+pub(super) const AUTHZ: &str = "For proxies that obey a status: nginx `auth_request`, Traefik ForwardAuth, Caddy `forward_auth`. \
+    Every method asks, not only those shown here; a body is not read. A trusted proxy describes the request that is meant in header \
+    fields: `X-Forwarded-Method`, `X-Forwarded-Uri` and `X-Forwarded-Host`, or `X-Original-Method`, `X-Original-URI` and `Host`. Of \
+    everybody else the request itself is decided. The query is the proxy's configuration, never a client's. See docs/guide/proxies.md.";
+pub(super) const AUTHZ_STATUS: &str =
+    "The status of every answer that is not 2xx. Where it is left out, or 429, each has its own.";
+pub(super) const AUTHZ_ENTRIES: &str = "Further entries, each a parameter of its own: `entry.NAME=value`, or `header.NAME=Field` for the \
+    value of a header field (no entry where that is missing or empty). Each name once, and none of `client_ip`, `method`, `path`, `host` \
+    and `user_agent`, which the request itself supplies.";
+pub(super) const AUTHZ_UNAUTHORIZED: &str =
+    "An API key is needed, or this one is not good. With `status=401` everything that is not 200.";
+pub(super) const AUTHZ_FORBIDDEN: &str = "The subject is banned, or the key lacks the scope `check`. With `status=403` everything that is not \
+    200: over a limit, as in the example, and errors.";
+pub(super) const AUTHZ_MALFORMED: &str =
+    "The request cannot be read, or a trusted proxy's description of one has no clear meaning.";
+pub(super) const AUTHZ_HEADERS_TOO_LARGE: &str =
+    "More than 96 header fields. Above 100 of them, or 16 KiB, the answer has no body and no fields.";
+
 pub(super) const STATS: &str = "Every bucket of the domain that this value alone selects: of rules whose `key` is one entry. The numbers \
     at the top are those of the tightest enforced one.";
 
@@ -38,8 +56,8 @@ pub(super) const CEILING: &str =
 pub(super) const BANNED: &str = "The subject is banned, or the key lacks the scope `check`.";
 pub(super) const NEVER_PASSES: &str = "A field is wrong (`invalid-field`), or the cost is more than the quota can ever hold (`cost-never-passes`).";
 pub(super) const DENIED: &str = "Over a limit, and nothing was charged: wait `retry_after_ms`. Without `allowed`: over the ceiling of the key's tenant.";
-pub(super) const NO_DECISION: &str =
-    "The store does not answer and the rule's policy is `deny`, or no decision could be made.";
+pub(super) const NO_DECISION: &str = "The store does not answer and the rule's policy is `deny`, or no decision could be made. `temporary-reduced-capacity`: more \
+    requests are in progress than the node takes, or the rules are changing; try again.";
 
 pub(super) const PERMIT_ID: &str = "9250e651b99694fc-00112233445566778899aabbccddeeff";
 
