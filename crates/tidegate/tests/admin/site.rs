@@ -45,7 +45,7 @@ impl Site {
     }
 
     pub(crate) fn with(arguments: &[&str]) -> Self {
-        Self::of(|options| options.arguments(arguments))
+        Self::with_path(arguments, "/ready")
     }
 
     /// Waits for 200 at this path.
