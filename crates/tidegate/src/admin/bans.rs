@@ -1,5 +1,6 @@
 //! Bans: subjects that are refused whatever the rules say.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::{Ban, MAX_REASON_BYTES};
@@ -10,12 +11,18 @@ use super::answer::{Answer, Answered, next_page, time, time_or_null};
 use super::call::{Call, end_of};
 use super::subjects::subject_key;
 
-#[derive(Deserialize)]
+/// A ban.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedBan {
+#[schemars(rename = "NewBan")]
+pub(super) struct WantedBan {
+    /// Why: who is refused is told.
+    #[schemars(length(min = 1, max = MAX_REASON_BYTES))]
     reason: String,
+    /// When it ends, as a time of RFC 3339. Or `for`.
     #[serde(default)]
     until: Option<String>,
+    /// How long it lasts, for example `7d`.
     #[serde(default, rename = "for")]
     lasting: Option<String>,
 }

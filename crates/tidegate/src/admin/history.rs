@@ -1,5 +1,6 @@
 //! How rules became what they are, and the way back.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, rule_value};
@@ -10,9 +11,12 @@ use super::answer::{Answer, Answered, Refusal, next_page, time};
 use super::call::Call;
 use super::{Admin, domains};
 
-#[derive(Deserialize)]
+/// Where to go back to.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Target {
+#[schemars(rename = "Rollback")]
+pub(super) struct Target {
+    /// A version of the domain's history.
     version: i64,
 }
 

@@ -1,5 +1,6 @@
 //! API keys: made, rotated, revoked. A secret is shown once, in the answer that makes it.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::keys::NewKey;
@@ -17,15 +18,25 @@ const MAX_NAME_BYTES: usize = 128;
 const USUAL_GRACE_US: i64 = 24 * 3_600 * 1_000_000;
 const MAX_GRACE_US: i64 = 90 * USUAL_GRACE_US;
 
-#[derive(Deserialize)]
+/// A key to be made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedKey {
+#[schemars(rename = "NewKey")]
+pub(super) struct WantedKey {
+    /// What it is for.
+    #[schemars(length(min = 1, max = MAX_NAME_BYTES))]
     name: String,
+    /// One or several of `check`, `admin-read`, `admin-write`.
+    #[schemars(length(min = 1), inner(regex(pattern = "^(check|admin-read|admin-write)$")))]
     scopes: Vec<String>,
+    /// Whether it is an operator's; only operators make those.
     #[serde(default)]
+    #[schemars(with = "Option<bool>")]
     operator: Owner,
+    /// When it ends, as a time of RFC 3339. Or `for`.
     #[serde(default)]
     until: Option<String>,
+    /// How long it is good, for example `90d`.
     #[serde(default, rename = "for")]
     lasting: Option<String>,
 }
@@ -44,9 +55,11 @@ impl<'de> Deserialize<'de> for Owner {
     }
 }
 
-#[derive(Deserialize)]
+/// How to change a key's secret.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+pub(super) struct Rotation {
+    /// How long the old secret stays good: up to `90d`, 24 hours where it is left out.
     #[serde(default)]
     grace: Option<String>,
 }

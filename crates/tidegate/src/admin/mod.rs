@@ -7,6 +7,7 @@
 //! answer    answers and problems
 //! tenants domains rules history transfer trial subjects bans overrides keys usage audit status
 //!           the handlers, a file for each kind of thing
+//! open_api  the OpenAPI document, from the table
 //! buckets   what the handlers ask the engine for
 //! turns     large bodies, exports and trials, a few at a time
 //! ```
@@ -22,6 +23,7 @@ mod call;
 mod domains;
 mod history;
 mod keys;
+mod open_api;
 mod overrides;
 pub mod reference;
 mod route;
@@ -51,6 +53,7 @@ use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 pub use buckets::Buckets;
+pub use open_api::document as open_api_document;
 pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
 pub use trial::effect_json;
 

@@ -1,5 +1,6 @@
 //! Overrides: a quota for one subject instead of its tier's.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::compose::override_quota;
@@ -17,18 +18,23 @@ use super::subjects::subject_key;
 /// The longest place in the list: a subject, a bar, a rule.
 const MAX_PLACE_BYTES: usize = MAX_SUBJECT_BYTES + 1 + MAX_NAME_BYTES;
 
-#[derive(Deserialize)]
+/// A quota for one subject.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct WantedOverride {
+#[schemars(rename = "NewOverride")]
+pub(super) struct WantedOverride {
     limit: u64,
+    /// A duration, for example `1h`; the rule's where it is left out.
     #[serde(default)]
     window: Option<String>,
     #[serde(default)]
     burst: Option<u64>,
     #[serde(default)]
     reason: String,
+    /// When it ends, as a time of RFC 3339. Or `for`.
     #[serde(default)]
     until: Option<String>,
+    /// How long it lasts, for example `30d`.
     #[serde(default, rename = "for")]
     lasting: Option<String>,
 }

@@ -12,8 +12,8 @@ use matchit::Router;
 use super::answer::Answered;
 use super::call::Call;
 use super::{
-    Admin, audit, bans, domains, history, keys, overrides, rules, status, subjects, tenants, transfer, trial,
-    usage,
+    Admin, audit, bans, domains, history, keys, open_api, overrides, rules, status, subjects, tenants,
+    transfer, trial, usage,
 };
 
 /// The longest body of most endpoints: 1 MiB.
@@ -122,6 +122,7 @@ pub fn routes() -> Vec<Route> {
 fn status_routes() -> Vec<Route> {
     vec![
         route!(GET "", Read, NONE, status::index, "the endpoints"),
+        route!(GET "/openapi.json", Read, NONE, open_api::get, "this API as an OpenAPI document"),
         route!(GET "/whoami", Read, NONE, status::whoami, "what the key is and may do"),
         route!(GET "/status", Read, NONE, status::status, "this node: database, rules in force, caches, usage buffer"),
     ]

@@ -1,5 +1,6 @@
 //! Single rules.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, rule_value};
@@ -9,9 +10,11 @@ use super::answer::{Answer, Answered, Refusal, next_page};
 use super::call::Call;
 use super::{Admin, domains};
 
-#[derive(Deserialize)]
+/// A rule's new name.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewName {
+pub(super) struct NewName {
+    /// The name that it is to have.
     to: String,
 }
 

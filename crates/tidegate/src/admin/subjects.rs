@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::{Override, Subject, SubjectKey, qualified};
@@ -19,23 +20,32 @@ use super::{Admin, overrides};
 /// The most subjects of one request.
 const MAX_AT_ONCE: usize = 100_000;
 
-#[derive(Deserialize)]
+/// A subject's tier.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Tier {
+pub(super) struct Tier {
+    /// Its name.
+    #[schemars(length(min = 1, max = MAX_NAME_BYTES))]
     tier: String,
 }
 
-#[derive(Deserialize)]
+/// The tiers of many subjects.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Tiers {
-    /// `null` gives a subject the default tier again.
+pub(super) struct Tiers {
+    /// Tiers by subject, at most 100,000; `null` gives a subject the default tier again.
+    #[schemars(with = "BTreeMap<String, crate::door::open_api::Nullable<String>>", extend("minProperties" = 1, "maxProperties" = MAX_AT_ONCE))]
     tiers: BTreeMap<String, Option<String>>,
 }
 
-#[derive(Deserialize)]
+/// Which buckets of the subject.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Which {
+#[schemars(rename = "BucketsOfSubject")]
+pub(super) struct Which {
+    /// The units to give back; of refunds only, and needed there.
     #[serde(default)]
+    #[schemars(range(min = 1, max = MAX_COST))]
     cost: Option<u64>,
     /// Further entries of the request, for rules with more than one key entry or with conditions.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! Tenants and their ceilings.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::{Ceilings, Tenant, is_tenant_name};
@@ -15,26 +16,39 @@ const MAX_RULES: u32 = 100_000;
 const MAX_KEYS: u32 = 10_000;
 const MAX_REQUESTS_PER_SECOND: u32 = 100_000_000;
 
-#[derive(Deserialize)]
+/// A tenant to be made.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewTenant {
+pub(super) struct NewTenant {
+    /// 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends.
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     name: String,
     #[serde(default)]
+    #[schemars(range(max = MAX_RULES))]
     max_rules: Option<u32>,
     #[serde(default)]
+    #[schemars(range(max = MAX_KEYS))]
     max_keys: Option<u32>,
+    /// Without it, the tenant may ask as often as it likes.
     #[serde(default)]
+    #[schemars(range(max = MAX_REQUESTS_PER_SECOND))]
     max_requests_per_second: Option<u32>,
 }
 
-#[derive(Deserialize)]
+/// A tenant's ceilings.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangedTenant {
+pub(super) struct ChangedTenant {
+    /// Its own, if any: a tenant keeps its name.
     #[serde(default)]
     name: Option<String>,
+    #[schemars(range(max = MAX_RULES))]
     max_rules: u32,
+    #[schemars(range(max = MAX_KEYS))]
     max_keys: u32,
+    /// Without it, the tenant may ask as often as it likes.
     #[serde(default)]
+    #[schemars(range(max = MAX_REQUESTS_PER_SECOND))]
     max_requests_per_second: Option<u32>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::edit::{Change, Changed, Planned};
@@ -28,10 +29,13 @@ const MAX_REQUESTS: usize = 1_000_000;
 /// How long a trial takes at the most; what is tried until then is the answer.
 const MAX_TRIAL_TIME: Duration = Duration::from_secs(10);
 
-#[derive(Deserialize)]
+/// Rules to be tried.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+#[schemars(rename = "Trial")]
+pub(super) struct Wanted {
     /// The domain as it might be, with its rules.
+    #[schemars(with = "super::open_api::DomainDocument")]
     domain: Value,
     /// How much of this node's recent requests to try it on.
     #[serde(default)]

@@ -4,6 +4,7 @@
 pub(crate) mod answer;
 pub(crate) mod entries;
 pub(crate) mod json;
+pub(crate) mod open_api;
 pub mod overload;
 mod readiness;
 mod text;

@@ -6,13 +6,17 @@
 //! authz     the endpoint that proxies ask
 //! from_wire what a request says about itself, or a proxy about another one: address, path, host
 //! to_wire   decisions and problems as responses: body, status, header fields
+//! open_api  the OpenAPI document
+//! api_docs  the document, and pages that show it
 //! ```
 //!
 //! Nothing is decided here. A handler reads, asks the engine, and writes.
 
+mod api_docs;
 mod authz;
 mod from_wire;
 mod handlers;
+mod open_api;
 mod route;
 mod to_wire;
 
@@ -111,4 +115,10 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
 #[must_use]
 pub fn decision_json(decision: &tidegate_engine::Decision) -> Vec<u8> {
     answer::decision_body(decision)
+}
+
+/// The OpenAPI document of this door, that of `/openapi.json`, indented: docs/reference/openapi.json.
+#[must_use]
+pub fn open_api_document() -> String {
+    open_api::document()
 }

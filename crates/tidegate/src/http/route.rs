@@ -10,28 +10,56 @@ use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::from_wire::Fields;
-use super::{Shared, authz, from_wire, handlers, to_wire};
+use super::{Shared, api_docs, authz, from_wire, handlers, to_wire};
 use crate::door::{DoorResponse, answer, key_of, problem};
 use crate::gate::Caller;
 use crate::net::PeerInfo;
 
-/// The endpoints and the methods each takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Endpoint<'a> {
-    Index,
-    Authz,
-    Check,
-    Checks,
-    Refund,
-    Permits,
-    Permit { id: &'a str },
-    Stats { domain: &'a str, key: &'a str },
-    UserStats { user: &'a str },
-    DemoData,
-    Health,
-    Ready,
-    Metrics,
-    CircuitBreaker,
+/// Declares the endpoints, each with its path, so that none can be left out where all are gone through.
+macro_rules! endpoints {
+    ($($name:ident $({ $($field:ident),* })? => $path:literal,)*) => {
+        /// What a path leads to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Endpoint<'a> {
+            $(#[doc = $path] $name $({ $($field: &'a str),* })?,)*
+        }
+
+        impl Endpoint<'static> {
+            /// Every endpoint, its names as they stand in its path.
+            pub(super) const ALL: &'static [Self] =
+                &[$(Endpoint::$name $({ $($field: concat!("{", stringify!($field), "}")),* })?,)*];
+        }
+
+        impl Endpoint<'_> {
+            /// The path, with names in braces.
+            pub(super) const fn path(self) -> &'static str {
+                match self {
+                    $(Endpoint::$name $({ $($field: _),* })? => $path,)*
+                }
+            }
+        }
+    };
+}
+
+endpoints! {
+    Index => "/",
+    Authz => "/v1/authz",
+    Check => "/v1/check",
+    Checks => "/v1/checks",
+    Refund => "/v1/refund",
+    Permits => "/v1/permits",
+    Permit { id } => "/v1/permits/{id}",
+    Stats { domain, key } => "/v1/stats/{domain}/{key}",
+    UserStats { user } => "/stats/{user}",
+    DemoData => "/api/data",
+    Health => "/health",
+    Ready => "/ready",
+    Metrics => "/metrics",
+    CircuitBreaker => "/circuit-breaker-status",
+    OpenApi => "/openapi.json",
+    SwaggerUi => "/docs",
+    Redoc => "/redoc",
+    DocsFile { file } => "/docs/{file}",
 }
 
 impl<'a> Endpoint<'a> {
@@ -47,6 +75,9 @@ impl<'a> Endpoint<'a> {
             "/metrics" => Endpoint::Metrics,
             "/circuit-breaker-status" => Endpoint::CircuitBreaker,
             "/api/data" => Endpoint::DemoData,
+            "/openapi.json" => Endpoint::OpenApi,
+            "/docs" => Endpoint::SwaggerUi,
+            "/redoc" => Endpoint::Redoc,
             "/" => Endpoint::Index,
             _ => return Self::of_path_with_names(path),
         })
@@ -61,12 +92,13 @@ impl<'a> Endpoint<'a> {
                 Some(Endpoint::Stats { domain, key })
             }
             [Some("stats"), Some(user), None, None, None] => Some(Endpoint::UserStats { user }),
+            [Some("docs"), Some(file), None, None, None] => Some(Endpoint::DocsFile { file }),
             _ => None,
         }
     }
 
     /// What `Allow` says on 405.
-    const fn methods(self) -> &'static str {
+    pub(super) const fn methods(self) -> &'static str {
         match self {
             Endpoint::Authz => "*",
             Endpoint::Check | Endpoint::Checks | Endpoint::Refund | Endpoint::Permits => "POST",
@@ -78,12 +110,16 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Health
             | Endpoint::Ready
             | Endpoint::Metrics
-            | Endpoint::CircuitBreaker => "GET, HEAD",
+            | Endpoint::CircuitBreaker
+            | Endpoint::OpenApi
+            | Endpoint::SwaggerUi
+            | Endpoint::Redoc
+            | Endpoint::DocsFile { .. } => "GET, HEAD",
         }
     }
 
     /// Whether it says what a tenant has or may do: it answers for the tenant of the request's key.
-    const fn is_of_tenants(self) -> bool {
+    pub(super) const fn is_of_tenants(self) -> bool {
         match self {
             Endpoint::Authz
             | Endpoint::Check
@@ -98,7 +134,11 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Health
             | Endpoint::Ready
             | Endpoint::Metrics
-            | Endpoint::CircuitBreaker => false,
+            | Endpoint::CircuitBreaker
+            | Endpoint::OpenApi
+            | Endpoint::SwaggerUi
+            | Endpoint::Redoc
+            | Endpoint::DocsFile { .. } => false,
         }
     }
 
@@ -163,6 +203,10 @@ async fn answer<S: BucketStore, C: Clock>(
         Endpoint::Metrics => to_wire::metrics(&door.gate, &door.options.overload),
         Endpoint::CircuitBreaker => to_wire::breaker(&door.gate.engine().breaker_status()),
         Endpoint::Index => to_wire::index(),
+        Endpoint::OpenApi => api_docs::document(&head.headers),
+        Endpoint::SwaggerUi => api_docs::swagger_ui(&head.headers),
+        Endpoint::Redoc => api_docs::redoc(&head.headers),
+        Endpoint::DocsFile { file } => api_docs::file(file, &head.headers),
     }
 }
 
@@ -194,6 +238,13 @@ mod tests {
             "/v1/permits/a/b",
         ] {
             assert_eq!(Endpoint::of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_endpoint_is_found_by_its_path() {
+        for endpoint in Endpoint::ALL {
+            assert_eq!(Endpoint::of(endpoint.path()), Some(*endpoint), "{endpoint:?}");
         }
     }
 

@@ -11,6 +11,8 @@
 
 mod access;
 mod audit;
+#[path = "../common/conformance.rs"]
+mod conformance;
 mod decisions;
 mod environment;
 mod hostile;

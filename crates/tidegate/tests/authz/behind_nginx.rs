@@ -54,7 +54,7 @@ impl Site {
     /// One request through nginx, on a connection of its own; each field without its line end.
     async fn ask(&self, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
         let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-        let mut client = Client::connect(self.nginx.address()).await;
+        let mut client = Client::to_proxy(self.nginx.address()).await;
         client.request(method, target, &fields, body.as_bytes()).await
     }
 
@@ -159,7 +159,7 @@ async fn the_method_and_the_host_are_those_of_the_client_and_the_body_goes_to_th
     assert_eq!(answer.status, 200);
     assert!(text(&answer).ends_with(&body));
     assert_eq!(answer.field("ratelimit-policy"), None, "it is another host's rule");
-    let mut client = Client::connect(site.nginx.address()).await;
+    let mut client = Client::to_proxy(site.nginx.address()).await;
     for left in (0..QUOTA).rev() {
         client.send(b"POST /posts HTTP/1.1\r\nHost: SHOP.example:80\r\nContent-Length: 2\r\n\r\nok").await;
         let answer = client.answer(false).await.unwrap();
@@ -168,7 +168,7 @@ async fn the_method_and_the_host_are_those_of_the_client_and_the_body_goes_to_th
     }
     client.send(b"POST /posts HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(client.answer(false).await.unwrap().status, 429);
-    let mut other = Client::connect(site.nginx.address()).await;
+    let mut other = Client::to_proxy(site.nginx.address()).await;
     other.send(b"GET /posts HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
     assert_eq!(other.answer(false).await.unwrap().status, 200, "a GET is no POST");
 }

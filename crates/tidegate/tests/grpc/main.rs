@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "a part of it is used here")]
 mod admin;
 mod authorize;
+#[path = "../common/conformance.rs"]
+mod conformance;
 mod health;
 mod hostile;
 mod keys;

@@ -10,6 +10,8 @@
 
 mod bounds;
 mod clients;
+#[path = "../common/conformance.rs"]
+mod conformance;
 mod door;
 mod keys;
 #[path = "../admin/site.rs"]

@@ -1,0 +1,95 @@
+//! The header fields of the door's responses.
+
+use crate::door::open_api::Field;
+
+/// A list of structured strings with whole numbers as parameters (RFC 9651).
+const ITEMS: &str = r#"^"([^"\\]|\\.)*"(;[a-z]+=[0-9]+)*(, "([^"\\]|\\.)*"(;[a-z]+=[0-9]+)*)*$"#;
+const NUMBER: &str = "^[0-9]+$";
+
+const POLICY: Field = Field {
+    name: "RateLimit-Policy",
+    description: "For each enforced rule its limit `q` and its window `w` in seconds (draft-ietf-httpapi-ratelimit-headers-11). Missing where no enforced rule applied.",
+    is_always_there: false,
+    pattern: ITEMS,
+    example: r#""api-client";q=20;w=60"#,
+};
+
+const RATE_LIMIT: Field = Field {
+    name: "RateLimit",
+    description: "For each enforced rule the units left `r`, and `t`: seconds until some come back.",
+    is_always_there: false,
+    pattern: ITEMS,
+    example: r#""api-client";r=19;t=3"#,
+};
+
+const LEGACY_LIMIT: Field = Field {
+    name: "X-RateLimit-Limit",
+    description: "With `--legacy-fields`: units of the binding rule.",
+    is_always_there: false,
+    pattern: NUMBER,
+    example: "20",
+};
+
+const LEGACY_REMAINING: Field = Field {
+    name: "X-RateLimit-Remaining",
+    description: "With `--legacy-fields`: units left of the binding rule.",
+    is_always_there: false,
+    pattern: NUMBER,
+    example: "19",
+};
+
+const LEGACY_RESET: Field = Field {
+    name: "X-RateLimit-Reset",
+    description: "With `--legacy-fields`: seconds until the binding rule's bucket is at rest.",
+    is_always_there: false,
+    pattern: NUMBER,
+    example: "3",
+};
+
+/// Set where the store did not decide.
+pub(super) const DEGRADED: Field = Field {
+    name: "X-Tidegate-Degraded",
+    description: "The store did not answer: the failure policy that decided instead.",
+    is_always_there: false,
+    pattern: "^(allow|deny|local)$",
+    example: "local",
+};
+
+const TIER_LOOKUP: Field = Field {
+    name: "Tidegate-Tier-Lookup",
+    description: "The catalog did not answer in time: an older answer was used, or the domain's default tier.",
+    is_always_there: false,
+    pattern: "^(stale|failed)$",
+    example: "stale",
+};
+
+/// Statistics and states are never kept by caches.
+pub(super) const NO_STORE: Field = Field {
+    name: "Cache-Control",
+    description: "How long it may be kept.",
+    is_always_there: true,
+    pattern: "^[a-z0-9=, -]+$",
+    example: "no-store",
+};
+
+/// The version of a document.
+pub(super) const ETAG: Field = Field {
+    name: "ETag",
+    description: "A strong tag of these bytes.",
+    is_always_there: true,
+    pattern: "^\"[0-9a-z-]+\"$",
+    example: "\"0f343b0931126a20\"",
+};
+
+/// On everything that `/v1/authz` answers.
+pub(super) const TIDEGATE_STATUS: Field = Field {
+    name: "X-Tidegate-Status",
+    description: "The status that the answer would have without the parameter `status`.",
+    is_always_there: true,
+    pattern: "^[1-5][0-9]{2}$",
+    example: "429",
+};
+
+/// The fields of a decision; `Retry-After` comes with denials beside them.
+pub(super) const OF_DECISIONS: [Field; 7] =
+    [POLICY, RATE_LIMIT, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, DEGRADED, TIER_LOOKUP];
