@@ -1,8 +1,9 @@
 //! One request from what is known of its subject to its decision, the same for every door.
 
 use tidegate_catalog::model::Ban;
-use tidegate_engine::{Clock, Decision, EngineError};
+use tidegate_engine::{Answer, Clock, Decision, EngineError, Request};
 use tidegate_store::BucketStore;
+use tokio::time::Instant;
 
 use super::{Gate, Look};
 
@@ -47,8 +48,38 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         if ask.peek {
             return self.engine.peek(&request).await.map(Answered::Decided);
         }
-        let decision = self.engine.check(&request).await?;
+        let decision = self.decide(&request).await?;
+        self.wait_for_all(&[(request, &decision)]).await;
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
+    }
+
+    /// Decides a request and counts it. Remembering it and waiting are left to the caller, for several requests of a call.
+    ///
+    /// # Errors
+    /// As [`tidegate_engine::Engine::decide`].
+    pub async fn decide(&self, request: &Request<'_>) -> Result<Decision, EngineError> {
+        let began_at = Instant::now();
+        let decided = self.engine.decide(request).await;
+        match &decided {
+            Ok(decision) => {
+                self.metrics.decided(self.door, decision, began_at.elapsed(), || self.engine.rules());
+            }
+            Err(_) => self.metrics.failed(self.door),
+        }
+        decided
+    }
+
+    /// Waits until it is the turn of all these requests, each with what [`Gate::decide`] made of it.
+    pub async fn wait_for_all(&self, decided: &[(Request<'_>, &Decision)]) {
+        let waits = decided.iter().filter_map(|(_, decision)| match decision.answer() {
+            Answer::Wait(wait) => Some(wait),
+            Answer::Allow | Answer::Deny => None,
+        });
+        if waits.clone().next().is_some() {
+            let waiting = self.metrics.begin_waiting(waits);
+            self.engine.wait_for_all(decided).await;
+            waiting.done();
+        }
     }
 }

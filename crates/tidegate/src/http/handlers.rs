@@ -99,7 +99,7 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
                 None
             }
             (None, true) => Some(door.gate.engine().peek(asked).await),
-            (None, false) => Some(door.gate.engine().decide(asked).await),
+            (None, false) => Some(door.gate.decide(asked).await),
         };
         if let (Some(Ok(decision)), false) = (&decision, request.peek) {
             door.gate.note(look, asked, decision);
@@ -110,7 +110,7 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
     let charged: Vec<(Request<'_>, &Decision)> = charged
         .filter_map(|((_, asked), decision)| Some((*asked, decision.as_ref()?.as_ref().ok()?)))
         .collect();
-    door.gate.engine().wait_for_all(&charged).await;
+    door.gate.wait_for_all(&charged).await;
     let mut answers = to_wire::Answers::default();
     for (decision, look) in decisions.iter().zip(&looks) {
         match (decision, look.ban()) {

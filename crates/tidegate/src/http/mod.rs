@@ -30,6 +30,7 @@ use tidegate_wire::identity::IdentityPolicy;
 use crate::door::{DoorResponse, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
+use crate::telemetry::metrics::DoorName;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -92,7 +93,8 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     /// A door to an engine, or to a gate before it.
     #[must_use]
     pub fn new(gate: impl Into<Gate<S, C>>, options: HttpOptions, readiness: Readiness) -> Self {
-        Self { shared: Arc::new(Shared { gate: gate.into(), options, readiness }) }
+        let gate = gate.into().at_door(DoorName::Http);
+        Self { shared: Arc::new(Shared { gate, options, readiness }) }
     }
 
     /// The service of one connection.

@@ -2,7 +2,6 @@
 
 mod body;
 mod fields;
-mod metrics;
 
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
@@ -136,7 +135,7 @@ pub(super) fn ready<S: BucketStore, C: Clock>(ready: bool, gate: &Gate<S, C>) ->
 }
 
 pub(super) fn metrics<S: BucketStore, C: Clock>(gate: &Gate<S, C>) -> DoorResponse {
-    respond(StatusCode::OK, OPENMETRICS, metrics::page(gate).into_bytes())
+    respond(StatusCode::OK, OPENMETRICS, gate.metrics_page().into_bytes())
 }
 
 pub(super) fn breaker(status: &BreakerStatus) -> DoorResponse {
