@@ -5,7 +5,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry;
 
 /// A metric.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     /// The name of the family. Samples of a counter have `_total` behind it, those of a histogram `_bucket`, `_sum`, `_count`,
     /// those of an info `_info`.
