@@ -146,7 +146,10 @@ async fn an_observer_hears_of_every_change_once() {
 
 /// Calls of the store, as an observer hears of them.
 #[derive(Clone, Default)]
-struct Calls(Arc<std::sync::Mutex<Vec<(Micros, Option<FailureCause>)>>>);
+struct Calls(Arc<std::sync::Mutex<Vec<Call>>>);
+
+/// How long it took, and why it failed.
+type Call = (Micros, Option<FailureCause>);
 
 impl tidegate_engine::Observer for Calls {
     fn decided(&self, _: &Decision) {}
