@@ -1,11 +1,12 @@
 //! The page for Prometheus: what is counted at the gate, and what engine and catalog have counted anyway.
 
+use tidegate_catalog::keys::Refusal;
+use tidegate_catalog::model::Scope;
 use tidegate_catalog::state::Database;
 use tidegate_engine::{BreakerState, Clock, DegradedCounts};
 use tidegate_store::BucketStore;
 
 use super::{Catalog, Gate};
-use crate::telemetry::metrics::Page;
 use crate::telemetry::metrics::catalogue::{
     BANNED_REQUESTS, BREAKER_REJECTED, BREAKER_STATE, BREAKER_TRANSITIONS, CATALOG_CURRENT, CATALOG_OUTAGES,
     CATALOG_RELOAD_FAILURES, CATALOG_RELOADS, CATALOG_RULES_VERSION, CATALOG_RULES_VERSION_SEEN, CATALOG_UP,
@@ -13,18 +14,29 @@ use crate::telemetry::metrics::catalogue::{
     SUBJECT_LOOKUP_FAILURES, SUBJECT_LOOKUPS, SUBJECT_LOOKUPS_STALE, SUBJECTS_CACHED, USAGE_BATCHES,
     USAGE_DROPPED, USAGE_FAILURES, USAGE_ROWS_WAITING,
 };
+use crate::telemetry::metrics::{Page, Sees};
 
 impl<S: BucketStore, C: Clock> Gate<S, C> {
-    /// Everything that is counted, in the OpenMetrics text format.
-    #[must_use]
-    pub fn metrics_page(&self) -> String {
+    /// Everything that is counted, in the OpenMetrics text format. Tenants' domains and rules are named to operators only; to
+    /// others, all tenants but the default one are one.
+    ///
+    /// # Errors
+    /// The key is not good. It is never taken for none; where there are no keys, nobody looks at it.
+    pub fn metrics_page(&self, key: Option<&str>) -> Result<String, Refusal> {
         let mut page = Page::default();
-        self.metrics.write(&mut page);
+        self.metrics.write(&mut page, self.sees(key)?);
         self.write_engine(&mut page);
         if let Some(catalog) = &self.catalog {
             write_catalog(&mut page, catalog);
         }
-        page.into_text()
+        Ok(page.into_text())
+    }
+
+    fn sees(&self, key: Option<&str>) -> Result<Sees, Refusal> {
+        let (Some(catalog), Some(key)) = (&self.catalog, key) else { return Ok(Sees::DefaultTenant) };
+        let verified = catalog.keys().verify(key, self.now_us())?;
+        let is_operator = verified.tenant.is_none() && verified.may(Scope::AdminRead);
+        Ok(if is_operator { Sees::AllTenants } else { Sees::DefaultTenant })
     }
 
     fn write_engine(&self, page: &mut Page) {

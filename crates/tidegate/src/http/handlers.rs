@@ -16,7 +16,7 @@ use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
-use crate::door::{DoorResponse, problem, query_parameter, read_bounded, text_of};
+use crate::door::{DoorResponse, key_of, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
 /// The domain of the protected demo endpoint.
@@ -261,6 +261,16 @@ async fn within_ceiling<S: BucketStore, C: Clock>(
         Ok(Some(decision)) => Err(to_wire::over_ceiling(&decision)),
         Err(error) => Err(problem(&problem_of(&error))),
     }
+}
+
+pub(super) fn metrics<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> DoorResponse {
+    let key = if door.gate.knows_keys() { key_of(head) } else { Ok(None) };
+    let page = key.and_then(|key| {
+        door.gate
+            .metrics_page(key)
+            .map_err(|refusal| Problem::new(ProblemType::Unauthorized, refusal.to_string()))
+    });
+    page.map_or_else(|refused| problem(&refused), to_wire::metrics)
 }
 
 fn no_such_domain() -> DoorResponse {

@@ -123,7 +123,7 @@ async fn a_million_keys_make_no_series() {
     let gate = Gate::from(node.engine.clone()).at_door(DoorName::InProcess);
     let mut client = node.client().await;
     let before = scrape(&mut client).await;
-    let at_gate_before = Scrape::of(&gate.metrics_page());
+    let at_gate_before = Scrape::of(&gate.metrics_page(None).unwrap());
     for first in (0..BY_DOOR).step_by(BATCH) {
         let users = first..first + BATCH;
         let checks: Vec<_> = users
@@ -141,7 +141,7 @@ async fn a_million_keys_make_no_series() {
     }
     clock.advance(Micros::from_secs(1));
     let after = scrape(&mut client).await;
-    let at_gate = Scrape::of(&gate.metrics_page());
+    let at_gate = Scrape::of(&gate.metrics_page(None).unwrap());
     assert_eq!(after.series(), before.series());
     assert_eq!(after.get(&counted("allowed", "shop", "per-user")), BY_DOOR as f64);
     assert_eq!(at_gate.series(), at_gate_before.series());

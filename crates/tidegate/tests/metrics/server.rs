@@ -10,6 +10,7 @@ use tidegate_testkit::{RedisServer, TempDir, Tidegate, TidegateOptions, wait_for
 use crate::common::Client;
 use crate::scrape::{Scrape, catalogue};
 
+const TOKEN: &str = "an-operator-token-of-the-tests";
 const PATIENCE: Duration = Duration::from_secs(20);
 const RULES: &str =
     "version: 1\ndomains: [{ name: d, rules: [{ name: r, key: [u], limit: 2, window: 1h }] }]\n";
@@ -47,11 +48,7 @@ pub(crate) fn check(server: &Tidegate, route: &str, times: usize) -> Vec<u16> {
 fn every_metric_of_the_catalogue_is_told_by_some_server() {
     let directory = TempDir::new("metrics");
     let database = directory.join("tidegate.db").display().to_string();
-    let embedded = Tidegate::with(&options().catalog(
-        database,
-        "an-operator-token-of-the-tests",
-        directory.join("good"),
-    ));
+    let embedded = Tidegate::with(&options().catalog(database, TOKEN, directory.join("good")));
     let redis = RedisServer::start();
     let rules = directory.write("rules.yaml", RULES).display().to_string();
     let shared = Tidegate::with(&options().arguments(["--store", &redis.url(), "--rules", &rules]));
@@ -110,4 +107,40 @@ fn a_rule_file_that_is_read_again_is_told() {
     let kept = until("the error", &|page| page.get("tidegate_rules_current") == 0.0);
     assert_eq!(kept.get("tidegate_rules"), 1.0);
     assert_eq!(reloads(&kept), reloads(&after));
+}
+
+/// Names of tenants, their domains and rules are for operators.
+#[tokio::test]
+async fn tenants_are_named_to_operators_only() {
+    let directory = TempDir::new("metrics");
+    let database = directory.join("tidegate.db").display().to_string();
+    let server = Tidegate::with(&options().catalog(database, TOKEN, directory.join("good")));
+    let mut admin = Client::connect(server.admin_address()).await;
+    let operator = format!("Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n");
+    let tenant = json!({"name": "acme"}).to_string();
+    assert_eq!(admin.request("POST", "/admin/v1/tenants", &operator, tenant.as_bytes()).await.status, 201);
+    let about = format!("{operator}Tidegate-Tenant: acme\r\nIf-None-Match: *\r\n");
+    let domain =
+        json!({"name": "pay", "rules": [{"name": "secret-rule", "key": ["u"], "limit": 1, "window": "1h"}]});
+    let put = admin.request("PUT", "/admin/v1/domains/pay", &about, domain.to_string().as_bytes()).await;
+    assert_eq!(put.status, 200, "{}", String::from_utf8_lossy(&put.body));
+    let about = format!("{operator}Tidegate-Tenant: acme\r\n");
+    let wanted = json!({"name": "reader", "scopes": ["check", "admin-read"]}).to_string();
+    let made = admin.request("POST", "/admin/v1/keys", &about, wanted.as_bytes()).await;
+    let key = made.json()["key"].as_str().unwrap().to_owned();
+
+    let mut door = Client::connect(server.address()).await;
+    let of_key = format!("Authorization: Bearer {key}\r\n");
+    let body = json!({"domain": "pay", "descriptors": {"u": "1"}}).to_string();
+    assert_eq!(door.request("POST", "/v1/check", &of_key, body.as_bytes()).await.status, 200);
+    for fields in ["", &of_key] {
+        let page = String::from_utf8(door.request("GET", "/metrics", fields, b"").await.body).unwrap();
+        assert!(!page.contains("acme") && !page.contains("secret-rule"), "{page}");
+        let together = r#"ratelimiter_allowed_total{domain="(tenants)",rule="(tenants)",door="http"}"#;
+        assert_eq!(Scrape::of(&page).get(together), 1.0);
+    }
+    let page = String::from_utf8(door.request("GET", "/metrics", &operator, b"").await.body).unwrap();
+    let apart = r#"ratelimiter_allowed_total{domain="acme/pay",rule="secret-rule",door="http"}"#;
+    assert_eq!(Scrape::of(&page).get(apart), 1.0);
+    assert_eq!(door.request("GET", "/metrics", "Authorization: Bearer wrong\r\n", b"").await.status, 401);
 }

@@ -32,6 +32,7 @@ use tidegate_store::StoreError;
 
 pub(crate) use page::Page;
 pub use series::MAX_SERIES;
+pub(crate) use series::Sees;
 pub use sources::StoreReport;
 
 use catalogue::{
@@ -206,10 +207,10 @@ impl Metrics {
         &self.doors[door as usize]
     }
 
-    /// Writes what is counted here.
-    pub(crate) fn write(&self, page: &mut Page) {
+    /// Writes what is counted here, for one who may see so much.
+    pub(crate) fn write(&self, page: &mut Page, sees: Sees) {
         let is_open = |door: DoorName| self.door(door).is_open.load(Ordering::Relaxed);
-        self.rules.write(page, is_open);
+        self.rules.write(page, sees, is_open);
         for door in DoorName::ALL.into_iter().filter(|door| is_open(*door)) {
             let DoorCounts { took, failures, over_ceiling, .. } = self.door(door);
             page.histogram(&CHECK_DURATION, [door.name()], took.read());

@@ -13,8 +13,8 @@ without a database nothing of the catalog, without Redis nothing of a shared sto
 
 | label | values |
 | --- | --- |
-| `domain` | a domain of the rules, `tenant/domain` where it is not the default tenant's; `(other)`, `(unknown)` |
-| `rule` | a rule in force; `(none)` where no rule applied or a failure policy decided alone; `(other)` |
+| `domain` | a domain of the rules, `tenant/domain` where it is not the default tenant's; `(other)`, `(unknown)`, `(tenants)` |
+| `rule` | a rule in force; `(none)` where no rule applied or a failure policy decided alone; `(other)`, `(tenants)` |
 | `door` | `http`, `grpc`, `resp`, `in_process` |
 | `listener` | `http`, `admin` |
 | `policy` | a failure policy: `allow`, `deny`, `local` |
@@ -24,6 +24,7 @@ without a database nothing of the catalog, without Redis nothing of a shared sto
 
 Nothing that a request says becomes a label. At most 2,000 pairs of domain and rule have series of their own, the rest are
 `(other)`; the series of a rule that was removed or renamed are shown for ten minutes more, then dropped.
+Tenants' domains and rules are named to an operator's key only; to everybody else they are one, `(tenants)`.
 ";
 
 /// The page, as Markdown.

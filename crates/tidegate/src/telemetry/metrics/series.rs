@@ -31,10 +31,21 @@ pub const MAX_SERIES: usize = 2_000;
 const OTHER: &str = "(other)";
 /// The label of requests that no rule decided.
 const NO_RULE: &str = "(none)";
+/// The label of tenants' rules together, for those who may not see whose they are.
+const TENANTS: &str = "(tenants)";
 /// The label of requests whose domain is not there.
 const NO_DOMAIN: &str = "(unknown)";
 /// How long the series of a rule that is gone is shown: several scrapes.
 const GONE_KEPT: Micros = Micros::from_secs(600);
+
+/// Whose rules a page may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sees {
+    /// All.
+    AllTenants,
+    /// Those of the default tenant: what a tenant has, and how busy it is, is none of another's business.
+    DefaultTenant,
+}
 
 /// Counts decisions by rule. Told of new rules before they decide anything, as an [`Observer`].
 pub(super) struct RuleSeries {
@@ -64,8 +75,22 @@ impl Series {
         Arc::new(Self { domain, rule, shards: Default::default(), shadow_blocked: Counter::default() })
     }
 
+    fn labels(&self) -> [&str; 2] {
+        [&self.domain, &self.rule]
+    }
+
     fn count(&self, door: DoorName, allowed: bool) {
         self.shards[shard()].0[door as usize][usize::from(allowed)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_over(&self, other: &Self) {
+        for door in DoorName::ALL {
+            for allowed in [false, true] {
+                let cell = &self.shards[0].0[door as usize][usize::from(allowed)];
+                cell.fetch_add(other.read(door, allowed), Ordering::Relaxed);
+            }
+        }
+        self.shadow_blocked.add(other.shadow_blocked.get());
     }
 
     fn read(&self, door: DoorName, allowed: bool) -> u64 {
@@ -105,6 +130,8 @@ struct Table {
     no_rule: HashMap<String, Arc<Series>>,
     no_domain: Arc<Series>,
     other: Arc<Series>,
+    /// What tenants' series had counted that are not shown any more: the sum of all must not fall.
+    retired: Arc<Series>,
     /// Those with labels of their own, in the order of the rules.
     shown: Vec<Shown>,
     without_series: usize,
@@ -115,6 +142,7 @@ struct Shown {
     series: Arc<Series>,
     gone_since: Option<Timestamp>,
     is_in_shadow: bool,
+    is_of_tenant: bool,
 }
 
 impl std::fmt::Debug for RuleSeries {
@@ -163,38 +191,47 @@ impl RuleSeries {
     }
 
     /// Writes what was counted, for the doors that are open, and forgets what is gone for long.
-    pub(super) fn write(&self, page: &mut Page, is_open: impl Fn(DoorName) -> bool) {
+    pub(super) fn write(&self, page: &mut Page, sees: Sees, is_open: impl Fn(DoorName) -> bool) {
         self.forget_gone();
         let table = self.table.load();
         let doors: Vec<DoorName> = DoorName::ALL.into_iter().filter(|door| is_open(*door)).collect();
+        let (together, apart): (Vec<&Shown>, Vec<&Shown>) =
+            table.shown.iter().partition(|shown| sees == Sees::DefaultTenant && shown.is_of_tenant);
+        let together = || together.iter().map(|shown| &shown.series).chain([&table.retired]);
         for (metric, allowed) in [(&ALLOWED, true), (&BLOCKED, false)] {
-            for Shown { series, .. } in &table.shown {
-                for door in &doors {
-                    let count = series.read(*door, allowed);
-                    // A rule is shown from the start, so that its first request is seen as an increase.
-                    if count > 0 || series.rule != NO_RULE {
-                        page.labelled(metric, [&series.domain, &series.rule, door.name()], count);
-                    }
+            let mut write = |[domain, rule]: [&str; 2], door: DoorName, count: u64, always: bool| {
+                if count > 0 || always {
+                    page.labelled(metric, [domain, rule, door.name()], count);
                 }
+            };
+            for (series, door) in
+                apart.iter().flat_map(|shown| doors.iter().map(|door| (&shown.series, *door)))
+            {
+                // A rule is shown from the start, so that its first request is seen as an increase.
+                write(series.labels(), door, series.read(door, allowed), series.rule != NO_RULE);
             }
-            for series in [&table.no_domain, &table.other] {
-                for door in &doors {
-                    let count = series.read(*door, allowed);
-                    if count > 0 {
-                        page.labelled(metric, [&series.domain, &series.rule, door.name()], count);
-                    }
+            for door in &doors {
+                for series in [&table.no_domain, &table.other] {
+                    write(series.labels(), *door, series.read(*door, allowed), false);
+                }
+                if sees == Sees::DefaultTenant {
+                    let count = together().map(|series| series.read(*door, allowed)).sum();
+                    write([TENANTS, TENANTS], *door, count, false);
                 }
             }
         }
-        for Shown { series, is_in_shadow, .. } in &table.shown {
+        for Shown { series, is_in_shadow, .. } in apart {
             let count = series.shadow_blocked.get();
             if count > 0 || *is_in_shadow {
-                page.labelled(&SHADOW_BLOCKED, [&series.domain, &series.rule], count);
+                page.labelled(&SHADOW_BLOCKED, series.labels(), count);
             }
         }
-        let other = table.other.shadow_blocked.get();
-        if other > 0 {
-            page.labelled(&SHADOW_BLOCKED, [OTHER, OTHER], other);
+        let tenants = together().map(|series| series.shadow_blocked.get()).sum();
+        let tenants = if sees == Sees::DefaultTenant { tenants } else { 0 };
+        for (label, count) in [(OTHER, table.other.shadow_blocked.get()), (TENANTS, tenants)] {
+            if count > 0 {
+                page.labelled(&SHADOW_BLOCKED, [label, label], count);
+            }
         }
         page.number(&RULES_WITHOUT_SERIES, table.without_series as u64);
     }
@@ -207,7 +244,8 @@ impl RuleSeries {
         }
         let _making = self.making.lock();
         let before = self.table.load();
-        let shown = before.shown.iter().filter(|shown| !is_over(shown)).cloned().collect();
+        let (over, shown): (Vec<Shown>, Vec<Shown>) = before.shown.iter().cloned().partition(is_over);
+        before.retire(&over);
         self.table.store(Arc::new(before.with_shown(shown)));
     }
 }
@@ -238,6 +276,7 @@ impl Table {
             no_rule: HashMap::new(),
             no_domain: Series::new(NO_DOMAIN, NO_RULE),
             other: Series::new(OTHER, OTHER),
+            retired: Series::new(TENANTS, TENANTS),
             shown: Vec::new(),
             without_series: 0,
         }
@@ -247,18 +286,23 @@ impl Table {
         self.by_rule.get(&rule.uid()).unwrap_or(&self.other)
     }
 
-    fn with_shown(&self, shown: Vec<Shown>) -> Self {
-        let (no_domain, other) = (Arc::clone(&self.no_domain), Arc::clone(&self.other));
-        let (by_rule, no_rule) = (self.by_rule.clone(), self.no_rule.clone());
-        Self {
-            version: self.version,
-            by_rule,
-            no_rule,
-            no_domain,
-            other,
-            shown,
-            without_series: self.without_series,
+    /// Keeps what tenants' series have counted that are dropped.
+    fn retire(&self, dropped: &[Shown]) {
+        for shown in dropped.iter().filter(|shown| shown.is_of_tenant) {
+            self.retired.take_over(&shown.series);
         }
+    }
+
+    /// An empty table beside this one.
+    fn beside(&self, version: u64) -> Self {
+        let [no_domain, other, retired] = [&self.no_domain, &self.other, &self.retired].map(Arc::clone);
+        Self { version, no_domain, other, retired, ..Self::new() }
+    }
+
+    fn with_shown(&self, shown: Vec<Shown>) -> Self {
+        let (by_rule, no_rule) = (self.by_rule.clone(), self.no_rule.clone());
+        let without_series = self.without_series;
+        Self { by_rule, no_rule, shown, without_series, ..self.beside(self.version) }
     }
 
     /// The table of new rules. What had a series keeps it, by its names: a rule that was renamed begins another.
@@ -266,14 +310,15 @@ impl Table {
         let mut making = Making::of(self, rules, now);
         for domain in rules.domains().iter().filter(|domain| domain.name() != TENANTS_DOMAIN) {
             let name = readable(domain.name());
+            let is_of_tenant = split_qualified(domain.name()).0 != DEFAULT_TENANT;
             for rule in domain.rules() {
                 let is_in_shadow = rule.model().mode == Mode::Shadow;
-                match making.place(&name, rule.name(), is_in_shadow) {
+                match making.place(&name, rule.name(), is_in_shadow, is_of_tenant) {
                     Some(series) => drop(making.table.by_rule.insert(rule.uid(), series)),
                     None => making.table.without_series += 1,
                 }
             }
-            if let Some(series) = making.place(&name, NO_RULE, false) {
+            if let Some(series) = making.place(&name, NO_RULE, false, is_of_tenant) {
                 making.table.no_rule.insert(domain.name().to_owned(), series);
             }
         }
@@ -295,12 +340,10 @@ struct Making {
 impl Making {
     fn of(table: &Table, rules: &RuleSet, now: Timestamp) -> Self {
         let labels = |shown: &Shown| (shown.series.domain.clone(), shown.series.rule.clone());
-        let before: HashMap<_, _> = table
-            .shown
-            .iter()
-            .filter(|shown| !is_over(shown, now))
-            .map(|shown| (labels(shown), shown.clone()))
-            .collect();
+        let (over, shown): (Vec<Shown>, Vec<Shown>) =
+            table.shown.iter().cloned().partition(|shown| is_over(shown, now));
+        table.retire(&over);
+        let before: HashMap<_, _> = shown.into_iter().map(|shown| (labels(&shown), shown)).collect();
         let stay: usize = rules
             .domains()
             .iter()
@@ -310,15 +353,28 @@ impl Making {
                 domain.rules().iter().map(|rule| had(rule.name())).sum::<usize>() + had(NO_RULE)
             })
             .sum();
-        let (no_domain, other) = (Arc::clone(&table.no_domain), Arc::clone(&table.other));
-        let table = Table { version: rules.version(), no_domain, other, ..Table::new() };
+        let table = table.beside(rules.version());
         Self { table, before, placed: HashMap::new(), room: MAX_SERIES.saturating_sub(stay) }
     }
 
     /// The series of a pair: that of before, or a new one as long as there is room.
-    fn place(&mut self, domain: &str, rule: &str, is_in_shadow: bool) -> Option<Arc<Series>> {
+    ///
+    /// Where a tenant's domain reads like one of the default tenant's, both are shown as the tenant's.
+    fn place(
+        &mut self,
+        domain: &str,
+        rule: &str,
+        is_in_shadow: bool,
+        is_of_tenant: bool,
+    ) -> Option<Arc<Series>> {
         let place = match self.placed.entry((domain.to_owned(), rule.to_owned())) {
-            Entry::Occupied(placed) => return Some(Arc::clone(placed.get())),
+            Entry::Occupied(placed) => {
+                let same = |shown: &&mut Shown| Arc::ptr_eq(&shown.series, placed.get());
+                if let Some(shown) = self.table.shown.iter_mut().find(same) {
+                    shown.is_of_tenant |= is_of_tenant;
+                }
+                return Some(Arc::clone(placed.get()));
+            }
             Entry::Vacant(place) => place,
         };
         let series = match self.before.remove(place.key()) {
@@ -329,7 +385,7 @@ impl Making {
             }
         };
         place.insert(Arc::clone(&series));
-        let shown = Shown { series: Arc::clone(&series), gone_since: None, is_in_shadow };
+        let shown = Shown { series: Arc::clone(&series), gone_since: None, is_in_shadow, is_of_tenant };
         self.table.shown.push(shown);
         Some(series)
     }
@@ -342,7 +398,8 @@ impl Making {
             .map(|shown| Shown { gone_since: shown.gone_since.or(Some(now)), ..shown })
             .collect();
         gone.sort_unstable_by_key(|shown| std::cmp::Reverse(shown.gone_since));
-        gone.truncate(MAX_SERIES.saturating_sub(table.shown.len()));
+        let room = MAX_SERIES.saturating_sub(table.shown.len()).min(gone.len());
+        table.retire(&gone.split_off(room));
         table.shown.extend(gone);
         table
     }

@@ -15,6 +15,7 @@ struct Site {
     engine: Engine<MemoryStore, ManualClock>,
     series: Arc<RuleSeries>,
     clock: ManualClock,
+    sees: Sees,
 }
 
 fn rule(name: &str) -> Rule {
@@ -36,7 +37,7 @@ impl Site {
         let store = MemoryStore::new(&MemoryOptions::new([1, 2]));
         let observer: Box<dyn Observer> = Box::new(Arc::clone(&series));
         let engine = Engine::with_parts(first, store, clock.clone(), Some(observer));
-        Self { engine, series, clock }
+        Self { engine, series, clock, sees: Sees::AllTenants }
     }
 
     async fn ask(&self, domain: &str) {
@@ -48,7 +49,7 @@ impl Site {
     /// What stands on the page about domains and rules.
     fn shown(&self) -> Vec<String> {
         let mut page = Page::default();
-        self.series.write(&mut page, |door| door == DoorName::Http);
+        self.series.write(&mut page, self.sees, |door| door == DoorName::Http);
         let text = page.into_text();
         let lines = text.lines().filter_map(|line| line.strip_prefix("ratelimiter_"));
         lines.map(|line| line.replace(",door=\"http\"", "")).collect()
@@ -163,7 +164,7 @@ async fn rules_that_nobody_told_are_asked_for() {
     series.count(DoorName::Http, &decision, || engine.rules());
     series.count(DoorName::Http, &decision, || panic!("they are known"));
     let mut page = Page::default();
-    series.write(&mut page, |door| door == DoorName::Http);
+    series.write(&mut page, Sees::AllTenants, |door| door == DoorName::Http);
     assert!(page.into_text().contains(r#"ratelimiter_allowed_total{domain="d",rule="a",door="http"} 2"#));
 }
 
@@ -172,4 +173,28 @@ async fn names_are_escaped() {
     let site = Site::new(rules(&[("a\"b\\c", &["r"])]));
     site.ask("a\"b\\c").await;
     assert_eq!(site.shown()[0], r#"allowed_total{domain="a\"b\\c",rule="r"} 1"#);
+}
+
+#[tokio::test]
+async fn who_may_not_see_tenants_sees_their_sum_which_never_falls() {
+    let (pay, gone) = (qualified("acme", "pay"), qualified("umbrella", "gone"));
+    let mut site = Site::new(rules(&[("own", &["r"]), (&pay, &["secret"]), (&gone, &["secret"])]));
+    for domain in ["own", &pay, &pay, &gone] {
+        site.ask(domain).await;
+    }
+    site.sees = Sees::DefaultTenant;
+    let expected = [
+        r#"allowed_total{domain="own",rule="r"} 1"#,
+        r#"allowed_total{domain="(tenants)",rule="(tenants)"} 2"#,
+        r#"blocked_total{domain="own",rule="r"} 0"#,
+        r#"blocked_total{domain="(tenants)",rule="(tenants)"} 1"#,
+    ];
+    assert_eq!(site.shown(), expected);
+    site.engine.replace_rules(rules(&[("own", &["r"]), (&pay, &["secret"])]));
+    site.clock.advance(GONE_KEPT);
+    assert_eq!(site.shown(), expected);
+    site.sees = Sees::AllTenants;
+    let all = site.shown();
+    assert!(all.iter().any(|line| line == r#"blocked_total{domain="acme/pay",rule="secret"} 1"#), "{all:?}");
+    assert!(!all.iter().any(|line| line.contains("umbrella") || line.contains("(tenants)")), "{all:?}");
 }
