@@ -200,6 +200,12 @@ impl Decision {
         (0..self.asked.len()).filter_map(|index| self.verdict(index))
     }
 
+    /// How many rules were asked.
+    #[must_use]
+    pub fn rules_asked(&self) -> usize {
+        self.asked.len()
+    }
+
     /// The domain whose rules were asked; `None` where there is no such domain.
     #[must_use]
     pub fn domain(&self) -> Option<&str> {

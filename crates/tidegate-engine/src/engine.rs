@@ -250,10 +250,10 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         let successor = rules.succeeding(&self.shared.rules.load(), now);
         let version = successor.version();
         self.shared.store.rules_changed(&successor, now);
-        self.shared.rules.store(Arc::new(successor));
         if let Some(observer) = &self.shared.observer {
-            observer.rules_replaced(version);
+            observer.rules_replaced(&successor);
         }
+        self.shared.rules.store(Arc::new(successor));
         version
     }
 

@@ -154,9 +154,13 @@ struct Pending<'a, S: BucketStore> {
 impl<S: BucketStore> Pending<'_, S> {
     fn end(mut self, error: Option<&StoreError>, began_at: Timestamp) {
         let Some(admission) = self.admission.take() else { return };
+        let ended_at = self.guarded.clock.now();
+        if let Some(observer) = &self.guarded.observer {
+            observer.store_called(ended_at.since(began_at), error);
+        }
         let change = match error {
             None => self.guarded.breaker.succeeded(admission, began_at),
-            Some(error) => self.guarded.breaker.failed(admission, error, self.guarded.clock.now()),
+            Some(error) => self.guarded.breaker.failed(admission, error, ended_at),
         };
         self.guarded.tell(change);
     }

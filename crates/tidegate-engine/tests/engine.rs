@@ -477,8 +477,8 @@ async fn an_observer_sees_decisions_and_changes_but_no_peeks() {
             assert!(decision.domain().is_some());
             self.0.0.fetch_add(1, Ordering::Relaxed);
         }
-        fn rules_replaced(&self, version: u64) {
-            self.0.1.store(version, Ordering::Relaxed);
+        fn rules_replaced(&self, rules: &RuleSet) {
+            self.0.1.store(rules.version(), Ordering::Relaxed);
         }
     }
     let counts = Arc::new(Counts::default());

@@ -13,6 +13,7 @@
 //! resp      the RESP door
 //! admin     the admin API
 //! net       accepting, bounding and draining connections
+//! telemetry what a node tells about itself
 //! ```
 
 pub mod admin;
@@ -26,4 +27,5 @@ pub mod replay;
 pub mod resp;
 pub mod serve;
 pub mod settings;
+pub mod telemetry;
 pub mod trial;

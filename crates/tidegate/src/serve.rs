@@ -28,6 +28,7 @@ use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
+use crate::telemetry::metrics::{Metrics, StoreReport};
 use admin_listener::AdminListener;
 use catalog::Opened;
 use grpc_listener::GrpcListener;
@@ -59,37 +60,43 @@ pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
     };
     let rules = first.rules.at_version(first.version);
     warn_of_queues(&rules, &settings);
+    let parts = Parts { signals, reload, opened, metrics: Arc::new(Metrics::new(clock)) };
     match settings.store.clone() {
-        StoreSettings::Memory => serve_alone(settings, signals, reload, rules, opened).await,
+        StoreSettings::Memory => serve_alone(settings, rules, parts).await,
         StoreSettings::Redis(remote) => {
-            let engine = store::fleet_engine(&settings, &remote, rules).await?;
+            let engine = store::fleet_engine(&settings, &remote, rules, &parts.metrics).await?;
             let tasks = FleetTasks::start(&engine);
             let place = format!("{} (shared)", remote.redis);
-            let served = serve_engine(&settings, signals, reload, &engine, opened, &place, |_| ()).await;
+            let served = serve_engine(&settings, &engine, parts, &place, |_| ()).await;
             tasks.stop().await;
             served
         }
     }
 }
 
-/// Serves from the embedded store.
-async fn serve_alone(
-    settings: ServeSettings,
+/// What a server has before it has a store.
+struct Parts {
     signals: Signals,
     reload: Reload,
-    rules: RuleSet,
     opened: Opened,
-) -> anyhow::Result<()> {
+    metrics: Arc<Metrics>,
+}
+
+/// Serves from the embedded store.
+async fn serve_alone(settings: ServeSettings, rules: RuleSet, parts: Parts) -> anyhow::Result<()> {
     let state_file = settings.state_file.clone().map(StateFile::new);
     let store = state_file::open_store(state_file.as_ref(), settings.store_max_bytes)?;
-    let engine = Engine::with_parts(rules, store, SystemClock::new(), None);
+    let engine =
+        Engine::with_parts(rules, store, SystemClock::new(), Some(Box::new(parts.metrics.of_rules())));
+    let watched = engine.clone();
+    parts.metrics.watch_store(move || StoreReport::Memory(watched.store().stats()));
     if let Some(state_file) = &state_file {
         // Where it cannot be written, better to hear of it now than at the end.
         state_file.save(engine.store(), engine.now())?;
     }
     let beside = |connections| Housekeeping::start(engine.clone(), state_file.clone(), connections);
     let place = "in this process";
-    let housekeeping = serve_engine(&settings, signals, reload, &engine, opened, place, beside).await?;
+    let housekeeping = serve_engine(&settings, &engine, parts, place, beside).await?;
     housekeeping.stop().await;
     if let Some(state_file) = &state_file {
         state_file.save(engine.store(), engine.now())?;
@@ -100,13 +107,12 @@ async fn serve_alone(
 /// Opens the doors of an engine until told to stop. `beside` starts what runs beside the requests.
 async fn serve_engine<S: BucketStore, T>(
     settings: &ServeSettings,
-    signals: Signals,
-    reload: Reload,
     engine: &Engine<S>,
-    opened: Opened,
+    parts: Parts,
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
+    let Parts { signals, reload, opened, metrics } = parts;
     raise_open_files(settings.doors() * settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
@@ -122,10 +128,22 @@ async fn serve_engine<S: BucketStore, T>(
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
     };
+    let gate = gate.with_metrics(Arc::clone(&metrics));
+    metrics.watch_rules(opened.state());
+    metrics.watch_listener("http", server.stats());
     let grpc = GrpcListener::open(settings, &gate, &readiness)?;
+    if let Some(grpc) = &grpc {
+        metrics.watch_listener("grpc", grpc.stats());
+    }
     let resp = RespListener::open(settings, &gate)?;
+    if let Some(resp) = &resp {
+        metrics.watch_listener("resp", resp.stats());
+    }
     let door = HttpDoor::new(gate, options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
+    if let Some(admin) = &admin {
+        metrics.watch_listener("admin", admin.stats());
+    }
     let first_key = opened.first_key(&SystemClock::new()).await?;
     let running = beside(server.stats());
     let reread = Arc::new(Notify::new());

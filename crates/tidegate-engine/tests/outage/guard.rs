@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_store::StoreError;
+
 use super::*;
 
 fn rules() -> Vec<Rule> {
@@ -140,4 +142,37 @@ async fn an_observer_hears_of_every_change_once() {
     site.passed(100).await;
     use BreakerState::{Closed, HalfOpen, Open};
     assert_eq!(*seen.0.lock().unwrap(), [Open, HalfOpen, Closed]);
+}
+
+/// Calls of the store, as an observer hears of them.
+#[derive(Clone, Default)]
+struct Calls(Arc<std::sync::Mutex<Vec<Call>>>);
+
+/// How long it took, and why it failed.
+type Call = (Micros, Option<FailureCause>);
+
+impl tidegate_engine::Observer for Calls {
+    fn decided(&self, _: &Decision) {}
+
+    fn store_called(&self, took: Micros, error: Option<&StoreError>) {
+        self.0.lock().unwrap().push((took, error.map(FailureCause::of)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_hears_of_every_call_that_reached_the_store() {
+    let calls = Calls::default();
+    let (clock, store) = (ManualClock::new(START), Flaky::default());
+    let observer: Arc<dyn tidegate_engine::Observer> = Arc::new(calls.clone());
+    let guarded =
+        Guarded::new("redis", store.clone(), GuardOptions::default(), clock.clone(), Some(observer));
+    let options = EngineOptions { breaker: Some(guarded.breaker()), ..EngineOptions::default() };
+    let site =
+        Site { engine: Engine::with_options(set(rules()), guarded, clock.clone(), options), store, clock };
+    site.passed(2).await;
+    site.store.set(Mood::Failing);
+    site.passed(100).await;
+    let well = (Micros::ZERO, None);
+    let failed = (Micros::ZERO, Some(FailureCause::Unavailable));
+    assert_eq!(*calls.0.lock().unwrap(), [well, well, failed, failed, failed, failed, failed]);
 }

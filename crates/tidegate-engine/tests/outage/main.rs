@@ -26,7 +26,8 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, FailurePolicy, Rule, Rules};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{
-    BreakerState, Decision, Engine, EngineOptions, GuardOptions, Guarded, ManualClock, Request, Selection,
+    BreakerState, Decision, Engine, EngineOptions, FailureCause, GuardOptions, Guarded, ManualClock, Request,
+    Selection,
 };
 
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);

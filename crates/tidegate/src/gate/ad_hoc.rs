@@ -39,7 +39,8 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         if peek {
             self.engine.peek_throttle(ad_hoc, key, cost).await
         } else {
-            self.engine.throttle(ad_hoc, key, cost).await
+            let mut timed = self.metrics.begin(self.door);
+            timed.count_ad_hoc(self.engine.throttle(ad_hoc, key, cost).await)
         }
     }
 }

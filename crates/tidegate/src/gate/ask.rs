@@ -1,10 +1,11 @@
 //! One request from what is known of its subject to its decision, the same for every door.
 
 use tidegate_catalog::model::Ban;
-use tidegate_engine::{Clock, Decision, EngineError, Request};
+use tidegate_engine::{Answer, Clock, Decision, EngineError, Request};
 use tidegate_store::BucketStore;
 
 use super::{Gate, Look};
+use crate::telemetry::metrics::Timed;
 
 /// What a door asks.
 #[derive(Clone, Copy, Debug)]
@@ -47,21 +48,28 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         if ask.peek {
             return self.engine.peek(&request).await.map(Answered::Decided);
         }
-        let decision = self.engine.check(&request).await?;
+        let decision = {
+            let mut timed = self.metrics.begin(self.door);
+            let decided = self.engine.decide(&request).await;
+            timed.count(decided, || self.engine.rules())?
+        };
+        self.wait_for_all(&[(request, &decision)]).await;
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
     }
 
     /// Decides several requests, each on its own and in this order, as [`Gate::ask`] would; then waits once, until it is the
-    /// turn of all of them.
+    /// turn of all of them. They are timed together.
     pub async fn ask_each<'l>(
         &self,
         asks: &[(&'l Look<'_>, Ask<'_>)],
     ) -> Vec<Result<Answered<'l>, EngineError>> {
         let mut answers = Vec::with_capacity(asks.len());
+        let mut timed = self.metrics.begin(self.door);
         for (look, ask) in asks {
-            answers.push(self.ask_now(look, ask).await);
+            answers.push(self.ask_now(look, ask, &mut timed).await);
         }
+        drop(timed);
         let charged = asks.iter().zip(&answers).filter(|((_, ask), _)| !ask.peek);
         let charged: Vec<(Request<'_>, &Decision)> = charged
             .filter_map(|((look, ask), answer)| match answer {
@@ -71,22 +79,43 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
                 Ok(Answered::Banned(_)) | Err(_) => None,
             })
             .collect();
-        self.engine.wait_for_all(&charged).await;
+        self.wait_for_all(&charged).await;
         answers
     }
 
     /// As [`Gate::ask`], without the waiting.
-    async fn ask_now<'l>(&self, look: &'l Look<'_>, ask: &Ask<'_>) -> Result<Answered<'l>, EngineError> {
+    async fn ask_now<'l>(
+        &self,
+        look: &'l Look<'_>,
+        ask: &Ask<'_>,
+        timed: &mut Timed<'_>,
+    ) -> Result<Answered<'l>, EngineError> {
         if let Some(ban) = look.ban() {
             self.note_ban();
             return Ok(Answered::Banned(ban));
         }
         let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
         if ask.peek {
-            return self.engine.peek(&request).await.map(Answered::Decided);
+            let peeked = self.engine.peek(&request).await;
+            timed.looked();
+            return peeked.map(Answered::Decided);
         }
-        let decision = self.engine.decide(&request).await?;
+        let decided = self.engine.decide(&request).await;
+        let decision = timed.count(decided, || self.engine.rules())?;
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
+    }
+
+    /// Waits until it is the turn of all these requests, each with its decision.
+    async fn wait_for_all(&self, decided: &[(Request<'_>, &Decision)]) {
+        let waits = decided.iter().filter_map(|(_, decision)| match decision.answer() {
+            Answer::Wait(wait) => Some(wait),
+            Answer::Allow | Answer::Deny => None,
+        });
+        if waits.clone().next().is_some() {
+            let waiting = self.metrics.begin_waiting(waits);
+            self.engine.wait_for_all(decided).await;
+            waiting.done();
+        }
     }
 }

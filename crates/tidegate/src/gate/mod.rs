@@ -12,6 +12,7 @@ mod ad_hoc;
 mod ask;
 mod catalog;
 mod look;
+mod metrics;
 mod note;
 
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use tidegate_store::BucketStore;
 pub use ask::{Answered, Ask};
 pub use catalog::{Catalog, CatalogParts, state_json};
 pub use look::{Look, Lookup};
+
+use crate::telemetry::metrics::{DoorName, Metrics};
 
 /// Whether a request must say whose it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,26 +64,52 @@ pub struct Gate<S, C = SystemClock> {
     engine: Engine<S, C>,
     catalog: Option<Arc<Catalog>>,
     api_keys: ApiKeys,
+    metrics: Arc<Metrics>,
+    door: DoorName,
 }
 
 impl<S, C> Clone for Gate<S, C> {
     fn clone(&self) -> Self {
-        Self { engine: self.engine.clone(), catalog: self.catalog.clone(), api_keys: self.api_keys }
+        let (engine, catalog, metrics) =
+            (self.engine.clone(), self.catalog.clone(), Arc::clone(&self.metrics));
+        Self { engine, catalog, metrics, ..*self }
     }
 }
 
 /// An engine alone: every request is the default tenant's, and nothing is known of subjects.
 impl<S, C> From<Engine<S, C>> for Gate<S, C> {
     fn from(engine: Engine<S, C>) -> Self {
-        Self { engine, catalog: None, api_keys: ApiKeys::Optional }
+        let metrics = Arc::new(Metrics::new(SystemClock::new()));
+        Self { engine, catalog: None, api_keys: ApiKeys::Optional, metrics, door: DoorName::default() }
     }
 }
 
 impl<S: BucketStore, C: Clock> Gate<S, C> {
     /// An engine with a catalog beside it.
     #[must_use]
-    pub const fn new(engine: Engine<S, C>, catalog: Arc<Catalog>, api_keys: ApiKeys) -> Self {
-        Self { engine, catalog: Some(catalog), api_keys }
+    pub fn new(engine: Engine<S, C>, catalog: Arc<Catalog>, api_keys: ApiKeys) -> Self {
+        Self { catalog: Some(catalog), api_keys, ..Self::from(engine) }
+    }
+
+    /// The same gate, counting here: for metrics that more is told to than a gate knows.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        metrics.adopt(&self.engine.rules());
+        Self { metrics, ..self }
+    }
+
+    /// The same gate for a door, by whose name it counts. Every door asks for its own when it opens.
+    #[must_use]
+    pub fn at_door(self, door: DoorName) -> Self {
+        self.metrics.adopt(&self.engine.rules());
+        self.metrics.open_door(door);
+        Self { door, ..self }
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The engine.
@@ -138,7 +167,11 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let entries = [(TENANT_ENTRY, tenant)];
         let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
         let decision = self.engine.decide(&request).await?;
-        Ok((!decision.is_allowed() && decision.degraded().is_none()).then_some(decision))
+        let is_over = !decision.is_allowed() && decision.degraded().is_none();
+        if is_over {
+            self.metrics.over_ceiling(self.door, requests.max(1));
+        }
+        Ok(is_over.then_some(decision))
     }
 
     fn now_us(&self) -> i64 {

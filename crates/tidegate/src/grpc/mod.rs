@@ -36,6 +36,7 @@ use tonic::body::Body;
 
 use crate::door::{LegacyFields, Readiness, correlation_value};
 use crate::gate::Gate;
+use crate::telemetry::metrics::DoorName;
 use route::Services;
 use streams::Stop;
 
@@ -97,7 +98,7 @@ impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
         options: GrpcOptions,
         readiness: &Readiness,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let shared = Arc::new(Shared { gate: gate.into(), options });
+        let shared = Arc::new(Shared { gate: gate.into().at_door(DoorName::Grpc), options });
         Ok(Self { services: Services::new(shared, readiness)?, stop: Stop::default() })
     }
 

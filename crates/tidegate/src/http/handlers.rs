@@ -17,7 +17,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
 use crate::door::overload::{Guard, Priority};
-use crate::door::{DoorResponse, answer, problem, query_parameter, read_bounded, text_of};
+use crate::door::{DoorResponse, answer, key_of, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
 /// The domain of the protected demo endpoint.
@@ -264,6 +264,17 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
 fn shed() -> DoorResponse {
     let detail = "this node decides as many requests as it can at one time; try again shortly";
     problem(&Problem::new(ProblemType::Overloaded, detail))
+}
+
+/// The page for Prometheus. A key is wanted only for the names of tenants; one that is not good is refused all the same.
+pub(super) fn metrics<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> DoorResponse {
+    let key = if door.gate.knows_keys() { key_of(head) } else { Ok(None) };
+    let page = key.and_then(|key| {
+        door.gate
+            .metrics_page(key)
+            .map_err(|refusal| Problem::new(ProblemType::Unauthorized, refusal.to_string()))
+    });
+    page.map_or_else(|refused| problem(&refused), to_wire::metrics)
 }
 
 fn no_such_domain() -> DoorResponse {

@@ -36,6 +36,7 @@ use crate::door::overload::Overload;
 use crate::door::{DoorResponse, answer, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
+use crate::telemetry::metrics::DoorName;
 
 pub use crate::door::{LegacyFields, Readiness};
 
@@ -77,7 +78,9 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     /// A door to an engine, or to a gate before it.
     #[must_use]
     pub fn new(gate: impl Into<Gate<S, C>>, options: HttpOptions, readiness: Readiness) -> Self {
-        Self { shared: Arc::new(Shared { gate: gate.into(), options, readiness, stranger: Once::new() }) }
+        let gate = gate.into().at_door(DoorName::Http);
+        gate.metrics().watch_requests(options.overload.clone());
+        Self { shared: Arc::new(Shared { gate, options, readiness, stranger: Once::new() }) }
     }
 
     /// The service of one connection.

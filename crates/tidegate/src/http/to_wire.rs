@@ -1,7 +1,6 @@
 //! Decisions and problems as responses: status, header fields, body.
 
 mod body;
-mod metrics;
 
 use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -14,7 +13,6 @@ use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use crate::door::answer::{body as decisions, fields, left_of, seen, status_of};
-use crate::door::overload::Overload;
 use crate::door::{DoorResponse, JSON, LegacyFields, problem, respond};
 use crate::gate::{Gate, Look, state_json};
 
@@ -69,8 +67,8 @@ pub(super) fn ready<S: BucketStore, C: Clock>(ready: bool, gate: &Gate<S, C>) ->
     respond(status, JSON, body::ready(ready, gate.engine().rules().version(), catalog.as_deref()))
 }
 
-pub(super) fn metrics<S: BucketStore, C: Clock>(gate: &Gate<S, C>, overload: &Overload) -> DoorResponse {
-    respond(StatusCode::OK, OPENMETRICS, metrics::page(gate, overload).into_bytes())
+pub(super) fn metrics(page: String) -> DoorResponse {
+    respond(StatusCode::OK, OPENMETRICS, page.into_bytes())
 }
 
 pub(super) fn breaker(status: &BreakerStatus) -> DoorResponse {

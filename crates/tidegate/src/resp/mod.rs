@@ -28,6 +28,7 @@ use tidegate_wire::identity::Ipv6Prefix;
 
 use crate::gate::Gate;
 use crate::net::{Session, Socket, StreamDoor};
+use crate::telemetry::metrics::DoorName;
 
 pub use tls::{Tls, TlsError};
 
@@ -67,6 +68,7 @@ impl<S: BucketStore, C: Clock> RespDoor<S, C> {
     /// A door to a gate.
     #[must_use]
     pub fn new(gate: Gate<S, C>, options: RespOptions) -> Self {
+        let gate = gate.at_door(DoorName::Resp);
         Self { shared: Arc::new(Shared { gate, options }) }
     }
 }

@@ -12,7 +12,7 @@ use super::catalog::Opened;
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::admin::Admin;
-use crate::net::{self, ConnectionLimits, ListenOptions, Server};
+use crate::net::{self, ConnectionLimits, ConnectionStats, ListenOptions, Server};
 
 /// Connections to the admin API.
 const MAX_CONNECTIONS: usize = 256;
@@ -51,6 +51,11 @@ impl AdminListener {
         let body_timeout = settings.limits.body_timeout();
         let admin = Admin::new(repository, editor, catalog, Arc::new(engine.clone()), body_timeout)?;
         Ok(Some(Self { admin: Arc::new(admin), listener, server, address }))
+    }
+
+    /// What happens to its connections.
+    pub(super) fn stats(&self) -> Arc<ConnectionStats> {
+        self.server.stats()
     }
 
     /// Answers until stopped.

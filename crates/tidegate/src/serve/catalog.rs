@@ -16,6 +16,7 @@ use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::{CatalogError, DatabaseSettings, Repository, Retention};
 use tidegate_catalog::seed::Seed;
 use tidegate_catalog::source::{RuleFile, WatchOptions};
+use tidegate_catalog::state::StateCell;
 use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
 use tidegate_catalog::usage::{TopKeys, UsageMeter, Writer, WriterOptions};
 use tidegate_config::{Defaults, EXAMPLE_RULES, parse_rules_with, quota_settings_from, read_text};
@@ -135,6 +136,11 @@ impl Opened {
     /// What the doors need to know of it; `None` without a database.
     pub(super) fn catalog(&self) -> Option<Arc<Catalog>> {
         self.database.as_ref().map(|database| Arc::clone(&database.catalog))
+    }
+
+    /// How rules are followed, with a database or without.
+    pub(super) fn state(&self) -> StateCell {
+        self.follower.state()
     }
 
     /// What the admin API works with; `None` without a database.

@@ -1,17 +1,26 @@
 //! What the server does about a store that may not answer: it says when the store is lost and found, probes it while it is
 //! lost, and pays back what was let through.
 
+use std::sync::Arc;
+
+use tidegate_core::time::Micros;
 use tidegate_engine::{BreakerState, BreakerStatus, Clock, Decision, Engine, Guarded, Observer};
-use tidegate_store::BucketStore;
+use tidegate_store::{BucketStore, StoreError};
 use tokio::task::JoinHandle;
 
+use crate::telemetry::metrics::StoreCalls;
+
 /// Writes changes of the breaker's state to the log: one line when the store is lost, one when it is found. A trial that fails
-/// on the way back is no news.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OutageLog;
+/// on the way back is no news. Passes on what is counted of the store's calls.
+#[derive(Clone, Debug)]
+pub(super) struct OutageLog(pub(super) Arc<StoreCalls>);
 
 impl Observer for OutageLog {
     fn decided(&self, _: &Decision) {}
+
+    fn store_called(&self, took: Micros, error: Option<&StoreError>) {
+        self.0.store_called(took, error);
+    }
 
     fn breaker_changed(&self, status: &BreakerStatus) {
         let BreakerStatus { store, consecutive_failures, options, .. } = status;

@@ -1,6 +1,7 @@
 //! The listener of the gRPC door.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tidegate_engine::SystemClock;
@@ -12,7 +13,7 @@ use super::settings::ServeSettings;
 use crate::door::Readiness;
 use crate::gate::Gate;
 use crate::grpc::{GrpcDoor, GrpcOptions};
-use crate::net::{self, ConnectionLimits, Http2Limits, ListenOptions, Server};
+use crate::net::{self, ConnectionLimits, ConnectionStats, Http2Limits, ListenOptions, Server};
 
 /// Requests in flight on one connection. Envoy has one connection per worker, for all its clients.
 const MAX_STREAMS: u32 = 1_000;
@@ -55,6 +56,11 @@ impl<S: BucketStore> GrpcListener<S> {
         };
         let door = GrpcDoor::new(gate.clone(), options, readiness).context("gRPC reflection")?;
         Ok(Some(Self { door, listener, server, address }))
+    }
+
+    /// What happens to its connections.
+    pub(super) fn stats(&self) -> Arc<ConnectionStats> {
+        self.server.stats()
     }
 
     /// Answers until stopped.

@@ -1,6 +1,7 @@
 //! The listeners of the RESP door.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tidegate_engine::SystemClock;
@@ -10,7 +11,7 @@ use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use super::store::StoreSettings;
 use crate::gate::Gate;
-use crate::net::{self, ListenOptions, Listeners, StreamServer};
+use crate::net::{self, ConnectionStats, ListenOptions, Listeners, StreamServer};
 use crate::resp::{Pipelines, RespDoor, RespOptions, Tls};
 
 /// The RESP door, bound and not yet answering.
@@ -58,6 +59,11 @@ impl<S: BucketStore> RespListener<S> {
         let options = RespOptions { pipelines, ipv6_prefix: settings.identity.ipv6_prefix, tls };
         let server = StreamServer::new("resp", settings.limits.clone())?;
         Ok(Some(Self { door: RespDoor::new(gate.clone(), options), listeners, server, address }))
+    }
+
+    /// What happens to its connections.
+    pub(super) fn stats(&self) -> Arc<ConnectionStats> {
+        self.server.stats()
     }
 
     /// Answers until stopped.

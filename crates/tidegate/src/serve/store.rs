@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::failure::{OutageLog, OutageTasks};
 use super::settings::ServeSettings;
+use crate::telemetry::metrics::{Metrics, StoreReport};
 
 /// Where the buckets are.
 #[derive(Clone, Debug)]
@@ -77,6 +78,7 @@ pub(super) async fn fleet_engine(
     settings: &ServeSettings,
     remote: &RemoteStore,
     rules: tidegate_core::rule::RuleSet,
+    metrics: &Metrics,
 ) -> anyhow::Result<Engine<FleetStore>> {
     let Acceleration { coalesce, batch, deny_cache, shadow, witness } = remote.acceleration;
     let redis =
@@ -91,16 +93,24 @@ pub(super) async fn fleet_engine(
     };
     let clock = SystemClock::new();
     let guard = GuardOptions { breaker, ..GuardOptions::default() };
-    let observer = std::sync::Arc::new(OutageLog);
+    let observer = std::sync::Arc::new(OutageLog(metrics.of_store()));
     let guarded = Guarded::new("redis", redis, guard, clock.clone(), Some(observer));
     let options = EngineOptions {
         default_failure: settings.fail_mode,
         breaker: Some(guarded.breaker()),
+        observer: Some(Box::new(metrics.of_rules())),
         ..EngineOptions::default()
     };
     let leases = LeaseOptions::new(random_seed());
     let store = Leases::new(FastAnswers::new(guarded, &fast), &leases, clock.clone());
-    Ok(Engine::with_options(rules, store, clock, options))
+    let engine = Engine::with_options(rules, store, clock, options);
+    let watched = engine.clone();
+    metrics.watch_store(move || {
+        let (leases, fast) = (watched.store(), watched.store().inner());
+        let redis = fast.store().inner().stats();
+        StoreReport::Shared { redis, fast: fast.stats(), leases: leases.stats() }
+    });
+    Ok(engine)
 }
 
 /// What runs beside the requests of a node in a fleet; ends with this.

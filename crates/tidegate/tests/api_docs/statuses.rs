@@ -192,6 +192,7 @@ fn with_keys() {
         };
         until_refused(&ask);
     }
+    site.door("GET", "/metrics").key("tg_no_key").send().expect(401);
 }
 
 /// A server whose store is away, and whose rules refuse then.

@@ -100,7 +100,12 @@ fn operation(document: &mut Document, endpoint: Endpoint<'_>, method: &str) -> O
         Endpoint::Metrics => {
             let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             let reply = Reply::of(200, "Metrics, for Prometheus.", media_type, json!({ "type": "string" }));
-            plain("metrics", NODE, "metrics", vec![reply])
+            let refused = document.problem("This key is not good.", &[ProblemType::Unauthorized]);
+            Operation {
+                description: text::METRICS.to_owned(),
+                security: json!([{}, { "bearer": [] }, { "apiKey": [] }]),
+                ..plain("metrics", NODE, "metrics", vec![reply, refused])
+            }
         }
         Endpoint::CircuitBreaker => {
             let reply = answer::<bodies::Breaker>(document, 200, "The circuit breaker before the store.");

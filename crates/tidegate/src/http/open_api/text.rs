@@ -43,6 +43,9 @@ pub(super) const AUTHZ_HEADERS_TOO_LARGE: &str =
 pub(super) const STATS: &str = "Every bucket of the domain that this value alone selects: of rules whose `key` is one entry. The numbers \
     at the top are those of the tightest enforced one.";
 
+pub(super) const METRICS: &str = "Tenants' domains and rules are named to an operator's key (scope `admin-read`); for all others they are counted together, as \
+    `(tenants)`.";
+
 pub(super) const DEMO: &str = "Protected by the rules of the domain `demo`. Tidegate itself supplies the entries `client_ip`, `method`, \
     `path`, `host` and `user_agent`, beside `user_id`.";
 
