@@ -45,6 +45,7 @@ mod planned;
 mod random;
 mod request;
 mod settle;
+mod stages;
 mod wait;
 
 pub use breaker::{Admission, Breaker, BreakerOptions, BreakerState, BreakerStatus};
@@ -62,3 +63,4 @@ pub use options::{DEFAULT_LOCAL_BYTES, EngineOptions};
 pub use permit::{PermitToken, PermitTokenError};
 pub use random::random_seed;
 pub use request::{PRIORITY_ENTRY, Request, Selection, SubjectQuotas, TIER_ENTRY};
+pub use stages::{KeptStages, MAX_STAGES, Stage, StageEnd, StageKind, Stages};

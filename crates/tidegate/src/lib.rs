@@ -11,6 +11,7 @@
 //! http      the HTTP door
 //! admin     the admin API
 //! net       accepting, bounding and draining connections
+//! telemetry what the server tells others about itself
 //! ```
 
 pub mod admin;
@@ -22,4 +23,5 @@ pub mod net;
 pub mod replay;
 pub mod serve;
 pub mod settings;
+pub mod telemetry;
 pub mod trial;

@@ -10,6 +10,7 @@ mod state_file;
 mod store;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,6 +25,7 @@ pub use store::{Acceleration, RemoteStore, StoreSettings};
 use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
+use crate::telemetry::trace::{TraceExport, Tracer};
 use admin_listener::AdminListener;
 use catalog::Opened;
 use housekeeping::Housekeeping;
@@ -114,7 +116,8 @@ async fn serve_engine<S: BucketStore, T>(
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
     };
-    let door = HttpDoor::new(gate, options, readiness.clone());
+    let (tracer, tracing) = trace(settings, address, engine.clock())?.unzip();
+    let door = HttpDoor::new(gate.with_tracer(tracer), options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
     let first_key = opened.first_key(&SystemClock::new()).await?;
     let running = beside(server.stats());
@@ -144,7 +147,22 @@ async fn serve_engine<S: BucketStore, T>(
     }
     reloading.abort();
     catalog.stop().await;
+    if let Some(tracing) = tracing {
+        tracing.stop().await;
+    }
     Ok(running)
+}
+
+/// Starts tracing, where it is told where traces go.
+fn trace(
+    settings: &ServeSettings,
+    address: SocketAddr,
+    clock: &SystemClock,
+) -> anyhow::Result<Option<(Tracer, TraceExport)>> {
+    let Some(trace) = &settings.trace else { return Ok(None) };
+    let endpoint = &trace.endpoint;
+    tracing::info!(endpoint = %endpoint.uri, protocol = endpoint.protocol.name(), "requests are traced");
+    Tracer::start(trace, address, clock.clone()).map(Some)
 }
 
 /// Resolves when the server is to stop accepting. Readiness goes off first. A second signal is passed on to `at_once`.

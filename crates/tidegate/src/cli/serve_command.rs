@@ -15,6 +15,7 @@ use super::SUCCESS;
 use super::catalog_arguments::CatalogArguments;
 use super::logging::{self, LogFormat, LogLevel};
 use super::store_arguments::StoreArguments;
+use super::trace_arguments::TraceArguments;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::{ServeSettings, StoreSettings, serve};
@@ -135,6 +136,9 @@ pub(super) struct ServeArguments {
 
     #[command(flatten)]
     pub(super) catalog: CatalogArguments,
+
+    #[command(flatten)]
+    trace: TraceArguments,
 }
 
 /// The longest timeout and delay that can be set: ten minutes.
@@ -208,6 +212,7 @@ pub(super) fn settings(
     let store = arguments.store.settings(origins)?;
     let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
     let catalog = arguments.catalog.settings(origins, quotas)?;
+    let trace = arguments.trace.settings(origins, store.kind())?;
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
     }
@@ -238,6 +243,7 @@ pub(super) fn settings(
         limits,
         drain_delay: Duration::from(arguments.drain_delay),
         catalog,
+        trace,
     })
 }
 

@@ -41,13 +41,17 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     pub async fn ask<'l>(&self, look: &'l Look<'_>, ask: &Ask<'_>) -> Result<Answered<'l>, EngineError> {
         if let Some(ban) = look.ban() {
             self.note_ban();
+            look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
         let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
         if ask.peek {
-            return self.engine.peek(&request).await.map(Answered::Decided);
+            let decision = self.engine.peek(&request).await?;
+            look.tell(&decision);
+            return Ok(Answered::Decided(decision));
         }
         let decision = self.engine.check(&request).await?;
+        look.tell(&decision);
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
     }

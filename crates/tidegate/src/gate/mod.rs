@@ -22,6 +22,8 @@ use tidegate_core::time::Timestamp;
 use tidegate_engine::{Clock, Decision, Engine, EngineError, Request, SystemClock};
 use tidegate_store::BucketStore;
 
+use crate::telemetry::trace::{RequestTrace, Tracer};
+
 pub use ask::{Answered, Ask};
 pub use catalog::{Catalog, CatalogParts, state_json};
 pub use look::{Look, Lookup};
@@ -41,6 +43,18 @@ pub enum ApiKeys {
 pub struct Caller {
     /// `None` is the default tenant.
     tenant: Option<Arc<str>>,
+    trace: Option<RequestTrace>,
+}
+
+impl Caller {
+    /// The same caller, of a request that is traced: what the gate and the engine do for it is written down there.
+    #[must_use]
+    pub fn traced(self, trace: Option<&RequestTrace>) -> Self {
+        if let (Some(trace), Some(tenant)) = (trace, &self.tenant) {
+            trace.of_tenant(tenant);
+        }
+        Self { trace: trace.cloned(), ..self }
+    }
 }
 
 /// Why a request is not taken at all.
@@ -60,18 +74,24 @@ pub struct Gate<S, C = SystemClock> {
     engine: Engine<S, C>,
     catalog: Option<Arc<Catalog>>,
     api_keys: ApiKeys,
+    tracer: Option<Tracer>,
 }
 
 impl<S, C> Clone for Gate<S, C> {
     fn clone(&self) -> Self {
-        Self { engine: self.engine.clone(), catalog: self.catalog.clone(), api_keys: self.api_keys }
+        Self {
+            engine: self.engine.clone(),
+            catalog: self.catalog.clone(),
+            api_keys: self.api_keys,
+            tracer: self.tracer.clone(),
+        }
     }
 }
 
 /// An engine alone: every request is the default tenant's, and nothing is known of subjects.
 impl<S, C> From<Engine<S, C>> for Gate<S, C> {
     fn from(engine: Engine<S, C>) -> Self {
-        Self { engine, catalog: None, api_keys: ApiKeys::Optional }
+        Self { engine, catalog: None, api_keys: ApiKeys::Optional, tracer: None }
     }
 }
 
@@ -79,7 +99,19 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     /// An engine with a catalog beside it.
     #[must_use]
     pub const fn new(engine: Engine<S, C>, catalog: Arc<Catalog>, api_keys: ApiKeys) -> Self {
-        Self { engine, catalog: Some(catalog), api_keys }
+        Self { engine, catalog: Some(catalog), api_keys, tracer: None }
+    }
+
+    /// The same gate, whose requests are traced where there is a tracer.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// What traces requests, if they are.
+    #[must_use]
+    pub const fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 
     /// The engine.
@@ -114,7 +146,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         };
         let verified = catalog.keys().verify(key, self.now_us()).map_err(Refused::BadKey)?;
         if verified.may(Scope::Check) {
-            Ok(Caller { tenant: verified.tenant })
+            Ok(Caller { tenant: verified.tenant, trace: None })
         } else {
             Err(Refused::NotForChecks)
         }
@@ -135,9 +167,14 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         }
         let tenant = caller.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
         let entries = [(TENANT_ENTRY, tenant)];
-        let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
+        let stages = caller.trace.as_ref().map(RequestTrace::stages);
+        let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1)).with_stages(stages);
         let decision = self.engine.decide(&request).await?;
-        Ok((!decision.is_allowed() && decision.degraded().is_none()).then_some(decision))
+        let is_over = !decision.is_allowed() && decision.degraded().is_none();
+        if let (true, Some(trace)) = (is_over, &caller.trace) {
+            trace.decided(&decision);
+        }
+        Ok(is_over.then_some(decision))
     }
 
     fn now_us(&self) -> i64 {

@@ -96,13 +96,17 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
         let decision = match (look.ban(), request.peek) {
             (Some(_), _) => {
                 door.gate.note_ban();
+                look.tell_banned();
                 None
             }
             (None, true) => Some(door.gate.engine().peek(asked).await),
             (None, false) => Some(door.gate.engine().decide(asked).await),
         };
-        if let (Some(Ok(decision)), false) = (&decision, request.peek) {
-            door.gate.note(look, asked, decision);
+        if let Some(Ok(decision)) = &decision {
+            look.tell(decision);
+            if !request.peek {
+                door.gate.note(look, asked, decision);
+            }
         }
         decisions.push(decision);
     }
@@ -269,6 +273,7 @@ fn no_such_domain() -> DoorResponse {
 
 pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
+    caller: &Caller,
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
@@ -285,7 +290,7 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     let mut entries: BorrowedEntries<'_> =
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
-    let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
+    let look = door.gate.look(caller, DEMO_DOMAIN, &entries).await;
     let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
     match door.gate.ask(&look, &ask).await {
         Ok(Answered::Decided(decision)) if decision.is_allowed() => {

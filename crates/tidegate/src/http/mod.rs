@@ -4,6 +4,7 @@
 //! route     which handler answers which path and method
 //! handlers  one function per endpoint
 //! from_wire what a request says about itself: address, path, host
+//! observed  traces and log lines of requests
 //! to_wire   decisions and problems as responses: body, status, header fields
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod from_wire;
 mod handlers;
+mod observed;
 mod route;
 mod to_wire;
 
@@ -30,6 +32,7 @@ use tidegate_wire::identity::IdentityPolicy;
 use crate::door::{DoorResponse, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
+use observed::Observed;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -117,9 +120,14 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         let correlation =
             correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
         let is_head = request.method() == Method::HEAD;
-        let mut response = route::dispatch(&self.shared, peer, request).await;
+        let observed = Observed::begin(self.shared.gate.tracer(), &request, &correlation);
+        let trace = observed.as_ref().and_then(Observed::trace);
+        let mut response = route::dispatch(&self.shared, peer, request, trace).await;
         if is_head {
             keep_head_only(&mut response);
+        }
+        if let Some(observed) = observed {
+            observed.answered(response.status(), &correlation);
         }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, correlation);
         response

@@ -13,6 +13,7 @@ use super::{Shared, from_wire, handlers, to_wire};
 use crate::door::{DoorResponse, key_of, problem};
 use crate::gate::{Caller, Refused};
 use crate::net::PeerInfo;
+use crate::telemetry::trace::RequestTrace;
 
 /// The endpoints and the methods each takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,15 +98,54 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// The endpoint as the index writes it: a name for every path that leads there.
+    const fn template(self) -> &'static str {
+        match self {
+            Endpoint::Index => "/",
+            Endpoint::Check => "/v1/check",
+            Endpoint::Checks => "/v1/checks",
+            Endpoint::Refund => "/v1/refund",
+            Endpoint::Permits => "/v1/permits",
+            Endpoint::Permit { .. } => "/v1/permits/{id}",
+            Endpoint::Stats { .. } => "/v1/stats/{domain}/{key}",
+            Endpoint::UserStats { .. } => "/stats/{user}",
+            Endpoint::DemoData => "/api/data",
+            Endpoint::Health => "/health",
+            Endpoint::Ready => "/ready",
+            Endpoint::Metrics => "/metrics",
+            Endpoint::CircuitBreaker => "/circuit-breaker-status",
+        }
+    }
+
+    /// Whether machines ask it again and again, and a trace of it says nothing.
+    const fn is_of_probes(self) -> bool {
+        matches!(self, Endpoint::Health | Endpoint::Ready | Endpoint::Metrics | Endpoint::CircuitBreaker)
+    }
+
     fn takes(self, method: &Method) -> bool {
         self.methods().split(", ").any(|taken| taken == method.as_str())
     }
+}
+
+/// What a path leads to, for traces and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leads {
+    /// The endpoint as the index writes it; `None` where there is none.
+    pub(super) to: Option<&'static str>,
+    /// Whether machines ask it again and again.
+    pub(super) is_of_probes: bool,
+}
+
+pub(super) fn leads(path: &str) -> Leads {
+    let endpoint = Endpoint::of(path);
+    Leads { to: endpoint.map(Endpoint::template), is_of_probes: endpoint.is_some_and(Endpoint::is_of_probes) }
 }
 
 pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
     peer: PeerInfo,
     request: Request<Incoming>,
+    trace: Option<&RequestTrace>,
 ) -> DoorResponse {
     let (head, body) = request.into_parts();
     if let Err(refused) = from_wire::check_head(&head) {
@@ -127,7 +167,8 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         }
     } else {
         Caller::default()
-    };
+    }
+    .traced(trace);
     let peer: IpAddr = peer.address.ip();
     match endpoint {
         Endpoint::Check => handlers::check(door, &caller, body).await,
@@ -137,7 +178,7 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         Endpoint::Permit { id } => handlers::release(door, &caller, id).await,
         Endpoint::Stats { domain, key } => handlers::stats(door, &caller, domain, key).await,
         Endpoint::UserStats { user } => handlers::user_stats(door, &caller, user).await,
-        Endpoint::DemoData => handlers::demo_data(door, peer, &head).await,
+        Endpoint::DemoData => handlers::demo_data(door, &caller, peer, &head).await,
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
         Endpoint::Metrics => to_wire::metrics(&door.gate),

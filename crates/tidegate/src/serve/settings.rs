@@ -17,6 +17,7 @@ use crate::serve::admin_listener::AdminListener;
 use crate::serve::catalog::FirstKey;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
+use crate::telemetry::trace::TraceSettings;
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct ServeSettings {
     pub drain_delay: Duration,
     /// Where rules that live, subjects and keys are kept, and how they are followed.
     pub catalog: CatalogSettings,
+    /// Where traces go; nowhere if absent.
+    pub trace: Option<TraceSettings>,
 }
 
 /// What the server is told about the catalog: rules that live, subjects, keys and usage.

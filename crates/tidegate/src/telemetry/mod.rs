@@ -1,0 +1,3 @@
+//! What the server tells others about itself while it serves.
+
+pub mod trace;
