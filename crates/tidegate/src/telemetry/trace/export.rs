@@ -25,7 +25,6 @@ pub(super) struct Exporting {
     transport: Transport,
     origin: Origin,
     delay: Duration,
-    timeout: Duration,
     /// Whether the last batch was lost; it is logged when that changes.
     is_failing: bool,
 }
@@ -57,7 +56,6 @@ impl Exporting {
             transport,
             origin: Origin::new(settings, serving),
             delay: settings.delay,
-            timeout: settings.timeout,
             is_failing: false,
         };
         let (end, ended) = oneshot::channel();
@@ -143,8 +141,7 @@ impl Exporting {
     async fn send_again_and_again(&mut self, request: ExportTraceServiceRequest) -> Result<i64, ExportError> {
         let mut pauses = PAUSES.iter();
         loop {
-            let sent = timeout(self.timeout, self.transport.send(request.clone())).await;
-            let error = match sent.unwrap_or(Err(ExportError::Timeout(self.timeout))) {
+            let error = match self.transport.send(request.clone()).await {
                 Ok(rejected) => return Ok(rejected),
                 Err(error) => error,
             };

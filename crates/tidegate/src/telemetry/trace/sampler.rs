@@ -43,6 +43,8 @@ impl Sampler {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU128;
+
     use super::*;
 
     fn parent(sampled: bool) -> TraceParent {
@@ -65,6 +67,20 @@ mod tests {
             let samples =
                 |share| Sampler::new(share, ParentSays::Nothing).samples(Some(&parent), parent.trace_id);
             assert_eq!([samples(0.0), samples(1.0)], [false, true]);
+        }
+    }
+
+    #[test]
+    fn the_upper_bits_of_the_lower_half_decide() {
+        let sampler = Sampler::new(0.5, ParentSays::Counts);
+        for (id, expected) in [
+            (0x7fff_ffff_ffff_ffff, true),
+            (0x8000_0000_0000_0000, false),
+            (0xffff_ffff_ffff_ffff_0000_0000_0000_0001, true),
+            (0x0000_0000_0000_0001_ffff_ffff_ffff_ffff, false),
+        ] {
+            let id = TraceId::from(NonZeroU128::new(id).unwrap());
+            assert_eq!(sampler.samples(None, id), expected, "{id}");
         }
     }
 

@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message;
+use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::ring;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
@@ -28,17 +29,23 @@ const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
 /// A way to the collector.
-pub(super) enum Transport {
+pub(super) struct Transport {
+    way: Way,
+    timeout: Duration,
+}
+
+enum Way {
     Grpc(Box<GrpcTransport>),
     Http(Box<HttpTransport>),
 }
 
-pub(super) struct GrpcTransport {
+struct GrpcTransport {
+    endpoint: Endpoint,
     client: TraceServiceClient<Channel>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-pub(super) struct HttpTransport {
+struct HttpTransport {
     client: HttpClient,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -84,25 +91,33 @@ impl Transport {
     /// will live in.
     pub(super) fn new(settings: &TraceSettings) -> anyhow::Result<Self> {
         let headers = settings.headers.clone();
-        match settings.endpoint.protocol {
+        let way = match settings.endpoint.protocol {
             OtlpProtocol::Grpc => {
-                let client =
-                    TraceServiceClient::new(channel(settings)?).max_decoding_message_size(MAX_ANSWER_BYTES);
-                Ok(Self::Grpc(Box::new(GrpcTransport { client, headers })))
+                let endpoint = grpc_endpoint(settings)?;
+                Way::Grpc(Box::new(GrpcTransport { client: grpc_client(&endpoint), endpoint, headers }))
             }
             OtlpProtocol::HttpProtobuf => {
                 let uri = settings.endpoint.uri.clone();
-                Ok(Self::Http(Box::new(HttpTransport { client: http_client(&uri)?, uri, headers })))
+                Way::Http(Box::new(HttpTransport { client: http_client(&uri)?, uri, headers }))
             }
-        }
+        };
+        Ok(Self { way, timeout: settings.timeout })
     }
 
     /// Sends a batch. Returns how many of its spans the collector refused.
     pub(super) async fn send(&mut self, request: ExportTraceServiceRequest) -> Result<i64, ExportError> {
-        let answer = match self {
-            Self::Grpc(grpc) => grpc.send(request).await?,
-            Self::Http(http) => http.send(&request).await?,
+        let sent = match &mut self.way {
+            Way::Grpc(grpc) => timeout(self.timeout, grpc.send(request)).await,
+            Way::Http(http) => timeout(self.timeout, http.send(&request)).await,
         };
+        let Ok(answer) = sent else {
+            // HTTP/1 closes a connection whose answer nobody awaits. HTTP/2 would go on with one whose other end may be gone.
+            if let Way::Grpc(grpc) = &mut self.way {
+                grpc.client = grpc_client(&grpc.endpoint);
+            }
+            return Err(ExportError::Timeout(self.timeout));
+        };
+        let answer = answer?;
         Ok(answer.partial_success.map_or(0, |partial| partial.rejected_spans.max(0)))
     }
 }
@@ -154,16 +169,19 @@ async fn body(answer: Response<Incoming>) -> Option<Bytes> {
     Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.ok().map(|body| body.to_bytes())
 }
 
-fn channel(settings: &TraceSettings) -> anyhow::Result<Channel> {
+fn grpc_endpoint(settings: &TraceSettings) -> anyhow::Result<Endpoint> {
     let uri = settings.endpoint.uri.clone();
     let is_tls = is_https(&uri);
-    let mut endpoint =
-        Endpoint::from(uri).user_agent(AGENT)?.connect_timeout(settings.timeout).timeout(settings.timeout);
+    let mut endpoint = Endpoint::from(uri).user_agent(AGENT)?.connect_timeout(settings.timeout);
     if is_tls {
         let tls = ClientTlsConfig::new().with_native_roots();
         endpoint = endpoint.tls_config(tls).context("TLS to the collector cannot be set up")?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
+}
+
+fn grpc_client(endpoint: &Endpoint) -> TraceServiceClient<Channel> {
+    TraceServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
 fn http_client(uri: &Uri) -> anyhow::Result<HttpClient> {
