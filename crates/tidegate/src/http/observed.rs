@@ -8,8 +8,13 @@ use crate::telemetry::trace::{HttpCall, RequestTrace, TraceId, TraceParent, Trac
 
 /// A request that is traced, or that there will be a line of in the log.
 pub(super) struct Observed {
-    call: HttpCall,
     trace: Option<RequestTrace>,
+    line: Option<Line>,
+}
+
+/// What the log says of a request.
+struct Line {
+    call: HttpCall,
     /// The trace it belongs to, traced here or not.
     trace_id: Option<TraceId>,
 }
@@ -26,13 +31,14 @@ impl Observed {
             return None;
         }
         let parent = TraceParent::from_headers(request.headers());
-        let Leads { to, is_of_probes } = route::leads(request.uri().path());
-        let call = || HttpCall { method: request.method().clone(), route: to };
+        let leads = || route::leads(request.uri().path());
+        let call = |Leads { to, .. }| HttpCall { method: request.method().clone(), route: to };
+        let unless_probe = || Some(leads()).filter(|leads| !leads.is_of_probes).map(call);
         let trace = tracer
-            .filter(|_| !is_of_probes)
-            .and_then(|tracer| tracer.begin(parent.as_ref(), request.headers(), call, correlation));
+            .and_then(|tracer| tracer.begin(parent.as_ref(), request.headers(), unless_probe, correlation));
         let trace_id = trace.as_ref().map(RequestTrace::trace_id).or(parent.map(|parent| parent.trace_id));
-        (is_logged || trace.is_some()).then(|| Self { call: call(), trace, trace_id })
+        let line = is_logged.then(|| Line { call: call(leads()), trace_id });
+        (trace.is_some() || line.is_some()).then_some(Self { trace, line })
     }
 
     /// The trace, if there is one.
@@ -45,12 +51,13 @@ impl Observed {
         if let Some(trace) = &self.trace {
             trace.answered(status);
         }
+        let Some(Line { call, trace_id }) = self.line else { return };
         tracing::debug!(
-            method = %self.call.method,
-            route = self.call.route,
+            method = %call.method,
+            route = call.route,
             status = status.as_u16(),
             correlation_id = correlation.to_str().unwrap_or_default(),
-            trace_id = self.trace_id.map(tracing::field::display),
+            trace_id = trace_id.map(tracing::field::display),
             "answered"
         );
     }

@@ -50,8 +50,8 @@ impl Origin {
     }
 
     /// A batch as a message, and how many spans are in it.
-    pub(super) fn request(&self, batch: &[Box<Record>]) -> (ExportTraceServiceRequest, usize) {
-        let mut spans = Vec::with_capacity(batch.iter().map(|record| record.span_count()).sum());
+    pub(super) fn request(&self, batch: &[Record]) -> (ExportTraceServiceRequest, usize) {
+        let mut spans = Vec::with_capacity(batch.iter().map(Record::span_count).sum());
         for record in batch {
             self.spans_of(record, &mut spans);
         }

@@ -10,8 +10,8 @@
 //! transport    over gRPC, or protobuf over HTTP
 //! ```
 //!
-//! A request that is not sampled costs the look at its header and a comparison. One that is costs two allocations and a short
-//! lock; messages are made on the thread that sends them, and nothing ever waits for it (docs/adr/0013-traces-of-our-own.md).
+//! A request that is not sampled costs the look at its header and a comparison. One that is costs a few allocations and a short
+//! lock; messages are made on the thread that sends them, and nothing ever waits for it (docs/adr/0016-traces-of-our-own.md).
 
 mod convert;
 mod export;
@@ -95,14 +95,14 @@ impl Tracer {
         Ok((Self(Arc::new(shared)), TraceExport { queue, ended }))
     }
 
-    /// Begins the trace of a request, if it is to be traced. The request's span is finished when the last clone of what this
+    /// Begins the trace of a request, if it is to be traced; `call` is asked for only then, and may still say no. The request's span is finished when the last clone of what this
     /// returns is dropped.
     #[must_use]
     pub fn begin(
         &self,
         parent: Option<&TraceParent>,
         headers: &HeaderMap,
-        call: impl FnOnce() -> HttpCall,
+        call: impl FnOnce() -> Option<HttpCall>,
         correlation: &HeaderValue,
     ) -> Option<RequestTrace> {
         let trace_id = parent.map_or_else(TraceId::random, |parent| parent.trace_id);
@@ -110,7 +110,7 @@ impl Tracer {
             return None;
         }
         let state = parent.and_then(|_| traceparent::tracestate(headers));
-        let record = Record::new(trace_id, parent, state, call(), correlation.clone(), self.0.clock.now());
+        let record = Record::new(trace_id, parent, state, call()?, correlation.clone(), self.0.clock.now());
         Some(RequestTrace::new(self.clone(), record))
     }
 

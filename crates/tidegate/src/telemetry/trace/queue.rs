@@ -25,7 +25,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Waiting {
-    records: VecDeque<Box<Record>>,
+    records: VecDeque<Record>,
     /// How many spans the records make.
     spans: usize,
     is_closed: bool,
@@ -55,7 +55,7 @@ impl Queue {
     }
 
     /// Adds a request's spans: all of them or none.
-    pub(super) fn push(&self, record: Box<Record>) {
+    pub(super) fn push(&self, record: Record) {
         let spans = record.span_count();
         let fills_a_batch = {
             let mut waiting = self.waiting.lock();
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// Takes the oldest requests, with as many spans as a batch has; the last request's are all taken. Empty if there are none.
-    pub(super) fn take(&self) -> Vec<Box<Record>> {
+    pub(super) fn take(&self) -> Vec<Record> {
         let mut waiting = self.waiting.lock();
         let (mut batch, mut taken) = (Vec::new(), 0);
         while taken < self.batch_spans {
@@ -106,7 +106,7 @@ impl Queue {
     /// Drops what waits.
     pub(super) fn abandon(&self) {
         let left = std::mem::take(&mut self.waiting.lock().records);
-        self.count(Fate::Dropped, left.iter().map(|record| record.span_count()).sum());
+        self.count(Fate::Dropped, left.iter().map(Record::span_count).sum());
     }
 
     pub(super) fn count(&self, fate: Fate, spans: usize) {
@@ -143,18 +143,18 @@ mod tests {
     use super::*;
     use crate::telemetry::trace::{HttpCall, TraceId};
 
-    fn record(spans: usize) -> Box<Record> {
+    fn record(spans: usize) -> Record {
         let call = HttpCall { method: Method::POST, route: None };
         let now = Timestamp::from_micros(1);
         let correlation = HeaderValue::from_static("c");
         let mut record = Record::new(TraceId::random(), None, None, call, correlation, now);
         let stage = Stage { kind: StageKind::Store, began: now, ended: None };
         record.stages = std::iter::repeat_n(stage, spans - 1).collect();
-        Box::new(record)
+        record
     }
 
-    fn sizes(batch: &[Box<Record>]) -> Vec<usize> {
-        batch.iter().map(|record| record.span_count()).collect()
+    fn sizes(batch: &[Record]) -> Vec<usize> {
+        batch.iter().map(Record::span_count).collect()
     }
 
     #[test]

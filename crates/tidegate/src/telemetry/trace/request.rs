@@ -27,7 +27,7 @@ pub struct RequestTrace(Arc<Inner>);
 struct Inner {
     tracer: Tracer,
     trace_id: TraceId,
-    record: Mutex<Option<Box<Record>>>,
+    record: Mutex<Option<Record>>,
     stages: Stages,
 }
 
@@ -134,7 +134,7 @@ impl Told {
 impl RequestTrace {
     pub(super) fn new(tracer: Tracer, record: Record) -> Self {
         let (trace_id, stages) = (record.trace_id, Stages::default());
-        Self(Arc::new(Inner { tracer, trace_id, record: Mutex::new(Some(Box::new(record))), stages }))
+        Self(Arc::new(Inner { tracer, trace_id, record: Mutex::new(Some(record)), stages }))
     }
 
     /// The trace, for log lines.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 /// The header that names the caller's trace and span.
-const TRACEPARENT: &str = "traceparent";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The header with what vendors add.
-const TRACESTATE: &str = "tracestate";
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Longest `tracestate` that is kept, in bytes, over all its headers: what W3C asks to be passed on at least. A longer one is left out.
 pub const MAX_TRACESTATE_BYTES: usize = 512;
@@ -170,7 +170,7 @@ mod tests {
         Some((parent.trace_id.to_string(), parent.span_id.to_string(), parent.sampled))
     }
 
-    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(name, HeaderValue::from_str(value).unwrap());
@@ -223,14 +223,14 @@ mod tests {
 
     #[test]
     fn a_header_that_stands_twice_is_none() {
-        assert!(TraceParent::from_headers(&headers(TRACEPARENT, &[GOOD])).is_some());
-        assert_eq!(TraceParent::from_headers(&headers(TRACEPARENT, &[GOOD, GOOD])), None);
-        assert_eq!(TraceParent::from_headers(&headers(TRACESTATE, &[GOOD])), None);
+        assert!(TraceParent::from_headers(&headers(&TRACEPARENT, &[GOOD])).is_some());
+        assert_eq!(TraceParent::from_headers(&headers(&TRACEPARENT, &[GOOD, GOOD])), None);
+        assert_eq!(TraceParent::from_headers(&headers(&TRACESTATE, &[GOOD])), None);
     }
 
     #[test]
     fn the_state_is_kept_within_its_bounds() {
-        let state = |values: &[&str]| tracestate(&headers(TRACESTATE, values)).map(String::from);
+        let state = |values: &[&str]| tracestate(&headers(&TRACESTATE, values)).map(String::from);
         assert_eq!(state(&["rojo=00f067aa0ba902b7,congo=t61"]).unwrap(), "rojo=00f067aa0ba902b7,congo=t61");
         assert_eq!(state(&["a=1", "b@c=2, "]).unwrap(), "a=1,b@c=2, ");
         let longest = format!("a={}", "x".repeat(MAX_TRACESTATE_BYTES - 3));
