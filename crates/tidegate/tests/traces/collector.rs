@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -44,6 +44,10 @@ pub enum Manner {
     Takes,
     /// Says that it cannot now.
     Refuses,
+    /// Says so to the first batch, and takes the others.
+    RefusesOnce,
+    /// Takes all but one span of every batch.
+    RejectsOne,
     /// Takes connections and never says anything.
     Hangs,
 }
@@ -89,6 +93,7 @@ struct Kept(Arc<Mutex<Vec<Batch>>>);
 
 #[derive(Clone)]
 struct Batch {
+    is_taken: bool,
     headers: HeaderMap,
     request: ExportTraceServiceRequest,
 }
@@ -125,7 +130,8 @@ impl Collector {
     /// What has arrived so far.
     pub fn now(&self) -> Vec<Received> {
         let batches = self.kept.0.lock().unwrap();
-        let resources = batches.iter().flat_map(|batch| &batch.request.resource_spans);
+        let taken = batches.iter().filter(|batch| batch.is_taken);
+        let resources = taken.flat_map(|batch| &batch.request.resource_spans);
         let scopes = resources.flat_map(|resource| &resource.scope_spans);
         scopes.flat_map(|scope| &scope.spans).cloned().map(Received).collect()
     }
@@ -162,8 +168,23 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn take(&self, headers: &HeaderMap, request: ExportTraceServiceRequest) {
-        self.kept.0.lock().unwrap().push(Batch { headers: headers.clone(), request });
+    /// What is answered; `None` where the batch is refused.
+    fn take(
+        &self,
+        headers: HeaderMap,
+        request: ExportTraceServiceRequest,
+    ) -> Option<ExportTraceServiceResponse> {
+        let mut kept = self.kept.0.lock().unwrap();
+        let is_taken = match self.manner {
+            Manner::Takes | Manner::Hangs | Manner::RejectsOne => true,
+            Manner::Refuses => false,
+            Manner::RefusesOnce => !kept.is_empty(),
+        };
+        kept.push(Batch { is_taken, headers, request });
+        let rejected_spans = i64::from(self.manner == Manner::RejectsOne);
+        let partial = ExportTracePartialSuccess { rejected_spans, error_message: "one too many".to_owned() };
+        let partial_success = (rejected_spans > 0).then_some(partial);
+        is_taken.then_some(ExportTraceServiceResponse { partial_success })
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -172,9 +193,9 @@ impl Receiver {
         assert_eq!((head.method.as_str(), head.uri.path()), ("POST", "/v1/traces"));
         assert_eq!(head.headers["content-type"], "application/x-protobuf");
         let mut response = Response::new(Full::default());
-        self.take(&head.headers, ExportTraceServiceRequest::decode(body).unwrap());
-        if self.manner == Manner::Refuses {
-            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        match self.take(head.headers, ExportTraceServiceRequest::decode(body).unwrap()) {
+            Some(answer) => *response.body_mut() = Full::from(answer.encode_to_vec()),
+            None => *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE,
         }
         Ok(response)
     }
@@ -187,11 +208,8 @@ impl TraceService for Receiver {
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
         let (metadata, _, request) = request.into_parts();
-        self.take(&metadata.into_headers(), request);
-        match self.manner {
-            Manner::Takes | Manner::Hangs => Ok(tonic::Response::new(ExportTraceServiceResponse::default())),
-            Manner::Refuses => Err(tonic::Status::unavailable("not now")),
-        }
+        let answer = self.take(metadata.into_headers(), request);
+        answer.map(tonic::Response::new).ok_or_else(|| tonic::Status::unavailable("not now"))
     }
 }
 

@@ -341,6 +341,35 @@ async fn a_collector_that_is_killed_costs_nothing() {
 }
 
 #[tokio::test]
+async fn what_a_collector_cannot_take_just_then_is_sent_again() {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let collector = Collector::start(protocol, Manner::RefusesOnce);
+        let mut server = Tidegate::with(&options(&collector, protocol));
+        let mut client = Client::connect(server.address()).await;
+        assert_eq!(client.post("/v1/check", check("a")).await.status, 200);
+        assert_eq!(collector.spans(2).len(), 2, "{protocol:?}");
+        assert_eq!(collector.batches(), 2, "{protocol:?}");
+        drop(client);
+        assert!(server.terminate().success());
+        assert!(!server.logs().contains("not all spans"), "{}", server.logs());
+    }
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_rejects_are_counted() {
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let collector = Collector::start(protocol, Manner::RejectsOne);
+        let mut server = Tidegate::with(&options(&collector, protocol));
+        let mut client = Client::connect(server.address()).await;
+        assert_eq!(client.post("/v1/check", check("a")).await.status, 200);
+        collector.spans(2);
+        drop(client);
+        assert!(server.terminate().success());
+        assert_eq!(fates(&server.logs()), [1, 1, 0], "{protocol:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_left_is_sent_in_the_end() {
     let collector = Collector::start(Protocol::Http, Manner::Takes);
     let mut server = Tidegate::with(&options(&collector, Protocol::Http).arguments(["--trace-delay", "1m"]));

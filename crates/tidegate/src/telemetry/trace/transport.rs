@@ -132,7 +132,11 @@ impl GrpcTransport {
         let request = tonic::Request::from_parts(metadata, tonic::Extensions::new(), request);
         match self.client.export(request).await {
             Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => Err(ExportError::Grpc(Box::new(status))),
+            // What comes of a connection and not of the collector has a cause, and is called Unavailable or Unknown.
+            Err(status) => Err(match std::error::Error::source(&status) {
+                Some(cause) => ExportError::Unreachable(with_causes(cause)),
+                None => ExportError::Grpc(Box::new(status)),
+            }),
         }
     }
 }
