@@ -188,6 +188,9 @@ fn main() -> anyhow::Result<()> {
     }
     let mut report = Report::new("traces");
     report.note("closed loop over loopback, servers in turn; ratios are medians of the rounds' own ratios");
+    report.note(
+        "'load' is the share of its core that the load generator was busy; near 100 % it bounds the rate",
+    );
     report.add(table(&contenders));
     report.print(Format::from_switch(arguments.json))
 }
@@ -213,7 +216,7 @@ fn contender(
 }
 
 fn table(contenders: &[Contender]) -> Table {
-    let columns = ["", "req/s", "CPU µs/req", "p50 µs", "p99 µs", "p50 ratio", "p99 ratio"];
+    let columns = ["", "req/s", "CPU µs/req", "p50 µs", "p99 µs", "p50 ratio", "p99 ratio", "load %"];
     let mut table = Table::new("latency of a check, beside a server without traces", &columns);
     let Some(plain) = contenders.first() else { return table };
     for contender in contenders {
@@ -236,6 +239,7 @@ fn table(contenders: &[Contender]) -> Table {
             Cell::Figure(of(&|driven| driven.latency_us(0.99)), 0),
             Cell::Figure(ratio(0.5), 3),
             Cell::Figure(ratio(0.99), 3),
+            Cell::Figure(of(&|driven| driven.load_share * 100.0), 0),
         ]);
     }
     table
