@@ -20,6 +20,7 @@ use crate::permit::{Keeper, PermitToken};
 use crate::planned::{Operation, Planned};
 use crate::random::PermitIds;
 use crate::request::{Request, Selection};
+use crate::stages::{Began, StageEnd, StageKind, Stages};
 use crate::wait::Withdrawal;
 
 /// How often a request is planned again because the rules changed under it.
@@ -66,6 +67,16 @@ pub(crate) enum Call<'a> {
     AdHoc(&'a AdHoc, &'a Request<'a>),
 }
 
+impl<'a> Call<'a> {
+    /// Where it is written down what the call waits for.
+    const fn stages(self) -> Option<&'a Stages> {
+        match self {
+            Call::Request(request) | Call::AdHoc(_, request) => request.stages,
+            Call::Selected(_) => None,
+        }
+    }
+}
+
 impl<S: BucketStore> Engine<S> {
     /// An engine by the system's clock that nobody observes.
     #[must_use]
@@ -105,8 +116,10 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         let wait = self.left_to_wait(&decision);
         if wait > Micros::ZERO {
             let mut withdrawal = Withdrawal::new(self, request, &decision);
+            let queued = self.begin(request.stages, StageKind::Queue);
             tokio::time::sleep(wait.into()).await;
             withdrawal.disarm();
+            self.end(queued, StageEnd::Done);
         }
         Ok(decision)
     }
@@ -120,8 +133,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         let Some(longest) = waiting.iter().map(|(_, _, wait)| *wait).max() else { return };
         let mut withdrawals: Vec<_> =
             waiting.iter().map(|(request, decision, _)| Withdrawal::new(self, request, decision)).collect();
+        let stages = waiting.iter().find_map(|(request, _, _)| request.stages);
+        let queued = self.begin(stages, StageKind::Queue);
         tokio::time::sleep(longest.into()).await;
         withdrawals.iter_mut().for_each(Withdrawal::disarm);
+        self.end(queued, StageEnd::Done);
     }
 
     /// What is left of a decision's wait: all of it, except for one that repeats an earlier call's.
@@ -269,6 +285,12 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         &self.shared.store
     }
 
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &C {
+        &self.shared.clock
+    }
+
     /// The present, by the engine's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -287,12 +309,15 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
                 planned.plan.unknown_revisions = unknown_revisions;
                 let now = self.now();
                 let plan = &planned.plan;
+                let asking =
+                    self.begin(call.stages().filter(|_| !plan.buckets().is_empty()), StageKind::Store);
                 let applied = match operation {
                     _ if plan.buckets().is_empty() => Ok(Applied::Decided(nothing_to_ask(now))),
                     Operation::Apply => self.shared.store.apply(plan, now).await,
                     Operation::Peek => self.shared.store.peek(plan, now).await,
                     Operation::Refund => self.shared.store.refund(plan, now).await,
                 };
+                self.end(asking, if applied.is_ok() { StageEnd::Done } else { StageEnd::Failed });
                 match applied {
                     Ok(Applied::Decided(outcome)) => {
                         let granted = operation == Operation::Apply;
@@ -331,6 +356,17 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         match call {
             Call::Request(_) | Call::Selected(_) => self.shared.rules.load(),
             Call::AdHoc(ad_hoc, _) => Guard::from_inner(Arc::clone(&ad_hoc.rules)),
+        }
+    }
+
+    /// Writes down that a stage begins, where somebody asks.
+    fn begin<'a>(&self, stages: Option<&'a Stages>, kind: StageKind) -> Option<(&'a Stages, Began)> {
+        stages.map(|stages| (stages, stages.begin(kind, self.now())))
+    }
+
+    fn end(&self, began: Option<(&Stages, Began)>, end: StageEnd) {
+        if let Some((stages, began)) = began {
+            stages.end(began, self.now(), end);
         }
     }
 

@@ -46,6 +46,7 @@ mod planned;
 mod random;
 mod request;
 mod settle;
+mod stages;
 mod wait;
 
 pub use ad_hoc::{AdHoc, MAX_AD_HOC_QUOTAS};
@@ -64,3 +65,4 @@ pub use options::{DEFAULT_LOCAL_BYTES, EngineOptions};
 pub use permit::{PermitToken, PermitTokenError};
 pub use random::random_seed;
 pub use request::{PRIORITY_ENTRY, Request, Selection, SubjectQuotas, TIER_ENTRY};
+pub use stages::{KeptStages, MAX_STAGES, Stage, StageEnd, StageKind, Stages};

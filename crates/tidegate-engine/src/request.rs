@@ -2,6 +2,8 @@
 
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleTier};
 
+use crate::stages::Stages;
+
 /// The entry that names the subject's tier.
 pub const TIER_ENTRY: &str = "tier";
 /// The entry that names the request's priority.
@@ -20,6 +22,8 @@ pub struct Request<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Which quotas hold for the request's subject.
     pub quotas: SubjectQuotas<'a>,
+    /// Where it is written down what the request waited for; nobody asks if absent, and it costs nothing.
+    pub stages: Option<&'a Stages>,
 }
 
 /// Which quotas hold for a subject, where the request does not say so itself.
@@ -73,7 +77,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn new(domain: &'a str, entries: &'a [(&'a str, &'a str)]) -> Self {
         let quotas = SubjectQuotas { tier: None, by_rule: &[] };
-        Self { domain, entries, cost: 1, idempotency_key: None, quotas }
+        Self { domain, entries, cost: 1, idempotency_key: None, quotas, stages: None }
     }
 
     /// The same request at another cost.
@@ -87,6 +91,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn with_quotas(mut self, quotas: SubjectQuotas<'a>) -> Self {
         self.quotas = quotas;
+        self
+    }
+
+    /// The same request, with a place where it is written down what it waited for.
+    #[must_use]
+    pub const fn with_stages(mut self, stages: Option<&'a Stages>) -> Self {
+        self.stages = stages;
         self
     }
 

@@ -52,7 +52,8 @@ impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
                 entries.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let idempotency_key = idempotency_key.as_deref();
             let quotas = SubjectQuotas { tier: tier.as_deref(), by_rule: &by_rule };
-            let request = Request { domain: &domain, entries: &entries, cost, idempotency_key, quotas };
+            let request =
+                Request { domain: &domain, entries: &entries, cost, idempotency_key, quotas, stages: None };
             engine.withdraw(&rules, &request, &outcome, permit).await;
         };
         let mut give_back = Box::pin(give_back);

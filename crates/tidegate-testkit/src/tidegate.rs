@@ -20,7 +20,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(45);
 /// How often a start is tried on other ports.
 const START_ATTEMPTS: u32 = 5;
 /// Environment variables that would set up the server behind the test's back begin so.
-const ENVIRONMENT_PREFIX: &str = "TIDEGATE_";
+const ENVIRONMENT_PREFIXES: [&str; 3] = ["TIDEGATE_", "OTEL_", "JAEGER_"];
 
 /// How the server is started.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl TidegateOptions {
         self
     }
 
-    /// Sets an environment variable. Those of the test's own environment that begin with `TIDEGATE_` are not passed on.
+    /// Sets an environment variable. Those of the test's own environment that set up the server are not passed on.
     #[must_use]
     pub fn environment(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.push((name.to_owned(), value.into()));
@@ -217,7 +217,7 @@ fn spawn(
     command.args(["--grpc-listen", &grpc]);
     command.args(&options.arguments);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with(ENVIRONMENT_PREFIX) {
+        if ENVIRONMENT_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }

@@ -13,6 +13,7 @@ mod state_file;
 mod store;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -29,6 +30,7 @@ use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
 use crate::telemetry::metrics::{Metrics, StoreReport};
+use crate::telemetry::trace::{TraceExport, Tracer};
 use admin_listener::AdminListener;
 use catalog::Opened;
 use grpc_listener::GrpcListener;
@@ -128,7 +130,11 @@ async fn serve_engine<S: BucketStore, T>(
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
     };
-    let gate = gate.with_metrics(Arc::clone(&metrics));
+    let (tracer, tracing) = trace(settings, address, engine.clock())?.unzip();
+    if let Some(tracer) = &tracer {
+        metrics.watch_traces(tracer.clone());
+    }
+    let gate = gate.with_metrics(Arc::clone(&metrics)).with_tracer(tracer);
     metrics.watch_rules(opened.state());
     metrics.watch_listener("http", server.stats());
     let grpc = GrpcListener::open(settings, &gate, &readiness)?;
@@ -179,7 +185,22 @@ async fn serve_engine<S: BucketStore, T>(
     }
     reloading.abort();
     catalog.stop().await;
+    if let Some(tracing) = tracing {
+        tracing.stop().await;
+    }
     Ok(running)
+}
+
+/// Starts tracing, where it is told where traces go.
+fn trace(
+    settings: &ServeSettings,
+    address: SocketAddr,
+    clock: &SystemClock,
+) -> anyhow::Result<Option<(Tracer, TraceExport)>> {
+    let Some(trace) = &settings.trace else { return Ok(None) };
+    let endpoint = &trace.endpoint;
+    tracing::info!(endpoint = %endpoint.uri, protocol = endpoint.protocol.name(), "requests are traced");
+    Tracer::start(trace, address, clock.clone()).map(Some)
 }
 
 /// Resolves when the server is to stop accepting. Readiness goes off first. A second signal is passed on to `at_once`.

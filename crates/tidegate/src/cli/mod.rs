@@ -17,6 +17,7 @@ mod settings_command;
 mod settings_reference;
 mod store_arguments;
 pub(crate) mod terminal;
+mod trace_arguments;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::resp_arguments::RespArguments;
 use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
+use super::trace_arguments::TraceArguments;
 use crate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, MAX_CONCURRENT_REQUESTS, MIN_CONCURRENT_REQUESTS};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
@@ -155,6 +156,9 @@ pub(super) struct ServeArguments {
 
     #[command(flatten)]
     pub(super) catalog: CatalogArguments,
+
+    #[command(flatten)]
+    trace: TraceArguments,
 }
 
 /// The longest timeout and delay that can be set: ten minutes.
@@ -229,6 +233,7 @@ pub(super) fn settings(
     let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
     let catalog = arguments.catalog.settings(origins, quotas)?;
     let resp = arguments.resp.settings()?;
+    let trace = arguments.trace.settings(origins, store.kind())?;
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
     }
@@ -264,6 +269,7 @@ pub(super) fn settings(
         drain_delay: Duration::from(arguments.drain_delay),
         catalog,
         resp,
+        trace,
     })
 }
 

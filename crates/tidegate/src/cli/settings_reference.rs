@@ -32,7 +32,7 @@ const QUOTAS: &str = "
 const MORE: &str = "
 More about them: [the shared store](../operations/shared-store.md), [when the store does not answer](../operations/store-outage.md),
 [behind a proxy](../operations/behind-a-proxy.md), [overload and limits](../operations/overload-and-limits.md),
-[state and restart](../operations/state-and-restart.md), [algorithms](algorithms.md).
+[state and restart](../operations/state-and-restart.md), [traces](../operations/tracing.md), [algorithms](algorithms.md).
 ";
 
 /// The page, from the arguments of `serve`.

@@ -42,17 +42,21 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     pub async fn ask<'l>(&self, look: &'l Look<'_>, ask: &Ask<'_>) -> Result<Answered<'l>, EngineError> {
         if let Some(ban) = look.ban() {
             self.note_ban();
+            look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
         let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
         if ask.peek {
-            return self.engine.peek(&request).await.map(Answered::Decided);
+            let decision = self.engine.peek(&request).await?;
+            look.tell(&decision);
+            return Ok(Answered::Decided(decision));
         }
         let decision = {
             let mut timed = self.metrics.begin(self.door);
             let decided = self.engine.decide(&request).await;
             timed.count(decided, || self.engine.rules())?
         };
+        look.tell(&decision);
         self.wait_for_all(&[(request, &decision)]).await;
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
@@ -92,16 +96,20 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     ) -> Result<Answered<'l>, EngineError> {
         if let Some(ban) = look.ban() {
             self.note_ban();
+            look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
         let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
         if ask.peek {
             let peeked = self.engine.peek(&request).await;
             timed.looked();
-            return peeked.map(Answered::Decided);
+            let decision = peeked?;
+            look.tell(&decision);
+            return Ok(Answered::Decided(decision));
         }
         let decided = self.engine.decide(&request).await;
         let decision = timed.count(decided, || self.engine.rules())?;
+        look.tell(&decision);
         self.note(look, &request, &decision);
         Ok(Answered::Decided(decision))
     }

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use tidegate_catalog::model::{Ban, DEFAULT_TENANT, SubjectKey, qualified};
 use tidegate_catalog::subjects::{Cached, Known, Looked};
-use tidegate_engine::{Clock, Request, SubjectQuotas};
+use tidegate_engine::{Clock, Decision, Request, SubjectQuotas};
 use tidegate_store::BucketStore;
 
 use super::{Caller, Gate};
+use crate::telemetry::trace::RequestTrace;
 
 /// How a subject's tier was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,9 +42,26 @@ pub struct Look<'a> {
     domain: Cow<'a, str>,
     known: Option<Known<'a>>,
     lookup: Lookup,
+    trace: Option<RequestTrace>,
 }
 
 impl<'a> Look<'a> {
+    /// Nothing is known of the request's subject.
+    const fn nothing(domain: Cow<'a, str>) -> Self {
+        Self { domain, known: None, lookup: Lookup::NotNeeded, trace: None }
+    }
+
+    /// What is known, and how it was found.
+    const fn at(domain: Cow<'a, str>, known: Option<Known<'a>>, lookup: Lookup) -> Self {
+        Self { domain, known, lookup, trace: None }
+    }
+
+    /// The trace of the request, if it is traced.
+    #[must_use]
+    pub const fn trace(&self) -> Option<&RequestTrace> {
+        self.trace.as_ref()
+    }
+
     /// The name under which the engine knows the domain.
     #[must_use]
     pub fn domain(&self) -> &str {
@@ -77,6 +95,20 @@ impl<'a> Look<'a> {
         self.known.as_ref()?.tier()
     }
 
+    /// Tells the request's trace, if there is one, what was decided.
+    pub fn tell(&self, decision: &Decision) {
+        if let Some(trace) = &self.trace {
+            trace.decided(decision);
+        }
+    }
+
+    /// Tells the request's trace, if there is one, that its subject is banned.
+    pub fn tell_banned(&self) {
+        if let Some(trace) = &self.trace {
+            trace.banned();
+        }
+    }
+
     /// The request to the engine.
     #[must_use]
     pub fn request<'r>(
@@ -85,7 +117,8 @@ impl<'a> Look<'a> {
         cost: u64,
         idempotency_key: Option<&'r str>,
     ) -> Request<'r> {
-        Request { domain: &self.domain, entries, cost, idempotency_key, quotas: self.quotas() }
+        let stages = self.trace().map(RequestTrace::stages);
+        Request { domain: &self.domain, entries, cost, idempotency_key, quotas: self.quotas(), stages }
     }
 }
 
@@ -95,10 +128,11 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let tenant = caller.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
         let name = qualified(tenant, domain);
         let subject = self.catalog.as_ref().and_then(|_| self.engine.subject_of(&name, entries));
-        match subject {
+        let look = match subject {
             Some(subject) => self.look_up(tenant, domain, name, subject).await,
-            None => Look { domain: name, known: None, lookup: Lookup::NotNeeded },
-        }
+            None => Look::nothing(name),
+        };
+        Look { trace: caller.trace.clone(), ..look }
     }
 
     /// What is known of a subject that was named without a request.
@@ -107,11 +141,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let name = qualified(tenant, domain);
         let knows_subjects =
             self.engine.rules().domain(&name).is_some_and(|domain| domain.subject().is_some());
-        if knows_subjects {
-            self.look_up(tenant, domain, name, subject).await
-        } else {
-            Look { domain: name, known: None, lookup: Lookup::NotNeeded }
-        }
+        if knows_subjects { self.look_up(tenant, domain, name, subject).await } else { Look::nothing(name) }
     }
 
     async fn look_up<'a>(
@@ -122,23 +152,23 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         subject: &str,
     ) -> Look<'a> {
         let Some(catalog) = &self.catalog else {
-            return Look { domain: name, known: None, lookup: Lookup::NotNeeded };
+            return Look::nothing(name);
         };
         let now_us = self.now_us();
         if let Cached::Hit(known) = catalog.subjects().cached(tenant, domain, subject, now_us) {
-            return Look { domain: name, known: Some(known), lookup: Lookup::Found };
+            return Look::at(name, Some(known), Lookup::Found);
         }
         let key =
             SubjectKey { tenant: tenant.to_owned(), domain: domain.to_owned(), subject: subject.to_owned() };
         match catalog.subjects().lookup(&key, now_us).await {
-            Looked::Found(known) => Look { domain: name, known: Some(known), lookup: Lookup::Found },
+            Looked::Found(known) => Look::at(name, Some(known), Lookup::Found),
             Looked::Failed { stale: Some(known) } => {
                 catalog.count_lookup_trouble(Lookup::Stale);
-                Look { domain: name, known: Some(known), lookup: Lookup::Stale }
+                Look::at(name, Some(known), Lookup::Stale)
             }
             Looked::Failed { stale: None } => {
                 catalog.count_lookup_trouble(Lookup::Failed);
-                Look { domain: name, known: None, lookup: Lookup::Failed }
+                Look::at(name, None, Lookup::Failed)
             }
         }
     }

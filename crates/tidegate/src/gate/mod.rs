@@ -29,6 +29,7 @@ pub use catalog::{Catalog, CatalogParts, state_json};
 pub use look::{Look, Lookup};
 
 use crate::telemetry::metrics::{DoorName, Metrics};
+use crate::telemetry::trace::{RequestTrace, Tracer};
 
 /// Whether a request must say whose it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +46,18 @@ pub enum ApiKeys {
 pub struct Caller {
     /// `None` is the default tenant.
     tenant: Option<Arc<str>>,
+    trace: Option<RequestTrace>,
+}
+
+impl Caller {
+    /// The same caller, of a request that is traced: what the gate and the engine do for it is written down there.
+    #[must_use]
+    pub fn traced(self, trace: Option<&RequestTrace>) -> Self {
+        if let (Some(trace), Some(tenant)) = (trace, &self.tenant) {
+            trace.of_tenant(tenant);
+        }
+        Self { trace: trace.cloned(), ..self }
+    }
 }
 
 /// Why a request is not taken at all.
@@ -66,13 +79,14 @@ pub struct Gate<S, C = SystemClock> {
     api_keys: ApiKeys,
     metrics: Arc<Metrics>,
     door: DoorName,
+    tracer: Option<Tracer>,
 }
 
 impl<S, C> Clone for Gate<S, C> {
     fn clone(&self) -> Self {
-        let (engine, catalog, metrics) =
-            (self.engine.clone(), self.catalog.clone(), Arc::clone(&self.metrics));
-        Self { engine, catalog, metrics, ..*self }
+        let (engine, catalog, metrics, tracer) =
+            (self.engine.clone(), self.catalog.clone(), Arc::clone(&self.metrics), self.tracer.clone());
+        Self { engine, catalog, metrics, tracer, ..*self }
     }
 }
 
@@ -80,7 +94,8 @@ impl<S, C> Clone for Gate<S, C> {
 impl<S, C> From<Engine<S, C>> for Gate<S, C> {
     fn from(engine: Engine<S, C>) -> Self {
         let metrics = Arc::new(Metrics::new(SystemClock::new()));
-        Self { engine, catalog: None, api_keys: ApiKeys::Optional, metrics, door: DoorName::default() }
+        let (api_keys, door) = (ApiKeys::Optional, DoorName::default());
+        Self { engine, catalog: None, api_keys, metrics, door, tracer: None }
     }
 }
 
@@ -98,6 +113,12 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         Self { metrics, ..self }
     }
 
+    /// The same gate, whose requests are traced where there is a tracer.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
+    }
+
     /// The same gate for a door, by whose name it counts. Every door asks for its own when it opens.
     #[must_use]
     pub fn at_door(self, door: DoorName) -> Self {
@@ -110,6 +131,12 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What traces requests, if they are.
+    #[must_use]
+    pub const fn tracer(&self) -> Option<&Tracer> {
+        self.tracer.as_ref()
     }
 
     /// The engine.
@@ -144,7 +171,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         };
         let verified = catalog.keys().verify(key, self.now_us()).map_err(Refused::BadKey)?;
         if verified.may(Scope::Check) {
-            Ok(Caller { tenant: verified.tenant })
+            Ok(Caller { tenant: verified.tenant, trace: None })
         } else {
             Err(Refused::NotForChecks)
         }
@@ -165,11 +192,15 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         }
         let tenant = caller.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
         let entries = [(TENANT_ENTRY, tenant)];
-        let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1));
+        let stages = caller.trace.as_ref().map(RequestTrace::stages);
+        let request = Request::new(TENANTS_DOMAIN, &entries).with_cost(requests.max(1)).with_stages(stages);
         let decision = self.engine.decide(&request).await?;
         let is_over = !decision.is_allowed() && decision.degraded().is_none();
         if is_over {
             self.metrics.over_ceiling(self.door, requests.max(1));
+            if let Some(trace) = &caller.trace {
+                trace.decided(&decision);
+            }
         }
         Ok(is_over.then_some(decision))
     }

@@ -164,7 +164,7 @@ async fn what_no_rule_matched_counts_under_no_rule_and_unknown_domains_not_at_al
 #[tokio::test]
 async fn what_a_tenant_asks_is_remembered_as_its_own() {
     let (gate, _directory) = gate();
-    let acme = Caller { tenant: Some("acme".into()) };
+    let acme = Caller { tenant: Some("acme".into()), ..Caller::default() };
     ask(&gate, "plain", &[("path", "/a")], 1, None).await;
     ask_as(&acme, &gate, "plain", &[("path", "/b")], 3, None).await;
     let catalog = gate.catalog().unwrap();

@@ -283,6 +283,7 @@ fn no_such_domain() -> DoorResponse {
 
 pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
+    caller: &Caller,
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
@@ -300,7 +301,7 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
         entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     entries.push(("user_id", &user));
     let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return shed() };
-    let look = door.gate.look(&Caller::default(), DEMO_DOMAIN, &entries).await;
+    let look = door.gate.look(caller, DEMO_DOMAIN, &entries).await;
     let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
     match door.gate.ask(&look, &ask).await {
         Ok(Answered::Decided(decision)) if decision.is_allowed() => {

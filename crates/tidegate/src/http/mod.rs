@@ -4,6 +4,7 @@
 //! route     which handler answers which path and method
 //! handlers  one function per endpoint
 //! authz     the endpoint that proxies ask
+//! observed  traces and log lines of requests
 //! from_wire what a request says about itself, or a proxy about another one: address, path, host
 //! to_wire   decisions and problems as responses: body, status, header fields
 //! open_api  the OpenAPI document
@@ -16,6 +17,7 @@ mod api_docs;
 mod authz;
 mod from_wire;
 mod handlers;
+mod observed;
 mod open_api;
 mod route;
 mod to_wire;
@@ -37,6 +39,7 @@ use crate::door::{DoorResponse, answer, correlation_value, keep_head_only};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
 use crate::telemetry::metrics::DoorName;
+use observed::Observed;
 
 pub use crate::door::{LegacyFields, Readiness};
 
@@ -105,9 +108,14 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         let correlation =
             correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
         let is_head = request.method() == Method::HEAD;
-        let mut response = route::dispatch(&self.shared, peer, request).await;
+        let observed = Observed::begin(self.shared.gate.tracer(), &request, &correlation);
+        let trace = observed.as_ref().and_then(Observed::trace);
+        let mut response = route::dispatch(&self.shared, peer, request, trace).await;
         if is_head {
             keep_head_only(&mut response);
+        }
+        if let Some(observed) = observed {
+            observed.answered(response.status(), &correlation);
         }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, correlation);
         response

@@ -14,6 +14,7 @@ use super::{Shared, api_docs, authz, from_wire, handlers, to_wire};
 use crate::door::{DoorResponse, answer, key_of, problem};
 use crate::gate::Caller;
 use crate::net::PeerInfo;
+use crate::telemetry::trace::RequestTrace;
 
 /// Declares the endpoints, each with its path, so that none can be left out where all are gone through.
 macro_rules! endpoints {
@@ -142,20 +143,40 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Whether machines ask it again and again, and a trace of it says nothing.
+    const fn is_of_probes(self) -> bool {
+        matches!(self, Endpoint::Health | Endpoint::Ready | Endpoint::Metrics | Endpoint::CircuitBreaker)
+    }
+
     /// Proxies ask with the method that they have.
     fn takes(self, method: &Method) -> bool {
         matches!(self, Endpoint::Authz) || self.methods().split(", ").any(|taken| taken == method.as_str())
     }
 }
 
+/// What a path leads to, for traces and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leads {
+    /// The endpoint as the index writes it; `None` where there is none.
+    pub(super) to: Option<&'static str>,
+    /// Whether machines ask it again and again.
+    pub(super) is_of_probes: bool,
+}
+
+pub(super) fn leads(path: &str) -> Leads {
+    let endpoint = Endpoint::of(path);
+    Leads { to: endpoint.map(Endpoint::path), is_of_probes: endpoint.is_some_and(Endpoint::is_of_probes) }
+}
+
 pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
     peer: PeerInfo,
     request: Request<Incoming>,
+    trace: Option<&RequestTrace>,
 ) -> DoorResponse {
     let (head, body) = request.into_parts();
     let endpoint = Endpoint::of(head.uri.path());
-    let answered = answer(door, peer, endpoint, &head, body).await;
+    let answered = answer(door, peer, endpoint, &head, body, trace).await;
     if endpoint == Some(Endpoint::Authz) { authz::as_wanted(answered, head.uri.query()) } else { answered }
 }
 
@@ -165,6 +186,7 @@ async fn answer<S: BucketStore, C: Clock>(
     endpoint: Option<Endpoint<'_>>,
     head: &Parts,
     body: Incoming,
+    trace: Option<&RequestTrace>,
 ) -> DoorResponse {
     let fields = if endpoint == Some(Endpoint::Authz) { Fields::PassedOn } else { Fields::Own };
     if let Err(refused) = from_wire::check_head(head, fields) {
@@ -186,7 +208,8 @@ async fn answer<S: BucketStore, C: Clock>(
         }
     } else {
         Caller::default()
-    };
+    }
+    .traced(trace);
     let peer: IpAddr = peer.address.ip();
     match endpoint {
         Endpoint::Authz => authz::authz(door, &caller, peer, head).await,
@@ -197,7 +220,7 @@ async fn answer<S: BucketStore, C: Clock>(
         Endpoint::Permit { id } => handlers::release(door, &caller, id).await,
         Endpoint::Stats { domain, key } => handlers::stats(door, &caller, domain, key).await,
         Endpoint::UserStats { user } => handlers::user_stats(door, &caller, user).await,
-        Endpoint::DemoData => handlers::demo_data(door, peer, head).await,
+        Endpoint::DemoData => handlers::demo_data(door, &caller, peer, head).await,
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
         Endpoint::Metrics => handlers::metrics(door, head),

@@ -18,6 +18,7 @@ use crate::net::ConnectionLimits;
 use crate::serve::catalog::FirstKey;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
+use crate::telemetry::trace::TraceSettings;
 
 /// Everything the server is told.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct ServeSettings {
     pub catalog: CatalogSettings,
     /// The RESP door.
     pub resp: RespSettings,
+    /// Where traces go; nowhere if absent.
+    pub trace: Option<TraceSettings>,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.

@@ -24,6 +24,17 @@ pub enum StoreSettings {
     Redis(Box<RemoteStore>),
 }
 
+impl StoreSettings {
+    /// The kind, in traces.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            StoreSettings::Memory => "memory",
+            StoreSettings::Redis(_) => "redis",
+        }
+    }
+}
+
 /// A store that other nodes share.
 #[derive(Clone, Debug)]
 pub struct RemoteStore {

@@ -26,8 +26,26 @@ pub(crate) const PORT: &str = "PORT";
 /// What follows a secret's variable where it names a file that holds the secret.
 pub(crate) const FILE_SUFFIX: &str = "_FILE";
 /// Variables that others use, beside ours: the setting, and its variable.
-const PLAIN_VARIABLES: [(&str, &str); 3] =
-    [("fail_mode", "FAIL_MODE"), ("database_url", "DATABASE_URL"), ("algorithm", "ALGORITHM")];
+const PLAIN_VARIABLES: [(&str, &str); 18] = [
+    ("fail_mode", "FAIL_MODE"),
+    ("database_url", "DATABASE_URL"),
+    ("algorithm", "ALGORITHM"),
+    ("otlp_endpoint", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+    ("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ("otlp_protocol", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
+    ("otlp_protocol", "OTEL_EXPORTER_OTLP_PROTOCOL"),
+    ("otlp_headers", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
+    ("otlp_headers", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ("otlp_timeout", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT"),
+    ("otlp_timeout", "OTEL_EXPORTER_OTLP_TIMEOUT"),
+    ("trace_sample_ratio", "OTEL_TRACES_SAMPLER_ARG"),
+    ("trace_sampler", "OTEL_TRACES_SAMPLER"),
+    ("trace_service_name", "OTEL_SERVICE_NAME"),
+    ("trace_resource", "OTEL_RESOURCE_ATTRIBUTES"),
+    ("trace_queue_spans", "OTEL_BSP_MAX_QUEUE_SIZE"),
+    ("trace_batch_spans", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+    ("trace_delay", "OTEL_BSP_SCHEDULE_DELAY"),
+];
 
 /// The variables of an argument, the one that wins first. None where it is not a setting but of one call.
 pub(crate) fn variables(argument: &clap::Arg) -> Vec<String> {

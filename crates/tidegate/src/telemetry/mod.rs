@@ -1,3 +1,4 @@
-//! What a node tells about itself to those who run it.
+//! What a node tells others about itself while it serves.
 
 pub mod metrics;
+pub mod trace;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tidegate::telemetry::metrics::catalogue::Metric;
-use tidegate_testkit::{RedisServer, TempDir, Tidegate, TidegateOptions, wait_for};
+use tidegate_testkit::{PortLease, RedisServer, TempDir, Tidegate, TidegateOptions, wait_for};
 
 use crate::common::Client;
 use crate::scrape::{Scrape, catalogue};
@@ -51,7 +51,10 @@ fn every_metric_of_the_catalogue_is_told_by_some_server() {
     let embedded = Tidegate::with(&options().catalog(database, TOKEN, directory.join("good")));
     let redis = RedisServer::start();
     let rules = directory.write("rules.yaml", RULES).display().to_string();
-    let shared = Tidegate::with(&options().arguments(["--store", &redis.url(), "--rules", &rules]));
+    let nobody = PortLease::new();
+    let collector = format!("http://{}", nobody.address());
+    let arguments = ["--store", &redis.url(), "--rules", &rules, "--otlp-endpoint", &collector];
+    let shared = Tidegate::with(&options().arguments(arguments));
     let (embedded, shared) = (scrape(&embedded), scrape(&shared));
     let told: BTreeSet<&str> = [&embedded, &shared]
         .into_iter()

@@ -245,6 +245,9 @@ catalogue! {
         USAGE_BATCHES = counter("tidegate_usage_batches", &[], "Batches of usage written");
         USAGE_FAILURES = counter("tidegate_usage_failures", &[], "Times usage could not be written");
     }
+    "Traces" {
+        TRACE_SPANS = counter("tidegate_trace_spans", &["fate"], "Spans whose fate is known: exported, failed (the collector refused them or was not reached in time) or dropped (the queue was full); none without a collector");
+    }
     "Process" {
         BUILD = metric(Kind::Info, "tidegate_build", &["version"], "The program's version");
         START_TIME = of(Unit::Seconds, gauge("process_start_time_seconds", &[], "When the server started, in seconds since the Unix epoch"));

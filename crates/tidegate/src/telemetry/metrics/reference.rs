@@ -21,7 +21,7 @@ without a database nothing of the catalog, without Redis nothing of a shared sto
 | `policy` | a failure policy: `allow`, `deny`, `local` |
 | `cause`, `kind` | why the store gave no answer: `unavailable`, `timeout`, `corrupt`, `misconfigured` |
 | `store` | `memory`, `redis` |
-| `reason`, `result`, `state` | as the metric says |
+| `fate`, `reason`, `result`, `state` | as the metric says |
 
 Nothing that a request says becomes a label. At most 2,000 pairs of domain and rule have series of their own, the rest are
 `(other)`; the series of a rule that was removed or renamed are shown for ten minutes more, then dropped.

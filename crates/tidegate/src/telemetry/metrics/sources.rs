@@ -16,11 +16,12 @@ use super::catalogue::{
     LEASE_ANSWERED, LEASE_BUCKETS, LEASE_UNITS, LEASE_UNITS_LOST, LEASE_UNITS_RETURNED, LEASES,
     REQUESTS_IN_PROGRESS, REQUESTS_SHED, RULES_CURRENT, RULES_RELOADS, STORE_BUCKETS, STORE_BYTES,
     STORE_CONNECTION_LOSSES, STORE_CONNECTS, STORE_EVICTIONS, STORE_MAX_BYTES, STORE_PLANS, STORE_PLANS_SENT,
-    STORE_REPAIRS, STORE_ROUND_TRIPS, STORE_SCRIPT_CALLS, STORE_SPILLED, STORE_SWEPT,
+    STORE_REPAIRS, STORE_ROUND_TRIPS, STORE_SCRIPT_CALLS, STORE_SPILLED, STORE_SWEPT, TRACE_SPANS,
 };
 use super::page::Page;
 use crate::door::overload::{Overload, Priority};
 use crate::net::ConnectionStats;
+use crate::telemetry::trace::{TraceStats, Tracer};
 
 /// What a store has done.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,7 @@ pub(super) struct Sources {
     rules: Option<StateCell>,
     listeners: Vec<(&'static str, Arc<ConnectionStats>)>,
     doors: Vec<Overload>,
+    tracer: Option<Tracer>,
 }
 
 impl fmt::Debug for Sources {
@@ -72,6 +74,11 @@ impl Metrics {
     pub fn watch_requests(&self, door: Overload) {
         self.sources.lock().doors.push(door);
     }
+
+    /// Shows what became of spans.
+    pub fn watch_traces(&self, tracer: Tracer) {
+        self.sources.lock().tracer = Some(tracer);
+    }
 }
 
 impl Sources {
@@ -99,6 +106,12 @@ impl Sources {
             page.labelled(&REQUESTS_IN_PROGRESS, [door.door()], door.in_progress() as u64);
             for priority in Priority::ALL {
                 page.labelled(&REQUESTS_SHED, [door.door(), priority.name()], door.shed(priority));
+            }
+        }
+        if let Some(tracer) = &self.tracer {
+            let TraceStats { exported, failed, dropped } = tracer.stats();
+            for (fate, spans) in [("exported", exported), ("failed", failed), ("dropped", dropped)] {
+                page.labelled(&TRACE_SPANS, [fate], spans);
             }
         }
     }
