@@ -18,6 +18,8 @@ pub(crate) struct Pace {
     pub(crate) pipeline: usize,
     pub(crate) keys: u64,
     pub(crate) measured: Duration,
+    /// The fewest commands, however long they take.
+    pub(crate) least: u64,
 }
 
 /// What came of it.
@@ -43,7 +45,7 @@ impl Driven {
 pub(crate) fn drive(server: &Server, command: &[&str], pace: &Pace) -> anyhow::Result<Driven> {
     let trial = run(server, command, pace, TRIAL)?;
     let commands = (trial.rate * pace.measured.as_secs_f64()) as u64;
-    run(server, command, pace, commands.max(TRIAL))
+    run(server, command, pace, commands.max(pace.least))
 }
 
 /// Sends so many commands with random keys.

@@ -37,6 +37,9 @@ struct Arguments {
     /// Seconds of each measured stretch
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Fewest commands of each measured stretch: CPU time is counted in steps of 10 ms
+    #[arg(long, default_value_t = 500_000)]
+    least: u64,
     /// Connections
     #[arg(long, default_value_t = 50)]
     connections: usize,
@@ -151,6 +154,7 @@ fn main() -> anyhow::Result<()> {
             pipeline: *pipeline,
             keys: arguments.keys,
             measured: Duration::from_secs_f64(arguments.seconds),
+            least: arguments.least,
         };
         let driven = servers.rounds(&pace, arguments.rounds)?;
         let title = format!("{title}: -c {} -P {pipeline}", arguments.connections);
@@ -161,7 +165,8 @@ fn main() -> anyhow::Result<()> {
 
 /// Gives every key a value, so that GET finds what it looks for.
 fn fill(redis: &Server, arguments: &Arguments) -> anyhow::Result<()> {
-    let pace = Pace { connections: 50, pipeline: 16, keys: arguments.keys, measured: Duration::ZERO };
+    let pace =
+        Pace { connections: 50, pipeline: 16, keys: arguments.keys, measured: Duration::ZERO, least: 0 };
     load::run(redis, &["SET", KEY, "xxx"], &pace, arguments.keys * 10)?;
     Ok(())
 }
