@@ -29,17 +29,13 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
     ///
     /// # Errors
     /// As [`tidegate_engine::Engine::check`].
-    pub async fn throttle(
-        &self,
-        ad_hoc: &AdHoc,
-        key: &str,
+    pub fn throttle<'a>(
+        &'a self,
+        ad_hoc: &'a AdHoc,
+        key: &'a str,
         cost: u64,
         peek: bool,
-    ) -> Result<Decision, EngineError> {
-        if peek {
-            self.engine.peek_throttle(ad_hoc, key, cost).await
-        } else {
-            self.engine.throttle(ad_hoc, key, cost).await
-        }
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.engine.throttle_or_peek(ad_hoc, key, cost, peek)
     }
 }
