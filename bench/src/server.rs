@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
 use crate::machine;
+use anyhow::{Context, bail, ensure};
 
 /// How long a server may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a program on a free port and waits until it accepts connections.
+    /// Starts a program of ours on a free port and waits until it accepts connections.
     ///
     /// # Errors
     /// It does not start, or not in time.
@@ -75,11 +75,38 @@ impl Server {
         affinity: Affinity,
         arguments: impl Fn(&str) -> Vec<String>,
     ) -> anyhow::Result<Self> {
+        Self::launch(program, affinity, |address| {
+            let mut all = arguments(&address.to_string());
+            if affinity == Affinity::Pinned {
+                all.extend(["--threads", "1"].map(str::to_owned));
+            }
+            all
+        })
+    }
+
+    /// Starts a rival, which knows no `--threads`, on a free port, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// It does not start, or not in time.
+    pub fn start_rival(
+        program: &Path,
+        affinity: Affinity,
+        arguments: impl Fn(SocketAddr) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
+        Self::launch(program, affinity, arguments)
+    }
+
+    fn launch(
+        program: &Path,
+        affinity: Affinity,
+        arguments: impl Fn(SocketAddr) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = affinity.command(program);
-        command.args(arguments(&address.to_string())).stdout(Stdio::null());
+        command.args(arguments(address)).stdout(Stdio::null());
         if affinity == Affinity::Pinned {
-            command.args(["--threads", "1"]);
+            // What a rival on Tokio takes for --threads 1.
+            command.env("TOKIO_WORKER_THREADS", "1");
         }
         let process = command.spawn().with_context(|| format!("{} does not start", program.display()))?;
         let mut server = Self { process, address };

@@ -5,8 +5,6 @@
 mod load;
 #[path = "http/request.rs"]
 mod request;
-#[path = "http/server.rs"]
-mod server;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,10 +18,10 @@ use anyhow::ensure;
 use clap::Parser;
 use tidegate_bench::median;
 use tidegate_bench::report::{Cell, Format, Report, Table};
+use tidegate_bench::server::{self, Affinity, Server};
 
 use load::{Driven, Pace, drive};
 use request::Template;
-use server::{Affinity, Server};
 
 /// What a collector over HTTP answers to every batch.
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";

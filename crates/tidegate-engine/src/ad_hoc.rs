@@ -27,12 +27,11 @@ use crate::decision::Decision;
 use crate::engine::{Call, Engine};
 use crate::error::EngineError;
 use crate::planned::Operation;
-use crate::request::Request;
 
 /// Before the family in the name of its domain; no name from outside begins like it.
 const DOMAIN_PREFIX: &str = "\u{1f}ad hoc\u{1f}";
 /// The entry that names the bucket within its family.
-const KEY_ENTRY: &str = "key";
+pub(crate) const KEY_ENTRY: &str = "key";
 /// The most ad hoc quotas that are kept ready, about 2 KiB each; others are made anew when they are used.
 pub const MAX_AD_HOC_QUOTAS: usize = 4_096;
 
@@ -40,7 +39,7 @@ pub const MAX_AD_HOC_QUOTAS: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct AdHoc {
     pub(crate) rules: Arc<RuleSet>,
-    domain: Arc<str>,
+    pub(crate) domain: Arc<str>,
 }
 
 /// The ad hoc quotas that were used lately.
@@ -125,19 +124,40 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     ///
     /// # Errors
     /// As [`Engine::decide`].
-    pub async fn throttle(&self, ad_hoc: &AdHoc, key: &str, cost: u64) -> Result<Decision, EngineError> {
-        let entries = [(KEY_ENTRY, key)];
-        let request = Request::new(&ad_hoc.domain, &entries).with_cost(cost);
-        self.run(Call::AdHoc(ad_hoc, &request), Operation::Apply).await
+    pub fn throttle<'a>(
+        &'a self,
+        ad_hoc: &'a AdHoc,
+        key: &'a str,
+        cost: u64,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.throttle_or_peek(ad_hoc, key, cost, false)
     }
 
     /// What [`Engine::throttle`] would say, without changing anything.
     ///
     /// # Errors
     /// As [`Engine::peek`].
-    pub async fn peek_throttle(&self, ad_hoc: &AdHoc, key: &str, cost: u64) -> Result<Decision, EngineError> {
-        let entries = [(KEY_ENTRY, key)];
-        let request = Request::new(&ad_hoc.domain, &entries).with_cost(cost);
-        self.run(Call::AdHoc(ad_hoc, &request), Operation::Peek).await
+    pub fn peek_throttle<'a>(
+        &'a self,
+        ad_hoc: &'a AdHoc,
+        key: &'a str,
+        cost: u64,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        self.throttle_or_peek(ad_hoc, key, cost, true)
+    }
+
+    /// [`Engine::throttle`], or [`Engine::peek_throttle`], as one future.
+    ///
+    /// # Errors
+    /// As theirs.
+    pub fn throttle_or_peek<'a>(
+        &'a self,
+        ad_hoc: &'a AdHoc,
+        key: &'a str,
+        cost: u64,
+        peek: bool,
+    ) -> impl Future<Output = Result<Decision, EngineError>> + Send + 'a {
+        let operation = if peek { Operation::Peek } else { Operation::Apply };
+        self.run(Call::AdHoc(ad_hoc, key, cost), operation)
     }
 }

@@ -9,7 +9,7 @@ use tidegate_core::rule::RuleSet;
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, UnknownRevisions};
 
-use crate::ad_hoc::{AdHoc, AdHocs};
+use crate::ad_hoc::{AdHoc, AdHocs, KEY_ENTRY};
 use crate::clock::{Clock, SystemClock};
 use crate::decision::{Answer, Decision, Snapshot};
 use crate::error::EngineError;
@@ -63,16 +63,16 @@ pub(crate) enum Call<'a> {
     Request(&'a Request<'a>),
     /// The buckets that one value selects.
     Selected(&'a Selection<'a>),
-    /// The bucket of a request that brings its own quota.
-    AdHoc(&'a AdHoc, &'a Request<'a>),
+    /// The bucket of a request that brings its own quota: its key, and the units to take.
+    AdHoc(&'a AdHoc, &'a str, u64),
 }
 
 impl<'a> Call<'a> {
     /// Where it is written down what the call waits for.
     const fn stages(self) -> Option<&'a Stages> {
         match self {
-            Call::Request(request) | Call::AdHoc(_, request) => request.stages,
-            Call::Selected(_) => None,
+            Call::Request(request) => request.stages,
+            Call::Selected(_) | Call::AdHoc(..) => None,
         }
     }
 }
@@ -355,7 +355,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
     pub(crate) fn rules_of(&self, call: Call<'_>) -> Snapshot {
         match call {
             Call::Request(_) | Call::Selected(_) => self.shared.rules.load(),
-            Call::AdHoc(ad_hoc, _) => Guard::from_inner(Arc::clone(&ad_hoc.rules)),
+            Call::AdHoc(ad_hoc, ..) => Guard::from_inner(Arc::clone(&ad_hoc.rules)),
         }
     }
 
@@ -377,8 +377,11 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
 
     fn plan<'r>(&self, planned: &mut Planned<'r>, rules: &'r RuleSet, call: Call<'_>, operation: Operation) {
         match call {
-            Call::Request(request) | Call::AdHoc(_, request) => {
+            Call::Request(request) => {
                 planned.request(rules, request, operation, &self.shared.permits, |_| true);
+            }
+            Call::AdHoc(_, key, cost) => {
+                planned.only(rules, (&[(KEY_ENTRY, key)], cost), operation, &self.shared.permits);
             }
             Call::Selected(selection) => planned.selected(rules, selection),
         }

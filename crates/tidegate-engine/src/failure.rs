@@ -18,7 +18,7 @@ use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::{Applied, BucketStore, Outcome, StoreError, UnknownRevisions};
 use tokio::sync::Notify;
 
-use crate::ad_hoc::AdHoc;
+use crate::ad_hoc::{AdHoc, KEY_ENTRY};
 use crate::breaker::{Breaker, BreakerStatus};
 use crate::clock::Clock;
 use crate::debts::{Debt, Debts, Tally};
@@ -250,8 +250,14 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         operation: Operation,
         error: StoreError,
     ) -> Result<Decision, EngineError> {
+        let (entries, ad_hoc_request);
         let request = match (call, operation) {
-            (Call::Request(request) | Call::AdHoc(_, request), Operation::Apply | Operation::Peek) => request,
+            (Call::Request(request), Operation::Apply | Operation::Peek) => request,
+            (Call::AdHoc(ad_hoc, key, cost), Operation::Apply | Operation::Peek) => {
+                entries = [(KEY_ENTRY, key)];
+                ad_hoc_request = Request::new(&ad_hoc.domain, &entries).with_cost(cost);
+                &ad_hoc_request
+            }
             _ => return Err(EngineError::Store(error)),
         };
         let failure = &self.shared.failure;
@@ -309,7 +315,7 @@ impl<S: BucketStore, C: Clock> Engine<S, C> {
         let now = self.now();
         let local = &shared.failure.local;
         let (share, ad_hoc) = match call {
-            Call::AdHoc(ad_hoc, _) => (local.ad_hoc_share(&ad_hoc.rules, now), Some(ad_hoc)),
+            Call::AdHoc(ad_hoc, ..) => (local.ad_hoc_share(&ad_hoc.rules, now), Some(ad_hoc)),
             Call::Request(_) | Call::Selected(_) => (local.share(rules, now), None),
         };
         let Some(share) = share else { return Said::Nothing };

@@ -60,6 +60,24 @@ impl<'a> Planned<'a> {
         }
     }
 
+    /// Plans the bucket of a set of one rule that every request matches: what [`Planned::request`] would find, without
+    /// looking for it.
+    pub(crate) fn only(
+        &mut self,
+        rules: &'a RuleSet,
+        (entries, cost): (&[(&str, &str)], u64),
+        operation: Operation,
+        permits: &PermitIds,
+    ) {
+        self.plan.cost = cost;
+        let Some(rule) = rules.domains().first().and_then(|domain| domain.rule(0)) else { return };
+        self.domain = Some(0);
+        self.add(0, rule, None, None, entries);
+        if operation == Operation::Apply && self.has_concurrency() {
+            self.plan.permit = permits.draw(None);
+        }
+    }
+
     /// Plans the buckets that one value selects.
     pub(crate) fn selected(&mut self, rules: &'a RuleSet, selection: &Selection<'_>) {
         self.plan.cost = selection.cost;

@@ -1,4 +1,4 @@
-//! Server CPU, rate and latency of a check over HTTP, beside a bare axum JSON echo in the same run.
+//! Server CPU, rate and latency of a check over HTTP, beside a bare axum JSON echo and throttlecrab in the same run.
 
 mod load;
 mod request;
@@ -25,6 +25,9 @@ struct Arguments {
     /// The rule file it is started with
     #[arg(long, default_value = "rules/large-limits.yaml")]
     rules: PathBuf,
+    /// throttlecrab-server; left out where it is not there
+    #[arg(long, default_value = "target/rivals/bin/throttlecrab-server")]
+    throttlecrab: PathBuf,
     /// Rounds; each server is driven once in each, and medians are taken
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -40,6 +43,9 @@ struct Arguments {
     /// Items of a batch
     #[arg(long, default_value_t = 100)]
     batch: usize,
+    /// Only Tidegate and throttlecrab, one check a request
+    #[arg(long)]
+    rival_only: bool,
     /// Leave out the runs without pinning
     #[arg(long)]
     pinned_only: bool,
@@ -61,6 +67,7 @@ enum Program {
     /// With a catalog: usage, busiest keys and recent requests are noted.
     TidegateWithCatalog,
     AxumEcho,
+    Throttlecrab,
 }
 
 const CHECK: [Contender; 4] = [
@@ -73,6 +80,11 @@ const CHECKS: [Contender; 3] = [
     Contender { name: "axum JSON echo", path: "/v1/checks", program: Program::AxumEcho },
     Contender { name: "tidegate", path: "/v1/checks", program: Program::Tidegate },
     Contender { name: "tidegate, with a catalog", path: "/v1/checks", program: Program::TidegateWithCatalog },
+];
+/// Servers that say different things of a decision: throttlecrab's answer has no header fields about it.
+const RIVAL: [Contender; 2] = [
+    Contender { name: "throttlecrab", path: "/throttle", program: Program::Throttlecrab },
+    Contender { name: "tidegate", path: "/v1/check", program: Program::Tidegate },
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -125,14 +137,25 @@ fn measure(
     let folder = std::env::temp_dir().join(format!("tidegate-bench-http-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let (alone, with_catalog) = (tidegate("none")?, tidegate(&folder.join("catalog.db").display().to_string())?);
+    let throttlecrab = arguments.throttlecrab.is_file().then(|| start_throttlecrab(arguments, affinity));
+    let throttlecrab = throttlecrab.transpose().context("throttlecrab-server")?;
     affinity.apply_to_this_process()?;
     let servers = |program| match program {
         Program::Tidegate => &alone,
         Program::TidegateWithCatalog => &with_catalog,
         Program::AxumEcho => &echo,
+        // It has no part in the run where it is not there.
+        Program::Throttlecrab => throttlecrab.as_ref().unwrap_or(&echo),
     };
+    let mut parts = Vec::new();
+    if !arguments.rival_only {
+        parts.extend([(CHECK.as_slice(), 1), (CHECKS.as_slice(), arguments.batch)]);
+    }
+    if throttlecrab.is_some() {
+        parts.push((RIVAL.as_slice(), 1));
+    }
 
-    for (contenders, batch) in [(CHECK.as_slice(), 1), (CHECKS.as_slice(), arguments.batch)] {
+    for (contenders, batch) in parts {
         let bodies: Vec<Template> =
             contenders.iter().map(|contender| Template::new(contender.path, batch)).collect();
         let answers: Vec<shape::Shape> = contenders
@@ -140,7 +163,9 @@ fn measure(
             .zip(&bodies)
             .map(|(contender, body)| shape::of_answer(servers(contender.program).address, body))
             .collect::<Result<_, _>>()?;
-        shape::compare(contenders.iter().map(|contender| contender.name).zip(&answers))?;
+        if contenders[0].program != Program::Throttlecrab {
+            shape::compare(contenders.iter().map(|contender| contender.name).zip(&answers))?;
+        }
 
         let mut driven: Vec<Vec<Driven>> = contenders.iter().map(|_| Vec::new()).collect();
         for round in 0..arguments.rounds {
@@ -160,9 +185,17 @@ fn measure(
     Ok(std::fs::remove_dir_all(folder)?)
 }
 
+fn start_throttlecrab(arguments: &Arguments, affinity: Affinity) -> anyhow::Result<Server> {
+    Server::start_rival(&arguments.throttlecrab, affinity, |address| {
+        let port = address.port().to_string();
+        let given = ["--http", "--http-host", "127.0.0.1", "--http-port", &port, "--log-level", "error"];
+        given.map(str::to_owned).to_vec()
+    })
+}
+
 fn table(title: &str, contenders: &[Contender], answers: &[shape::Shape], driven: &[Vec<Driven>]) -> Table {
     let columns = [
-        "", "CPU us", "user", "kernel", "/ echo", "req/s", "/ echo", "p50 us", "p90", "p99", "p99.9",
+        "", "CPU us", "user", "kernel", "/ first", "req/s", "/ first", "p50 us", "p90", "p99", "p99.9",
         "load %", "answer B",
     ];
     let mut table = Table::new(title, &columns);

@@ -12,7 +12,13 @@ pub(crate) struct Template {
 impl Template {
     /// A request for `batch` checks; a single one is sent alone, not in a list.
     pub(crate) fn new(path: &str, batch: usize) -> Self {
-        let item = format!(r#"{{"client_id":"{PREFIX}000000000","cost":1}}"#);
+        let key = format!("{PREFIX}000000000");
+        let item = match path {
+            "/throttle" => {
+                format!(r#"{{"key":"{key}","max_burst":100000,"count_per_period":60,"period":60,"quantity":1}}"#)
+            }
+            _ => format!(r#"{{"client_id":"{key}","cost":1}}"#),
+        };
         let body = match batch {
             1 => item,
             _ => format!(r#"{{"checks":[{}]}}"#, vec![item.as_str(); batch].join(",")),

@@ -36,11 +36,8 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         cost: u64,
         peek: bool,
     ) -> Result<Decision, EngineError> {
-        if peek {
-            self.engine.peek_throttle(ad_hoc, key, cost).await
-        } else {
-            let mut timed = self.metrics.begin(self.door);
-            timed.count_ad_hoc(self.engine.throttle(ad_hoc, key, cost).await)
-        }
+        let mut timed = self.metrics.begin(self.door);
+        let decided = self.engine.throttle_or_peek(ad_hoc, key, cost, peek).await;
+        if peek { decided } else { timed.count_ad_hoc(decided) }
     }
 }
