@@ -190,8 +190,11 @@ async fn site(
     let editor = Editor::new(repository.clone(), Defaults::default(), StateCell::default());
     let text = rule_file(rules);
     loading.import = timed(async {
-        let change = Change::Import { text, file: "bench".to_owned(), others: Others::Remove };
-        editor.make(&actor, 1, DEFAULT_TENANT, &change).await.map(|_| ()).map_err(|error| anyhow!("{error}"))
+        let make = async {
+            let document = editor.read_file(text).await?;
+            editor.make(&actor, 1, DEFAULT_TENANT, Change::Import { document, others: Others::Remove }).await
+        };
+        make.await.map(|_| ()).map_err(|error| anyhow!("{error}"))
     })
     .await?;
     let domains: Vec<String> =
