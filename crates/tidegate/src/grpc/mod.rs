@@ -127,7 +127,7 @@ impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let correlation =
             correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
-        let mut response = self.services.answer(request, &self.stop).await;
+        let mut response = self.services.answer(request, &correlation, &self.stop).await;
         response.headers_mut().insert(X_CORRELATION_ID, correlation);
         response
     }

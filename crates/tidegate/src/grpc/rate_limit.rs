@@ -94,13 +94,16 @@ impl<S: BucketStore, C: Clock> RateLimit<S, C> {
         let gate = &self.0.gate;
         if let Some(ban) = look.ban() {
             gate.note_ban();
+            look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
         // What a domain cannot have in its name keeps its overrides apart from other doors'.
         let family = format!("grpc\u{1f}{domain}");
         let ad_hoc = gate.ad_hoc(caller, &family, OVERRIDE_ALGORITHM, *quota)?;
         let Ask { cost, peek, .. } = ask(asked, &[]);
-        gate.throttle(&ad_hoc, &key_of(asked), cost, peek).await.map(Answered::Decided)
+        let decision = gate.throttle(&ad_hoc, &key_of(asked), cost, peek).await?;
+        look.tell(&decision);
+        Ok(Answered::Decided(decision))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tidegate_engine::Clock;
@@ -20,9 +20,9 @@ use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::{
 };
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service;
+use tonic::{Code, Status};
 use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_reflection::server::{Builder, Error};
 
@@ -33,6 +33,7 @@ use super::streams::Stop;
 use super::{Shared, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
+use crate::telemetry::trace::{Call, GrpcCall, Reply, RequestTrace, TraceParent};
 
 /// The largest message of a request, in bytes.
 pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
@@ -40,6 +41,10 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const PREFIX_BYTES: usize = 5;
 /// The longest life of a reflection stream: a client asks what it wants to know, and goes.
 const MAX_REFLECTION: Duration = Duration::from_secs(60);
+
+/// The methods that decide.
+const SHOULD_RATE_LIMIT: &str = "ShouldRateLimit";
+const CHECK: &str = "Check";
 
 const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -116,7 +121,12 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
     }
 
     /// Answers a call.
-    pub(super) async fn answer(&self, request: Request<Incoming>, stop: &Stop) -> Response<Body> {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        correlation: &HeaderValue,
+        stop: &Stop,
+    ) -> Response<Body> {
         if let Some(refused) = refuse_what_is_no_grpc(&request) {
             return refused;
         }
@@ -124,8 +134,15 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             return Status::unimplemented("there is no such service; reflection lists them").into_http();
         };
         match called {
-            Called::RateLimit => self.decide(self.rate_limit.clone(), request).await,
-            Called::Authorize => self.decide(self.authorize.clone(), request).await,
+            Called::RateLimit => {
+                let trace =
+                    self.begin(&request, rate_limit_service::SERVICE_NAME, SHOULD_RATE_LIMIT, correlation);
+                self.decide(self.rate_limit.clone(), request, trace).await
+            }
+            Called::Authorize => {
+                let trace = self.begin(&request, authorization::SERVICE_NAME, CHECK, correlation);
+                self.decide(self.authorize.clone(), request, trace).await
+            }
             Called::Health => match self.whole(request).await {
                 Ok(request) => stop.ending(call(self.health.clone(), request).await, None),
                 Err(refused) => refused.into_http(),
@@ -137,8 +154,46 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         }
     }
 
+    /// Begins the trace of a call, if it is to be traced.
+    fn begin(
+        &self,
+        request: &Request<Incoming>,
+        service: &'static str,
+        method: &'static str,
+        correlation: &HeaderValue,
+    ) -> Option<RequestTrace> {
+        let tracer = self.shared.gate.tracer()?;
+        let parent = TraceParent::from_headers(request.headers());
+        let is_known = request.uri().path().rsplit('/').next() == Some(method);
+        let call = || Some(Call::Grpc(GrpcCall { service, method: is_known.then_some(method) }));
+        tracer.begin(parent.as_ref(), request.headers(), call, correlation)
+    }
+
     /// A call of a service that decides: it is somebody's.
-    async fn decide<T>(&self, service: T, request: Request<Incoming>) -> Response<Body>
+    async fn decide<T>(
+        &self,
+        service: T,
+        request: Request<Incoming>,
+        trace: Option<RequestTrace>,
+    ) -> Response<Body>
+    where
+        T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
+    {
+        let response = self.decided(service, request, trace.as_ref()).await;
+        if let Some(trace) = trace {
+            // An answer with a message has its status behind that, and a message is there only when all went well.
+            let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+            trace.answered(Reply::Grpc(code));
+        }
+        response
+    }
+
+    async fn decided<T>(
+        &self,
+        service: T,
+        request: Request<Incoming>,
+        trace: Option<&RequestTrace>,
+    ) -> Response<Body>
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
@@ -149,7 +204,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
             Ok(caller) => {
                 let mut request = Request::from_parts(head, body);
-                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(caller.traced(trace));
                 call(service, request).await
             }
             Err(refused) => to_wire::status_of(&refused).into_http(),

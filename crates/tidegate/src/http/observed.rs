@@ -4,7 +4,7 @@ use http::{HeaderValue, Request, StatusCode};
 use tracing::Level;
 
 use super::route::{self, Leads};
-use crate::telemetry::trace::{HttpCall, RequestTrace, TraceId, TraceParent, Tracer};
+use crate::telemetry::trace::{Call, HttpCall, Reply, RequestTrace, TraceId, TraceParent, Tracer};
 
 /// A request that is traced, or that there will be a line of in the log.
 pub(super) struct Observed {
@@ -33,7 +33,8 @@ impl Observed {
         let parent = TraceParent::from_headers(request.headers());
         let leads = || route::leads(request.uri().path());
         let call = |Leads { to, .. }| HttpCall { method: request.method().clone(), route: to };
-        let unless_probe = || Some(leads()).filter(|leads| !leads.is_of_probes).map(call);
+        let unless_probe =
+            || Some(leads()).filter(|leads| !leads.is_of_probes).map(|leads| Call::Http(call(leads)));
         let trace = tracer
             .and_then(|tracer| tracer.begin(parent.as_ref(), request.headers(), unless_probe, correlation));
         let trace_id = trace.as_ref().map(RequestTrace::trace_id).or(parent.map(|parent| parent.trace_id));
@@ -49,7 +50,7 @@ impl Observed {
     /// The answer is ready.
     pub(super) fn answered(self, status: StatusCode, correlation: &HeaderValue) {
         if let Some(trace) = &self.trace {
-            trace.answered(status);
+            trace.answered(Reply::Http(status));
         }
         let Some(Line { call, trace_id }) = self.line else { return };
         tracing::debug!(

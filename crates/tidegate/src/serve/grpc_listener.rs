@@ -54,7 +54,9 @@ impl<S: BucketStore> GrpcListener<S> {
             denied_body: settings.grpc.denied_body,
             body_timeout: settings.limits.body_timeout(),
         };
-        let door = GrpcDoor::new(gate.clone(), options, readiness).context("gRPC reflection")?;
+        let tracer = gate.tracer().map(|tracer| tracer.serving(address));
+        let gate = gate.clone().with_tracer(tracer);
+        let door = GrpcDoor::new(gate, options, readiness).context("gRPC reflection")?;
         Ok(Some(Self { door, listener, server, address }))
     }
 

@@ -20,7 +20,12 @@ use std::time::Duration;
 use collector::{Collector, Manner, Protocol, Received};
 use common::Client;
 use serde_json::{Value, json};
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
+use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
+use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
+use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use tidegate_testkit::{PortLease, Stopwatch, TempDir, Tidegate, TidegateOptions, wait_for};
+use tonic::transport::Endpoint;
 
 /// A caller's trace, and its span.
 const PARENT: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
@@ -164,6 +169,63 @@ async fn what_a_proxy_asks_is_a_span_of_the_request_that_it_asks_about() {
     assert_eq!(root.attribute("tidegate.decision").as_deref(), Some("allow"));
     let [store] = children(&spans, root)[..] else { panic!("{spans:?}") };
     assert_eq!(store.0.name, "tidegate.store");
+    assert!(!format!("{spans:?}").contains("nobodys-business"), "{spans:?}");
+}
+
+#[tokio::test]
+async fn a_grpc_call_is_a_span_of_its_callers_trace() {
+    let collector = Collector::start(Protocol::Grpc, Manner::Takes);
+    let server = Tidegate::with(&options(&collector, Protocol::Grpc).grpc());
+    let address = format!("http://{}", server.grpc_address());
+    let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+    let ask = async |domain: &str, hits: &[u64]| {
+        let entry = Entry { key: "client_id".to_owned(), value: "nobodys-business".to_owned() };
+        let of = |hits: &u64| RateLimitDescriptor {
+            entries: vec![entry.clone()],
+            hits_addend: Some(*hits),
+            ..Default::default()
+        };
+        let descriptors = hits.iter().map(of).collect();
+        let message = RateLimitRequest { domain: domain.to_owned(), descriptors, hits_addend: 0 };
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("traceparent", format!("00-{PARENT}-01").parse().unwrap());
+        request.metadata_mut().insert("x-correlation-id", "mine-1".parse().unwrap());
+        RateLimitServiceClient::new(channel.clone()).should_rate_limit(request).await
+    };
+    ask("default", &[2]).await.unwrap();
+    let spans = collector.spans(2);
+    let [root] = roots(&spans)[..] else { panic!("{spans:?}") };
+    assert_eq!(hex(&root.0.trace_id) + "-" + &hex(&root.0.parent_span_id), PARENT);
+    assert_eq!(root.0.name, "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit");
+    let port = server.grpc_address().port().to_string();
+    for (key, value) in [
+        ("rpc.system", "grpc"),
+        ("rpc.service", "envoy.service.ratelimit.v3.RateLimitService"),
+        ("rpc.method", "ShouldRateLimit"),
+        ("rpc.grpc.status_code", "0"),
+        ("server.port", &port),
+        ("tidegate.correlation_id", "mine-1"),
+        ("tidegate.domain", "default"),
+        ("tidegate.rule", "any-client"),
+        ("tidegate.decision", "allow"),
+        ("tidegate.cost", "2"),
+    ] {
+        assert_eq!(root.attribute(key).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(root.attribute("http.route"), None);
+    assert!(root.0.status.is_none());
+    let [store] = children(&spans, root)[..] else { panic!("{spans:?}") };
+    assert_eq!(store.0.name, "tidegate.store");
+
+    // A caller's mistake is none of the server's, and several descriptors are one call.
+    assert_eq!(ask("default", &[]).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    ask("default", &[1, 1_000]).await.unwrap();
+    let spans = collector.spans(2 + 1 + 3);
+    let [_, refused, several] = roots(&spans)[..] else { panic!("{spans:?}") };
+    assert_eq!(refused.attribute("rpc.grpc.status_code").as_deref(), Some("3"));
+    assert!(refused.0.status.is_none());
+    assert_eq!(several.attribute("tidegate.allowed").as_deref(), Some("1"));
+    assert_eq!(several.attribute("tidegate.denied").as_deref(), Some("1"));
     assert!(!format!("{spans:?}").contains("nobodys-business"), "{spans:?}");
 }
 

@@ -1,7 +1,5 @@
 //! Finished requests as OTLP's messages. The names of attributes are those of OpenTelemetry's semantic conventions for HTTP
-//! servers, and `tidegate.…` for what only this server knows.
-
-use std::net::SocketAddr;
+//! and gRPC servers, and `tidegate.…` for what only this server knows.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -13,10 +11,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use tidegate_catalog::model::split_qualified;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Answer, Stage, StageEnd, StageKind};
+use tonic::Code;
 
-use super::request::{Decided, Record, Told};
+use super::request::{Call, Decided, GrpcCall, HttpCall, Record, Reply, Told};
 use super::settings::TraceSettings;
 use super::traceparent::SpanId;
+use crate::door::answer::shown;
 
 /// The name of what makes the spans.
 const SCOPE: &str = "tidegate";
@@ -28,12 +28,11 @@ const PARENT_IS_REMOTE: u32 = 0x200;
 /// Where spans come from: this node.
 pub(super) struct Origin {
     resource: Resource,
-    serving: SocketAddr,
     store: &'static str,
 }
 
 impl Origin {
-    pub(super) fn new(settings: &TraceSettings, serving: SocketAddr) -> Self {
+    pub(super) fn new(settings: &TraceSettings) -> Self {
         let mut attributes: Vec<KeyValue> =
             settings.resource.iter().map(|(key, value)| text(key, value.as_str())).collect();
         let mut unless_told = |key: &str, value: &str| {
@@ -46,7 +45,7 @@ impl Origin {
         // Anew at every start: two nodes never share one.
         unless_told("service.instance.id", &format!("{:032x}", fastrand::u128(..)));
         let resource = Resource { attributes, ..Resource::default() };
-        Self { resource, serving, store: settings.store }
+        Self { resource, store: settings.store }
     }
 
     /// A batch as a message, and how many spans are in it.
@@ -70,51 +69,8 @@ impl Origin {
     /// A request's own span, then one of every stage.
     fn spans_of(&self, record: &Record, spans: &mut Vec<Span>) {
         let span_id = SpanId::random();
-        spans.push(self.request_span(record, span_id));
+        spans.push(request_span(record, span_id));
         spans.extend(record.stages.iter().map(|stage| self.stage_span(record, span_id, stage)));
-    }
-
-    fn request_span(&self, record: &Record, span_id: SpanId) -> Span {
-        let method = record.call.method.as_str();
-        let mut attributes = vec![
-            text("http.request.method", method),
-            text("url.scheme", "http"),
-            text("server.address", self.serving.ip().to_string()),
-            number("server.port", self.serving.port().into()),
-            text("tidegate.correlation_id", record.correlation.to_str().unwrap_or_default()),
-        ];
-        let name = match record.call.route {
-            Some(route) => {
-                attributes.push(text("http.route", route));
-                format!("{method} {route}")
-            }
-            None => method.to_owned(),
-        };
-        if let Some(status) = record.status {
-            attributes.push(number("http.response.status_code", status.as_u16().into()));
-        }
-        if let Some(tenant) = &record.tenant {
-            attributes.push(text("tidegate.tenant", &**tenant));
-        }
-        if record.more_stages > 0 {
-            attributes.push(number("tidegate.stages_left_out", record.more_stages as u64));
-        }
-        told(&record.told, &mut attributes);
-        let failure = match record.status {
-            None => Some("the caller went away before the answer"),
-            Some(status) if status.is_server_error() => status.canonical_reason().or(Some("server error")),
-            Some(_) => None,
-        };
-        let remote = if record.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
-        Span {
-            name,
-            kind: SpanKind::Server.into(),
-            parent_span_id: record.parent.map(|parent| parent.to_bytes().to_vec()).unwrap_or_default(),
-            flags: SAMPLED | remote,
-            attributes,
-            status: failure.map(error),
-            ..bare(record, span_id, record.began, record.ended)
-        }
     }
 
     fn stage_span(&self, record: &Record, parent: SpanId, stage: &Stage) -> Span {
@@ -141,6 +97,88 @@ impl Origin {
             ..bare(record, SpanId::random(), stage.began, ended)
         }
     }
+}
+
+fn request_span(record: &Record, span_id: SpanId) -> Span {
+    let mut attributes = vec![
+        text("server.address", record.serving.ip().to_string()),
+        number("server.port", record.serving.port().into()),
+        text("tidegate.correlation_id", record.correlation.to_str().unwrap_or_default()),
+    ];
+    let name = called(&record.call, &mut attributes);
+    if let Some(tenant) = &record.tenant {
+        attributes.push(text("tidegate.tenant", &**tenant));
+    }
+    if record.more_stages > 0 {
+        attributes.push(number("tidegate.stages_left_out", record.more_stages as u64));
+    }
+    told(&record.told, &mut attributes);
+    let failure = replied(record.reply, &mut attributes);
+    let remote = if record.parent.is_some() { PARENT_IS_REMOTE } else { 0 };
+    Span {
+        name,
+        kind: SpanKind::Server.into(),
+        parent_span_id: record.parent.map(|parent| parent.to_bytes().to_vec()).unwrap_or_default(),
+        flags: SAMPLED | remote,
+        attributes,
+        status: failure.map(error),
+        ..bare(record, span_id, record.began, record.ended)
+    }
+}
+
+/// What was called. Returns the span's name.
+fn called(call: &Call, attributes: &mut Vec<KeyValue>) -> String {
+    match call {
+        Call::Http(HttpCall { method, route }) => {
+            attributes.extend([text("http.request.method", method.as_str()), text("url.scheme", "http")]);
+            match route {
+                Some(route) => {
+                    attributes.push(text("http.route", *route));
+                    format!("{method} {route}")
+                }
+                None => method.as_str().to_owned(),
+            }
+        }
+        Call::Grpc(GrpcCall { service, method }) => {
+            attributes.extend([text("rpc.system", "grpc"), text("rpc.service", *service)]);
+            match method {
+                Some(method) => {
+                    attributes.push(text("rpc.method", *method));
+                    format!("{service}/{method}")
+                }
+                None => (*service).to_owned(),
+            }
+        }
+    }
+}
+
+/// How it was answered. Returns why the span is a failure, if it is one.
+fn replied(reply: Option<Reply>, attributes: &mut Vec<KeyValue>) -> Option<&'static str> {
+    match reply {
+        None => Some("the caller went away before the answer"),
+        Some(Reply::Http(status)) => {
+            attributes.push(number("http.response.status_code", status.as_u16().into()));
+            let failed = status.is_server_error();
+            failed.then(|| status.canonical_reason().unwrap_or("server error"))
+        }
+        Some(Reply::Grpc(code)) => {
+            attributes.push(number("rpc.grpc.status_code", code as u64));
+            is_failure_of_servers(code).then(|| code.description())
+        }
+    }
+}
+
+/// Codes that are a server's failure by OpenTelemetry's conventions for gRPC; the others are the caller's.
+const fn is_failure_of_servers(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// What is the same in every span of a request.
@@ -174,10 +212,10 @@ fn decision(decided: &Decided, attributes: &mut Vec<KeyValue>) {
     };
     attributes.extend([text("tidegate.decision", answer), number("tidegate.cost", decided.cost)]);
     if let Some(domain) = &decided.domain {
-        attributes.push(text("tidegate.domain", split_qualified(domain).1));
+        attributes.push(text("tidegate.domain", shown(split_qualified(domain).1)));
     }
     if let Some(rule) = &decided.rule {
-        attributes.push(text("tidegate.rule", rule.as_str()));
+        attributes.push(text("tidegate.rule", shown(rule)));
     }
     if let Some(degraded) = decided.degraded {
         attributes.push(text("tidegate.degraded", degraded.policy.name()));

@@ -1,6 +1,5 @@
 //! The thread that sends spans. It has a runtime of its own: what it waits for holds up nothing else.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -39,7 +38,6 @@ impl Exporting {
     /// Starts the thread. What it returns resolves when the thread has ended.
     pub(super) fn start(
         settings: &TraceSettings,
-        serving: SocketAddr,
         queue: Arc<Queue>,
     ) -> anyhow::Result<oneshot::Receiver<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,7 +52,7 @@ impl Exporting {
         let exporting = Self {
             queue,
             transport,
-            origin: Origin::new(settings, serving),
+            origin: Origin::new(settings),
             delay: settings.delay,
             is_failing: false,
         };

@@ -34,7 +34,7 @@ use export::Exporting;
 use queue::Queue;
 use request::Record;
 
-pub use request::{HttpCall, RequestTrace};
+pub use request::{Call, GrpcCall, HttpCall, Reply, RequestTrace};
 pub use sampler::{ParentSays, Sampler};
 pub use settings::{
     MAX_HEADERS, MAX_RESOURCE_ATTRIBUTES, OtlpEndpoint, OtlpProtocol, PairsError, TraceSettings, pairs,
@@ -44,9 +44,13 @@ pub use traceparent::{MAX_TRACESTATE_BYTES, SpanId, TraceId, TraceParent};
 /// How long what is left may take to be sent when the server ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Traces requests. Clones share everything.
+/// Traces the requests of a door. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Tracer(Arc<Shared>);
+pub struct Tracer {
+    shared: Arc<Shared>,
+    /// Where the door listens.
+    serving: SocketAddr,
+}
 
 struct Shared {
     sampler: Sampler,
@@ -90,34 +94,42 @@ impl Tracer {
         clock: impl Clock,
     ) -> anyhow::Result<(Self, TraceExport)> {
         let queue = Arc::new(Queue::new(settings.queue_spans, settings.batch_spans));
-        let ended = Exporting::start(settings, serving, Arc::clone(&queue))?;
+        let ended = Exporting::start(settings, Arc::clone(&queue))?;
         let shared = Shared { sampler: settings.sampler, clock: Box::new(clock), queue: Arc::clone(&queue) };
-        Ok((Self(Arc::new(shared)), TraceExport { queue, ended }))
+        Ok((Self { shared: Arc::new(shared), serving }, TraceExport { queue, ended }))
     }
 
-    /// Begins the trace of a request, if it is to be traced; `call` is asked for only then, and may still say no. The request's span is finished when the last clone of what this
-    /// returns is dropped.
+    /// The same for a door that listens elsewhere.
+    #[must_use]
+    pub fn serving(&self, serving: SocketAddr) -> Self {
+        Self { shared: Arc::clone(&self.shared), serving }
+    }
+
+    /// Begins the trace of a request, if it is to be traced; `call` is asked for only then, and may still say no. The request's
+    /// span is finished when the last clone of what this returns is dropped.
     #[must_use]
     pub fn begin(
         &self,
         parent: Option<&TraceParent>,
         headers: &HeaderMap,
-        call: impl FnOnce() -> Option<HttpCall>,
+        call: impl FnOnce() -> Option<Call>,
         correlation: &HeaderValue,
     ) -> Option<RequestTrace> {
         let trace_id = parent.map_or_else(TraceId::random, |parent| parent.trace_id);
-        if !self.0.sampler.samples(parent, trace_id) {
+        if !self.shared.sampler.samples(parent, trace_id) {
             return None;
         }
         let state = parent.and_then(|_| traceparent::tracestate(headers));
-        let record = Record::new(trace_id, parent, state, call()?, correlation.clone(), self.0.clock.now());
+        let began = self.shared.clock.now();
+        let record =
+            Record::new(trace_id, parent, state, (call()?, self.serving), correlation.clone(), began);
         Some(RequestTrace::new(self.clone(), record))
     }
 
     /// What became of spans so far.
     #[must_use]
     pub fn stats(&self) -> TraceStats {
-        self.0.queue.stats()
+        self.shared.queue.stats()
     }
 }
 

@@ -141,10 +141,11 @@ mod tests {
     use tidegate_engine::{Stage, StageKind};
 
     use super::*;
-    use crate::telemetry::trace::{HttpCall, TraceId};
+    use crate::telemetry::trace::{Call, HttpCall, TraceId};
 
     fn record(spans: usize) -> Record {
-        let call = HttpCall { method: Method::POST, route: None };
+        let call = Call::Http(HttpCall { method: Method::POST, route: None });
+        let call = (call, ([127, 0, 0, 1], 8_080).into());
         let now = Timestamp::from_micros(1);
         let correlation = HeaderValue::from_static("c");
         let mut record = Record::new(TraceId::random(), None, None, call, correlation, now);

@@ -1,12 +1,14 @@
 //! What is written down of a request that is traced.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode};
 use parking_lot::Mutex;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Answer, Decision, Degraded, KeptStages, Stages};
+use tonic::Code;
 
 use super::Tracer;
 use super::traceparent::{SpanId, TraceId, TraceParent};
@@ -18,6 +20,33 @@ pub struct HttpCall {
     pub method: Method,
     /// The endpoint as the index writes it, such as `/v1/stats/{domain}/{key}`; `None` where there is none.
     pub route: Option<&'static str>,
+}
+
+/// A request to the gRPC door.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcCall {
+    /// The service with its package, such as `envoy.service.auth.v3.Authorization`.
+    pub service: &'static str,
+    /// The method; `None` where the service has no such.
+    pub method: Option<&'static str>,
+}
+
+/// What was called.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// An endpoint.
+    Http(HttpCall),
+    /// A method of a service.
+    Grpc(GrpcCall),
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Over HTTP.
+    Http(StatusCode),
+    /// Over gRPC.
+    Grpc(Code),
 }
 
 /// The trace of one request. Clones share it; the request's span is finished when the last one is dropped.
@@ -37,12 +66,14 @@ pub(super) struct Record {
     pub(super) trace_id: TraceId,
     pub(super) parent: Option<SpanId>,
     pub(super) state: Option<Box<str>>,
-    pub(super) call: HttpCall,
+    pub(super) call: Call,
+    /// Where the door listens.
+    pub(super) serving: SocketAddr,
     pub(super) correlation: HeaderValue,
     pub(super) began: Timestamp,
     pub(super) ended: Timestamp,
     /// `None` where the caller went away before there was an answer.
-    pub(super) status: Option<StatusCode>,
+    pub(super) reply: Option<Reply>,
     pub(super) tenant: Option<Arc<str>>,
     pub(super) told: Told,
     pub(super) stages: KeptStages,
@@ -79,7 +110,7 @@ impl Record {
         trace_id: TraceId,
         parent: Option<&TraceParent>,
         state: Option<Box<str>>,
-        call: HttpCall,
+        (call, serving): (Call, SocketAddr),
         correlation: HeaderValue,
         began: Timestamp,
     ) -> Self {
@@ -88,10 +119,11 @@ impl Record {
             parent: parent.map(|parent| parent.span_id),
             state,
             call,
+            serving,
             correlation,
             began,
             ended: began,
-            status: None,
+            reply: None,
             tenant: None,
             told: Told::Nothing,
             stages: KeptStages::new(),
@@ -173,9 +205,9 @@ impl RequestTrace {
     }
 
     /// The answer is ready: here the request's span ends.
-    pub fn answered(&self, status: StatusCode) {
-        let now = self.0.tracer.0.clock.now();
-        self.with(|record| (record.status, record.ended) = (Some(status), now));
+    pub fn answered(&self, reply: Reply) {
+        let now = self.0.tracer.shared.clock.now();
+        self.with(|record| (record.reply, record.ended) = (Some(reply), now));
     }
 
     fn with(&self, write: impl FnOnce(&mut Record)) {
@@ -203,10 +235,10 @@ impl Eq for RequestTrace {}
 impl Drop for Inner {
     fn drop(&mut self) {
         let Some(mut record) = self.record.get_mut().take() else { return };
-        if record.status.is_none() {
-            record.ended = self.tracer.0.clock.now();
+        if record.reply.is_none() {
+            record.ended = self.tracer.shared.clock.now();
         }
         (record.stages, record.more_stages) = self.stages.take();
-        self.tracer.0.queue.push(record);
+        self.tracer.shared.queue.push(record);
     }
 }
