@@ -17,8 +17,7 @@ use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
 use tidegate_core::rule::{RuleSet, RuleTier};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{
-    Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, StageKind, Stages,
-    SubjectQuotas,
+    Answer, Clock, Decision, Engine, ManualClock, Observer, Request, Selection, SubjectQuotas,
 };
 use tidegate_store::{MemoryOptions, MemoryStore};
 
@@ -495,34 +494,4 @@ async fn an_observer_sees_decisions_and_changes_but_no_peeks() {
     engine.peek(&request()).await.unwrap();
     engine.replace_rules(set(vec![]));
     assert_eq!((counts.0.load(Ordering::Relaxed), counts.1.load(Ordering::Relaxed)), (1, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_a_request_waits_for_is_written_down_where_it_asks_for_that() {
-    let (engine, clock) = engine(vec![valve()]);
-    let stages = Stages::default();
-    let call = Request::new("d", &[]).with_stages(Some(&stages));
-    let kinds =
-        || stages.take().0.iter().map(|stage| (stage.kind, stage.ended.is_some())).collect::<Vec<_>>();
-    engine.peek(&call).await.unwrap();
-    assert!(engine.check(&call).await.unwrap().is_allowed());
-    assert_eq!(kinds(), [(StageKind::Store, true), (StageKind::Store, true)]);
-
-    let began = engine.now();
-    clock.advance(Micros::from_millis(10));
-    assert!(matches!(engine.check(&call).await.unwrap().answer(), Answer::Wait(_)));
-    let (kept, more) = stages.take();
-    assert_eq!((kept.len(), more, kept[1].kind), (2, 0, StageKind::Queue));
-    assert_eq!(kept[1].began.since(began), Micros::from_millis(10), "by the engine's clock");
-
-    let given_up = tokio::time::timeout(Duration::from_millis(10), engine.check(&call)).await;
-    assert!(given_up.is_err());
-    assert_eq!(kinds(), [(StageKind::Store, true), (StageKind::Queue, false)]);
-
-    // Several requests of one call wait once. One that no rule is for asks no store.
-    let decision = engine.decide(&call).await.unwrap();
-    engine.wait_for_all(&[(call, &decision), (call, &decision)]).await;
-    assert_eq!(kinds(), [(StageKind::Store, true), (StageKind::Queue, true)]);
-    engine.decide(&Request::new("nowhere", &[]).with_stages(Some(&stages))).await.unwrap();
-    assert_eq!(kinds(), []);
 }
