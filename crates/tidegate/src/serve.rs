@@ -112,18 +112,24 @@ async fn serve_engine<S: BucketStore, T>(
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
     let readiness = Readiness::default();
-    let options = HttpOptions {
-        identity: settings.identity.clone(),
-        legacy_fields: settings.legacy_fields,
-        body_timeout: settings.limits.body_timeout(),
-        overload: Overload::new("http", settings.max_concurrent_requests),
-    };
     let gate = match opened.catalog() {
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
     };
     let grpc = GrpcListener::open(settings, &gate, &readiness)?;
     let resp = RespListener::open(settings, &gate)?;
+    let options = HttpOptions {
+        identity: settings.identity.clone(),
+        legacy_fields: settings.legacy_fields,
+        body_timeout: settings.limits.body_timeout(),
+        overload: Overload::new("http", settings.max_concurrent_requests),
+        other_doors: grpc
+            .iter()
+            .map(|grpc| &grpc.overload)
+            .chain(resp.iter().map(|resp| &resp.overload))
+            .cloned()
+            .collect(),
+    };
     let door = HttpDoor::new(gate, options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
     let first_key = opened.first_key(&SystemClock::new()).await?;

@@ -119,8 +119,8 @@ pub(super) struct ServeArguments {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_address: u32,
 
-    /// Most requests that each door decides at one time, 1 to 1,000,000, those that wait in queues too; more are shed with 503,
-    /// lower priorities first
+    /// Most requests that each door decides at one time, 1 to 1,000,000, those that wait in queues too; more are shed (503,
+    /// UNAVAILABLE, -BUSY), lower priorities first
     #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONCURRENT_REQUESTS", value_name = "N",
           default_value_t = DEFAULT_CONCURRENT_REQUESTS as u64,
           value_parser = clap::value_parser!(u64).range(MIN_CONCURRENT_REQUESTS as u64..=MAX_CONCURRENT_REQUESTS as u64))]

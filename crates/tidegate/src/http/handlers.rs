@@ -16,7 +16,7 @@ use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
-use crate::door::overload::{Guard, Priority};
+use crate::door::overload::{Guard, Priority, SHED};
 use crate::door::{DoorResponse, answer, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
@@ -262,8 +262,7 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
 
 /// The answer to a request for which there is no room.
 fn shed() -> DoorResponse {
-    let detail = "this node decides as many requests as it can at one time; try again shortly";
-    problem(&Problem::new(ProblemType::Overloaded, detail))
+    problem(&Problem::new(ProblemType::Overloaded, SHED))
 }
 
 fn no_such_domain() -> DoorResponse {

@@ -46,6 +46,8 @@ pub struct HttpOptions {
     pub body_timeout: Duration,
     /// How many requests are decided at one time; the others are shed.
     pub overload: Overload,
+    /// Those of the other doors, of which `/metrics` tells as well.
+    pub other_doors: Vec<Overload>,
 }
 
 /// The HTTP door of one engine. Clones share everything.

@@ -160,7 +160,7 @@ async fn answer<S: BucketStore, C: Clock>(
         Endpoint::DemoData => handlers::demo_data(door, peer, head).await,
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
-        Endpoint::Metrics => to_wire::metrics(&door.gate, &door.options.overload),
+        Endpoint::Metrics => to_wire::metrics(&door.gate, &door.options),
         Endpoint::CircuitBreaker => to_wire::breaker(&door.gate.engine().breaker_status()),
         Endpoint::Index => to_wire::index(),
     }

@@ -14,9 +14,9 @@ use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use crate::door::answer::{body as decisions, fields, left_of, seen, status_of};
-use crate::door::overload::Overload;
 use crate::door::{DoorResponse, JSON, LegacyFields, problem, respond};
 use crate::gate::{Gate, Look, state_json};
+use crate::http::HttpOptions;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const OPENMETRICS: HeaderValue =
@@ -69,8 +69,9 @@ pub(super) fn ready<S: BucketStore, C: Clock>(ready: bool, gate: &Gate<S, C>) ->
     respond(status, JSON, body::ready(ready, gate.engine().rules().version(), catalog.as_deref()))
 }
 
-pub(super) fn metrics<S: BucketStore, C: Clock>(gate: &Gate<S, C>, overload: &Overload) -> DoorResponse {
-    respond(StatusCode::OK, OPENMETRICS, metrics::page(gate, overload).into_bytes())
+pub(super) fn metrics<S: BucketStore, C: Clock>(gate: &Gate<S, C>, options: &HttpOptions) -> DoorResponse {
+    let doors = std::iter::once(&options.overload).chain(&options.other_doors).cloned().collect();
+    respond(StatusCode::OK, OPENMETRICS, metrics::page(gate, doors).into_bytes())
 }
 
 pub(super) fn breaker(status: &BreakerStatus) -> DoorResponse {

@@ -5,6 +5,7 @@
 //! turn        the commands of one read, in order or together
 //! client      what is known of a client: version, key, name
 //! decide      commands that ask for a decision
+//! seat        room for what is asked
 //! to_wire     decisions and refusals as replies
 //! table       COMMAND and INFO
 //! tls         the door's certificate
@@ -15,6 +16,7 @@
 mod client;
 mod connection;
 mod decide;
+mod seat;
 mod table;
 mod tls;
 mod to_wire;
@@ -26,6 +28,7 @@ use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::identity::Ipv6Prefix;
 
+use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::net::{Session, Socket, StreamDoor};
 
@@ -47,6 +50,8 @@ pub struct RespOptions {
     pub pipelines: Pipelines,
     /// How much of an IPv6 address is one client.
     pub ipv6_prefix: Ipv6Prefix,
+    /// How many commands are decided at one time; the others are shed.
+    pub overload: Overload,
     /// The certificate for connections from the network; without one they are not encrypted.
     pub tls: Option<Tls>,
 }

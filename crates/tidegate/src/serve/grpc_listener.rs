@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::door::Readiness;
+use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::grpc::{GrpcDoor, GrpcOptions};
 use crate::net::{self, ConnectionLimits, Http2Limits, ListenOptions, Server};
@@ -25,6 +26,7 @@ pub(super) struct GrpcListener<S> {
     door: GrpcDoor<S, SystemClock>,
     listener: TcpListener,
     server: Server,
+    pub(super) overload: Overload,
     pub(super) address: SocketAddr,
 }
 
@@ -47,14 +49,16 @@ impl<S: BucketStore> GrpcListener<S> {
             ..settings.limits.clone()
         };
         let server = Server::new("grpc", limits)?;
+        let overload = Overload::new("grpc", settings.max_concurrent_requests);
         let options = GrpcOptions {
             identity: settings.identity.clone(),
             legacy_fields: settings.legacy_fields,
             denied_body: settings.grpc.denied_body,
             body_timeout: settings.limits.body_timeout(),
+            overload: overload.clone(),
         };
         let door = GrpcDoor::new(gate.clone(), options, readiness).context("gRPC reflection")?;
-        Ok(Some(Self { door, listener, server, address }))
+        Ok(Some(Self { door, listener, server, overload, address }))
     }
 
     /// Answers until stopped.

@@ -9,6 +9,7 @@ use tidegate_store::BucketStore;
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use super::store::StoreSettings;
+use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::net::{self, ListenOptions, Listeners, StreamServer};
 use crate::resp::{Pipelines, RespDoor, RespOptions, Tls};
@@ -18,6 +19,7 @@ pub(super) struct RespListener<S> {
     door: RespDoor<S, SystemClock>,
     listeners: Listeners,
     server: StreamServer,
+    pub(super) overload: Overload,
     /// Where it listens on the network.
     pub(super) address: Option<SocketAddr>,
 }
@@ -55,9 +57,16 @@ impl<S: BucketStore> RespListener<S> {
             StoreSettings::Memory => Pipelines::InOrder,
             StoreSettings::Redis(_) => Pipelines::Together,
         };
-        let options = RespOptions { pipelines, ipv6_prefix: settings.identity.ipv6_prefix, tls };
+        let overload = Overload::new("resp", settings.max_concurrent_requests);
+        let options = RespOptions {
+            pipelines,
+            ipv6_prefix: settings.identity.ipv6_prefix,
+            overload: overload.clone(),
+            tls,
+        };
         let server = StreamServer::new("resp", settings.limits.clone())?;
-        Ok(Some(Self { door: RespDoor::new(gate.clone(), options), listeners, server, address }))
+        let door = RespDoor::new(gate.clone(), options);
+        Ok(Some(Self { door, listeners, server, overload, address }))
     }
 
     /// Answers until stopped.

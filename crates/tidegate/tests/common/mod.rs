@@ -44,6 +44,7 @@ pub fn options() -> HttpOptions {
         legacy_fields: LegacyFields::Omit,
         body_timeout: Duration::from_secs(10),
         overload: Overload::new("http", DEFAULT_CONCURRENT_REQUESTS),
+        other_doors: Vec::new(),
     }
 }
 

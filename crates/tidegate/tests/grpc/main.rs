@@ -9,6 +9,7 @@ mod health;
 mod hostile;
 mod keys;
 mod outage;
+mod overload;
 mod rate_limit;
 mod reflection;
 mod site;

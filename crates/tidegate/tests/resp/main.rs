@@ -12,6 +12,7 @@ mod bounds;
 mod clients;
 mod door;
 mod keys;
+mod overload;
 #[path = "../admin/site.rs"]
 #[allow(dead_code, reason = "the admin API's own tests use the rest")]
 mod site;

@@ -15,9 +15,9 @@ use crate::door::overload::{Overload, Priority};
 use crate::gate::{Catalog, Gate};
 
 /// All metrics of a node, as text. Made when asked for, from counters that are there anyway.
-pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>, overload: &Overload) -> String {
+pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>, doors: Vec<Overload>) -> String {
     let mut registry = Registry::with_prefix("tidegate");
-    registry.register_collector(Box::new(Requests(overload.clone())));
+    registry.register_collector(Box::new(Requests(doors)));
     registry.register_collector(Box::new(Rules { version: gate.engine().rules().version() }));
     if let Some(catalog) = gate.catalog() {
         registry.register_collector(Box::new(Followed(std::sync::Arc::clone(catalog))));
@@ -28,23 +28,27 @@ pub(super) fn page<S: BucketStore, C: Clock>(gate: &Gate<S, C>, overload: &Overl
     page
 }
 
-/// What a door has in progress, and what it shed.
+/// What each door has in progress, and what it shed.
 #[derive(Debug)]
-struct Requests(Overload);
+struct Requests(Vec<Overload>);
 
 impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let door = ("door", self.0.door());
         let (name, help) = ("requests_in_progress", "Requests that a door decides now");
-        let now = ConstGauge::new(i64::try_from(self.0.in_progress()).unwrap_or(i64::MAX));
         let mut family = encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?;
-        now.encode(family.encode_family(&[door])?)?;
+        for overload in &self.0 {
+            let now = ConstGauge::new(i64::try_from(overload.in_progress()).unwrap_or(i64::MAX));
+            now.encode(family.encode_family(&[("door", overload.door())])?)?;
+        }
         let (name, help) =
             ("requests_shed", "Requests that a door refused because it had too many in progress");
         let mut family = encoder.encode_descriptor(name, help, None::<&Unit>, MetricType::Counter)?;
-        for priority in Priority::ALL {
-            let shed = ConstCounter::new(self.0.shed(priority));
-            shed.encode(family.encode_family(&[door, ("priority", priority.name())])?)?;
+        for overload in &self.0 {
+            for priority in Priority::ALL {
+                let shed = ConstCounter::new(overload.shed(priority));
+                let labels = [("door", overload.door()), ("priority", priority.name())];
+                shed.encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }
