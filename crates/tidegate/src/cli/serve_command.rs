@@ -228,7 +228,7 @@ pub(super) fn settings(
     let store = arguments.store.settings(origins)?;
     let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
     let catalog = arguments.catalog.settings(origins, quotas)?;
-    let resp = arguments.resp.settings()?;
+    let (grpc, resp) = (arguments.grpc.settings()?, arguments.resp.settings()?);
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
     }
@@ -253,7 +253,7 @@ pub(super) fn settings(
         store,
         fail_mode: arguments.store.fail_mode(),
         listen: arguments.listen,
-        grpc: arguments.grpc.settings(),
+        grpc,
         state_file: arguments.state_file,
         store_max_bytes: usize::try_from(arguments.store_max_mib << 20).unwrap_or(usize::MAX),
         identity,

@@ -8,7 +8,6 @@
 //! seat        room for what is asked
 //! to_wire     decisions and refusals as replies
 //! table       COMMAND and INFO
-//! tls         the door's certificate
 //! ```
 //!
 //! Nothing is decided here. A command is read, put to the gate, and its decision written.
@@ -18,7 +17,6 @@ mod connection;
 mod decide;
 mod seat;
 mod table;
-mod tls;
 mod to_wire;
 mod turn;
 
@@ -30,9 +28,7 @@ use tidegate_wire::identity::Ipv6Prefix;
 
 use crate::door::overload::Overload;
 use crate::gate::Gate;
-use crate::net::{Session, Socket, StreamDoor};
-
-pub use tls::{Tls, TlsError};
+use crate::net::{Session, Socket, StreamDoor, Tls};
 
 /// How the commands of one read are decided. Replies are in the order of the commands either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

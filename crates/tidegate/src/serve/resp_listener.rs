@@ -11,8 +11,8 @@ use super::settings::ServeSettings;
 use super::store::StoreSettings;
 use crate::door::overload::Overload;
 use crate::gate::Gate;
-use crate::net::{self, ListenOptions, Listeners, StreamServer};
-use crate::resp::{Pipelines, RespDoor, RespOptions, Tls};
+use crate::net::{self, ListenOptions, Listeners, StreamServer, Tls};
+use crate::resp::{Pipelines, RespDoor, RespOptions};
 
 /// The RESP door, bound and not yet answering.
 pub(super) struct RespListener<S> {

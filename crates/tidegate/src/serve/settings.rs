@@ -66,7 +66,7 @@ pub struct RespSettings {
 }
 
 /// What the server is told about the gRPC door.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GrpcSettings {
     /// Where it listens; nowhere if absent.
     pub listen: Option<SocketAddr>,
@@ -75,6 +75,8 @@ pub struct GrpcSettings {
 }
 
 /// What the server is told about the catalog: rules that live, subjects, keys and usage.
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 #[derive(Clone, Debug)]
 pub struct CatalogSettings {
     /// The database.

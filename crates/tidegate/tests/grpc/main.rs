@@ -13,3 +13,4 @@ mod overload;
 mod rate_limit;
 mod reflection;
 mod site;
+mod tls;

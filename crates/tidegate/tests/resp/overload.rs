@@ -2,9 +2,7 @@
 //! is itself again as soon as there is room.
 //! Method: the real program with a tiny maximum, on a Redis that falls silent.
 
-use std::time::Instant;
-
-use tidegate_testkit::{FaultProxy, Link, RedisServer, wait_until};
+use tidegate_testkit::{FaultProxy, Link, RedisServer, Stopwatch, wait_until};
 
 use super::*;
 
@@ -29,7 +27,7 @@ fn metrics(node: &Node) -> String {
 /// One answer, at once.
 #[track_caller]
 fn answered(node: &Node, asked: &str, said: &str) {
-    let (mut raw, start) = (node.raw(), Instant::now());
+    let (mut raw, start) = (node.raw(), Stopwatch::start());
     raw.send(command(asked));
     raw.expect(said);
     assert!(start.elapsed() < AT_ONCE, "{asked} took {:?}", start.elapsed());
