@@ -5,6 +5,7 @@ mod catalog;
 mod failure;
 mod grpc_listener;
 mod housekeeping;
+mod open_files;
 mod resp_listener;
 mod running;
 mod settings;
@@ -21,6 +22,7 @@ use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
 use tokio::sync::{Notify, oneshot};
 
+pub use open_files::MaxConnections;
 pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
@@ -38,15 +40,14 @@ use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
 use store::FleetTasks;
 
-/// Files the server opens beside its connections.
-const OTHER_FILES: u64 = 64;
-
 /// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
 ///
 /// # Errors
 /// The rules cannot be read, the store or the catalog is set up in a way that cannot work, the state cannot be restored or
 /// saved, or an address cannot be bound.
-pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
+pub async fn serve(mut settings: ServeSettings) -> anyhow::Result<()> {
+    let doors = settings.doors();
+    open_files::bound(&mut settings.limits, settings.max_connections, doors);
     let (mut signals, reload) = (Signals::new(), Reload::new());
     let mut opened = catalog::open(&settings)?;
     let clock = SystemClock::new();
@@ -107,7 +108,6 @@ async fn serve_engine<S: BucketStore, T>(
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
-    raise_open_files(settings.doors() * settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
@@ -228,19 +228,5 @@ fn warn_of_queues(rules: &RuleSet, settings: &ServeSettings) {
                 "requests may wait longer than --drain-timeout, and a restart would cut them off"
             );
         }
-    }
-}
-
-/// Connections are open files, and the system's usual limit is far below the connections that are allowed.
-fn raise_open_files(max_connections: usize) {
-    let wanted = max_connections as u64 + OTHER_FILES;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < wanted => tracing::warn!(
-            limit,
-            wanted,
-            "fewer open files are allowed than connections: raise the limit (ulimit -n) or lower --max-connections"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
     }
 }

@@ -13,6 +13,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -342,6 +343,31 @@ fn a_queue_that_holds_more_than_the_door_is_warned_of() {
         let arguments = ["--rules", &*rules, "--max-concurrent-requests", capacity];
         let server = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
         assert_eq!(server.logs().contains("more requests may wait"), is_warned, "{}", server.logs());
+    }
+}
+
+#[test]
+fn the_default_of_connections_gives_way_to_the_limit_of_open_files() {
+    let dir = TempDir::new("overload");
+    for (open_files, arguments, said) in [
+        ("4000", &[][..], "INFO "),
+        ("1100", &[][..], "few connections of each door"),
+        ("4000", &["--max-connections", "1200"], "fewer open files are allowed than connections"),
+        ("4000", &["--max-connections", "1100"], "listening"),
+    ] {
+        let script =
+            format!("#!/bin/sh\nulimit -n {open_files}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tidegate"));
+        let script = dir.write("limited", &script);
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let all = TidegateOptions::new(&script).grpc().arguments(["--resp-listen", "127.0.0.1:0"]);
+        let logs = Tidegate::with(&all.arguments(arguments)).logs();
+        assert!(logs.contains(said), "{open_files} {arguments:?}: {logs}");
+        let is_warned = logs.lines().any(|line| line.contains("WARN"));
+        assert_eq!(is_warned, said.contains("connections"), "{open_files} {arguments:?}: {logs}");
+        if arguments.is_empty() {
+            let each = (open_files.parse::<usize>().unwrap() - 512) / 3;
+            assert!(logs.contains(&format!("connections={each}")), "{logs}");
+        }
     }
 }
 

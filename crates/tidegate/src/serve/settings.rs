@@ -16,6 +16,7 @@ use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::catalog::FirstKey;
+use crate::serve::open_files::MaxConnections;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
 
@@ -42,7 +43,9 @@ pub struct ServeSettings {
     pub identity: IdentityPolicy,
     /// Whether the `X-RateLimit-*` fields are sent.
     pub legacy_fields: LegacyFields,
-    /// Bounds of connections.
+    /// The most connections of each door.
+    pub max_connections: MaxConnections,
+    /// The other bounds of connections.
     pub limits: ConnectionLimits,
     /// The most requests that each door decides at one time.
     pub max_concurrent_requests: usize,
@@ -72,11 +75,11 @@ pub struct GrpcSettings {
     pub listen: Option<SocketAddr>,
     /// Whether refusals of the rate limit service bring a body.
     pub denied_body: DeniedBody,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// What the server is told about the catalog: rules that live, subjects, keys and usage.
-    /// Certificate and key.
-    pub tls: Option<(PathBuf, PathBuf)>,
 #[derive(Clone, Debug)]
 pub struct CatalogSettings {
     /// The database.
