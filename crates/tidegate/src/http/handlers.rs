@@ -1,6 +1,7 @@
 //! One function per endpoint: read, ask the engine, write.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -260,9 +261,11 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
     }
 }
 
-/// The answer to a request for which there is no room.
+/// The answer to a request for which there is no room. It is made once: what is not decided has to cost next to nothing.
 fn shed() -> DoorResponse {
-    problem(&Problem::new(ProblemType::Overloaded, SHED))
+    static ANSWER: LazyLock<DoorResponse> =
+        LazyLock::new(|| problem(&Problem::new(ProblemType::Overloaded, SHED)));
+    ANSWER.clone()
 }
 
 fn no_such_domain() -> DoorResponse {
