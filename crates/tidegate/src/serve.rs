@@ -5,6 +5,7 @@ mod catalog;
 mod failure;
 mod grpc_listener;
 mod housekeeping;
+mod open_files;
 mod resp_listener;
 mod running;
 mod settings;
@@ -22,6 +23,7 @@ use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
 use tokio::sync::{Notify, oneshot};
 
+pub use open_files::MaxConnections;
 pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
@@ -41,15 +43,14 @@ use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
 use store::FleetTasks;
 
-/// Files the server opens beside its connections.
-const OTHER_FILES: u64 = 64;
-
 /// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
 ///
 /// # Errors
 /// The rules cannot be read, the store or the catalog is set up in a way that cannot work, the state cannot be restored or
 /// saved, or an address cannot be bound.
-pub async fn serve(settings: ServeSettings) -> anyhow::Result<()> {
+pub async fn serve(mut settings: ServeSettings) -> anyhow::Result<()> {
+    let doors = settings.doors();
+    open_files::bound(&mut settings.limits, settings.max_connections, doors);
     let (mut signals, reload) = (Signals::new(), Reload::new());
     let mut opened = catalog::open(&settings)?;
     let clock = SystemClock::new();
@@ -115,17 +116,10 @@ async fn serve_engine<S: BucketStore, T>(
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
     let Parts { signals, reload, opened, metrics } = parts;
-    raise_open_files(settings.doors() * settings.limits.max_connections);
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
     let readiness = Readiness::default();
-    let options = HttpOptions {
-        identity: settings.identity.clone(),
-        legacy_fields: settings.legacy_fields,
-        body_timeout: settings.limits.body_timeout(),
-        overload: Overload::new("http", settings.max_concurrent_requests),
-    };
     let gate = match opened.catalog() {
         Some(catalog) => Gate::new(engine.clone(), catalog, settings.catalog.api_keys),
         None => Gate::from(engine.clone()),
@@ -145,6 +139,12 @@ async fn serve_engine<S: BucketStore, T>(
     if let Some(resp) = &resp {
         metrics.watch_listener("resp", resp.stats());
     }
+    let options = HttpOptions {
+        identity: settings.identity.clone(),
+        legacy_fields: settings.legacy_fields,
+        body_timeout: settings.limits.body_timeout(),
+        overload: Overload::new("http", settings.max_concurrent_requests),
+    };
     let door = HttpDoor::new(gate, options, readiness.clone());
     let admin = AdminListener::open(settings, engine, &opened)?;
     if let Some(admin) = &admin {
@@ -261,19 +261,5 @@ fn warn_of_queues(rules: &RuleSet, settings: &ServeSettings) {
                 "requests may wait longer than --drain-timeout, and a restart would cut them off"
             );
         }
-    }
-}
-
-/// Connections are open files, and the system's usual limit is far below the connections that are allowed.
-fn raise_open_files(max_connections: usize) {
-    let wanted = max_connections as u64 + OTHER_FILES;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(limit) if limit < wanted => tracing::warn!(
-            limit,
-            wanted,
-            "fewer open files are allowed than connections: raise the limit (ulimit -n) or lower --max-connections"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "the limit of open files cannot be read"),
     }
 }

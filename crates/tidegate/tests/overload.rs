@@ -13,14 +13,17 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Client, START, compile, limits, options};
 use serde_json::{Value, json};
 use tidegate::door::overload::{Overload, Priority};
+use tidegate::gate::Gate;
 use tidegate::http::{HttpDoor, HttpOptions, Readiness};
-use tidegate::net::{ListenOptions, Server, bind};
+use tidegate::net::{ListenOptions, Listeners, Server, StreamServer, bind};
+use tidegate::resp::{Pipelines, RespDoor, RespOptions};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Engine, ManualClock};
@@ -28,6 +31,8 @@ use tidegate_store::{
     Applied, BucketAddress, BucketStore, MemoryOptions, MemoryStore, Outcome, Plan, PlannedBucket, StoreError,
 };
 use tidegate_testkit::{FaultProxy, RedisServer, Stopwatch, TempDir, Tidegate, TidegateOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, yield_now};
 
@@ -101,6 +106,9 @@ impl BucketStore for Held {
 struct Site {
     address: SocketAddr,
     overload: Overload,
+    /// The RESP door, which decides in order.
+    resp: SocketAddr,
+    resp_overload: Overload,
     open: Arc<watch::Sender<bool>>,
 }
 
@@ -110,14 +118,25 @@ impl Site {
         let open = Arc::new(watch::Sender::new(true));
         let store = Held { memory, open: Arc::clone(&open) };
         let engine = Engine::with_parts(compile(RULES), store, ManualClock::new(START), None);
-        let overload = Overload::new("http", capacity);
+        let (overload, resp_overload) = (Overload::new("http", capacity), Overload::new("resp", capacity));
         let options = HttpOptions { overload: overload.clone(), ..options() };
-        let listener = bind(&ListenOptions::new("127.0.0.1:0".parse().unwrap(), "--listen")).unwrap();
-        let address = listener.local_addr().unwrap();
+        let resp_options = RespOptions {
+            pipelines: Pipelines::InOrder,
+            ipv6_prefix: options.identity.ipv6_prefix,
+            overload: resp_overload.clone(),
+            tls: None,
+        };
+        let listen = || bind(&ListenOptions::new("127.0.0.1:0".parse().unwrap(), "--listen")).unwrap();
+        let (listener, resp_listener) = (listen(), listen());
+        let (address, resp) = (listener.local_addr().unwrap(), resp_listener.local_addr().unwrap());
+        let door = RespDoor::new(Gate::from(engine.clone()), resp_options);
+        let listeners = Listeners { tcp: Some(resp_listener), ..Listeners::default() };
+        let server = StreamServer::new("resp", limits()).unwrap();
+        tokio::spawn(server.run(listeners, door, std::future::pending()));
         let door = HttpDoor::new(engine, options, Readiness::default());
         let server = Server::new("test", limits()).unwrap();
         tokio::spawn(server.run(listener, move |peer| door.service(peer), std::future::pending()));
-        Self { address, overload, open }
+        Self { address, overload, resp, resp_overload, open }
     }
 
     async fn client(&self) -> Client {
@@ -135,14 +154,18 @@ impl Site {
     }
 
     async fn until(&self, in_progress: usize) {
-        let waiting = async {
-            while self.overload.in_progress() != in_progress {
-                yield_now().await;
-            }
-        };
-        let reached = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(reached.is_ok(), "{} are in progress, not {in_progress}", self.overload.in_progress());
+        until(&self.overload, in_progress).await;
     }
+}
+
+async fn until(overload: &Overload, in_progress: usize) {
+    let waiting = async {
+        while overload.in_progress() != in_progress {
+            yield_now().await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(reached.is_ok(), "{} are in progress, not {in_progress}", overload.in_progress());
 }
 
 fn check(priority: &str) -> Value {
@@ -223,6 +246,35 @@ async fn whoever_waits_in_a_queue_is_in_progress_until_it_leaves() {
     assert_eq!(client.check(check("low")).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_pipeline_that_is_decided_in_order_is_one_request_in_progress() {
+    let site = Site::start(2).await;
+    site.open.send_replace(false);
+    let mut pipelines = Vec::new();
+    for connection in 1..=2 {
+        let mut pipeline = TcpStream::connect(site.resp).await.unwrap();
+        pipeline.write_all(&b"CL.THROTTLE k 99 1 3600\r\n".repeat(50)).await.unwrap();
+        until(&site.resp_overload, connection).await;
+        pipelines.push(pipeline);
+    }
+    let mut other = TcpStream::connect(site.resp).await.unwrap();
+    other.write_all(b"PING\r\nTIDEGATE.CHECK d u 1 priority critical\r\nQUIT\r\n").await.unwrap();
+    let mut said = String::new();
+    tokio::time::timeout(PATIENCE, other.read_to_string(&mut said)).await.unwrap().unwrap();
+    assert!(said.starts_with("+PONG\r\n-BUSY ") && said.ends_with("\r\n+OK\r\n"), "{said}");
+    assert_eq!(site.resp_overload.shed(Priority::Critical), 1);
+    assert_eq!(site.overload.in_progress(), 0, "doors are counted apart");
+
+    site.open.send_replace(true);
+    for mut pipeline in pipelines {
+        pipeline.write_all(b"QUIT\r\n").await.unwrap();
+        let mut said = String::new();
+        pipeline.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said.matches("*5\r\n:0\r\n").count(), 50, "one permit was enough for all of them");
+    }
+    until(&site.resp_overload, 0).await;
+}
+
 /// Requests that the server takes at one time.
 const CAPACITY: usize = 16;
 /// Clients that ask at one time: ten times as many.
@@ -291,6 +343,31 @@ fn a_queue_that_holds_more_than_the_door_is_warned_of() {
         let arguments = ["--rules", &*rules, "--max-concurrent-requests", capacity];
         let server = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
         assert_eq!(server.logs().contains("more requests may wait"), is_warned, "{}", server.logs());
+    }
+}
+
+#[test]
+fn the_default_of_connections_gives_way_to_the_limit_of_open_files() {
+    let dir = TempDir::new("overload");
+    for (open_files, arguments, said) in [
+        ("4000", &[][..], "INFO "),
+        ("1100", &[][..], "few connections of each door"),
+        ("4000", &["--max-connections", "1200"], "fewer open files are allowed than connections"),
+        ("4000", &["--max-connections", "1100"], "listening"),
+    ] {
+        let script =
+            format!("#!/bin/sh\nulimit -n {open_files}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tidegate"));
+        let script = dir.write("limited", &script);
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let all = TidegateOptions::new(&script).grpc().arguments(["--resp-listen", "127.0.0.1:0"]);
+        let logs = Tidegate::with(&all.arguments(arguments)).logs();
+        assert!(logs.contains(said), "{open_files} {arguments:?}: {logs}");
+        let is_warned = logs.lines().any(|line| line.contains("WARN"));
+        assert_eq!(is_warned, said.contains("connections"), "{open_files} {arguments:?}: {logs}");
+        if arguments.is_empty() {
+            let each = (open_files.parse::<usize>().unwrap() - 512) / 3;
+            assert!(logs.contains(&format!("connections={each}")), "{logs}");
+        }
     }
 }
 

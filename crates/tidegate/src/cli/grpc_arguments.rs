@@ -1,5 +1,7 @@
 //! `tidegate serve`: the gRPC door.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
@@ -17,12 +19,32 @@ pub(super) struct GrpcArguments {
     /// Give Envoy a body for the clients that it refuses (raw_body, problem details)
     #[arg(long, env = "TIDEGATE_GRPC_DENIED_BODY", value_parser = BoolishValueParser::new())]
     grpc_denied_body: bool,
+
+    /// Certificate of the gRPC door (PEM, with those that vouch for it): connections are then encrypted
+    #[arg(long, env = "TIDEGATE_GRPC_TLS_CERT", value_name = "FILE")]
+    grpc_tls_cert: Option<PathBuf>,
+
+    /// Key of that certificate (PEM)
+    #[arg(long, env = "TIDEGATE_GRPC_TLS_KEY", value_name = "FILE")]
+    grpc_tls_key: Option<PathBuf>,
 }
 
 impl GrpcArguments {
     /// The settings that the arguments mean.
-    pub(super) const fn settings(&self) -> GrpcSettings {
+    ///
+    /// # Errors
+    /// They contradict one another.
+    pub(super) fn settings(self) -> anyhow::Result<GrpcSettings> {
+        let tls = match (self.grpc_tls_cert, self.grpc_tls_key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => anyhow::bail!("--grpc-tls-cert and --grpc-tls-key go together: give both, or neither"),
+        };
+        let listen = self.grpc_listen.0;
+        if tls.is_some() && listen.is_none() {
+            anyhow::bail!("--grpc-tls-cert has no effect with --grpc-listen none: give an address");
+        }
         let denied_body = if self.grpc_denied_body { DeniedBody::Send } else { DeniedBody::Omit };
-        GrpcSettings { listen: self.grpc_listen.0, denied_body }
+        Ok(GrpcSettings { listen, denied_body, tls })
     }
 }

@@ -22,8 +22,8 @@ use super::trace_arguments::TraceArguments;
 use crate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, MAX_CONCURRENT_REQUESTS, MIN_CONCURRENT_REQUESTS};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
-use crate::serve::{ServeSettings, StoreSettings, serve};
-use crate::settings::{Environment, Origins, listen_address};
+use crate::serve::{MaxConnections, ServeSettings, StoreSettings, serve};
+use crate::settings::{Environment, Origin, Origins, listen_address};
 
 /// The smallest store that can hold anything useful, in MiB.
 const MIN_STORE_MIB: u64 = 1;
@@ -110,7 +110,8 @@ pub(super) struct ServeArguments {
           value_parser = clap::value_parser!(u8).range(48..=64))]
     ipv6_prefix: u8,
 
-    /// Most connections in all, 1 to 1,000,000
+    /// Most connections of each door, 1 to 1,000,000; if not given, fewer where the limit of open files (ulimit -Hn) has no
+    /// room for so many
     #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONNECTIONS", value_name = "N", default_value_t = 10_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections: u32,
@@ -120,8 +121,8 @@ pub(super) struct ServeArguments {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_connections_per_address: u32,
 
-    /// Most requests that each door decides at one time, 1 to 1,000,000, those that wait in queues too; more are shed with 503,
-    /// lower priorities first
+    /// Most requests that each door decides at one time, 1 to 1,000,000, those that wait in queues too; more are shed (503,
+    /// UNAVAILABLE, -BUSY), lower priorities first
     #[arg(long, help_heading = CONNECTIONS, env = "TIDEGATE_MAX_CONCURRENT_REQUESTS", value_name = "N",
           default_value_t = DEFAULT_CONCURRENT_REQUESTS as u64,
           value_parser = clap::value_parser!(u64).range(MIN_CONCURRENT_REQUESTS as u64..=MAX_CONCURRENT_REQUESTS as u64))]
@@ -232,7 +233,7 @@ pub(super) fn settings(
     let store = arguments.store.settings(origins)?;
     let quotas = environment.quota_variables().map_err(anyhow::Error::msg)?;
     let catalog = arguments.catalog.settings(origins, quotas)?;
-    let resp = arguments.resp.settings()?;
+    let (grpc, resp) = (arguments.grpc.settings()?, arguments.resp.settings()?);
     let trace = arguments.trace.settings(origins, store.kind())?;
     if arguments.state_file.is_some() && !matches!(store, StoreSettings::Memory) {
         anyhow::bail!("--state-file is for the embedded store; a shared store keeps its state itself");
@@ -246,11 +247,12 @@ pub(super) fn settings(
         drain_timeout_ms: millis(arguments.drain_timeout),
         // The door refuses too many fields itself, with a problem that says so.
         max_headers: 100,
-        max_connections: arguments.max_connections as usize,
         max_connections_per_address: arguments.max_connections_per_address as usize,
-        // Sidecars and proxies on this machine bring everybody's connections.
-        max_connections_from_loopback: Some(arguments.max_connections as usize),
         ..ConnectionLimits::default()
+    };
+    let max_connections = match origins.of("max_connections") {
+        Origin::Default => MaxConnections::Default(arguments.max_connections as usize),
+        _ => MaxConnections::Told(arguments.max_connections as usize),
     };
     Ok(ServeSettings {
         rules: arguments.rules,
@@ -258,11 +260,12 @@ pub(super) fn settings(
         store,
         fail_mode: arguments.store.fail_mode(),
         listen: arguments.listen,
-        grpc: arguments.grpc.settings(),
+        grpc,
         state_file: arguments.state_file,
         store_max_bytes: usize::try_from(arguments.store_max_mib << 20).unwrap_or(usize::MAX),
         identity,
         legacy_fields: if arguments.legacy_fields { LegacyFields::Send } else { LegacyFields::Omit },
+        max_connections,
         limits,
         // Within its range by now.
         max_concurrent_requests: usize::try_from(arguments.max_concurrent_requests).unwrap_or(usize::MAX),

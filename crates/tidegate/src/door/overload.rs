@@ -19,6 +19,11 @@ pub const MAX_CONCURRENT_REQUESTS: usize = 1_000_000;
 /// 100 ms for every answer, a node still decides 40,000 requests a second.
 pub const DEFAULT_CONCURRENT_REQUESTS: usize = 4_096;
 
+/// What whoever is shed is told.
+pub(crate) const SHED: &str = "this node decides as many requests as it can at one time; try again shortly";
+/// When it may try again, in seconds: nobody knows when there will be room, and at once would be a storm.
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
+
 /// How important a request is, by its entry `priority`: the same word that unlocks a rule's reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {

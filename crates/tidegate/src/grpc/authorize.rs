@@ -18,6 +18,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::rate_limit::Borrowed;
 use super::{Shared, from_wire, to_wire};
+use crate::door::overload::Priority;
 use crate::door::{DoorResponse, answer, problem};
 use crate::gate::{Answered, Ask, Caller};
 
@@ -43,7 +44,8 @@ impl<S: BucketStore, C: Clock> Authorization for Authorize<S, C> {
 
 impl<S: BucketStore, C: Clock> Authorize<S, C> {
     async fn checked(&self, caller: &Caller, attributes: &AttributeContext) -> Result<Checked, Status> {
-        let Shared { gate, options } = &*self.0;
+        let shared = &*self.0;
+        let Shared { gate, options } = shared;
         let domain = from_wire::domain(attributes)?;
         let entries = match from_wire::attributes(&options.identity, attributes)? {
             Ok(entries) => entries,
@@ -51,12 +53,13 @@ impl<S: BucketStore, C: Clock> Authorize<S, C> {
                 return Ok(Err(problem(&Problem::new(ProblemType::Malformed, error.to_string()))));
             }
         };
+        let entries: Borrowed<'_> = entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        let _inside = shared.let_in(Priority::of_entries(entries.iter().copied()))?;
         match gate.over_ceiling(caller, 1).await {
             Ok(None) => {}
             Ok(Some(decision)) => return Ok(Err(problem(&answer::over_ceiling(&decision)))),
             Err(error) => return Ok(Err(problem(&answer::problem_of(&error)))),
         }
-        let entries: Borrowed<'_> = entries.iter().map(|(name, value)| (*name, value.as_ref())).collect();
         let look = gate.look(caller, domain, &entries).await;
         let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
         Ok(match gate.ask(&look, &ask).await {

@@ -32,8 +32,10 @@ use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::correlation::{CorrelationId, X_CORRELATION_ID};
 use tidegate_wire::identity::IdentityPolicy;
+use tonic::Status;
 use tonic::body::Body;
 
+use crate::door::overload::{Guard, Overload, Priority};
 use crate::door::{LegacyFields, Readiness, correlation_value};
 use crate::gate::Gate;
 use crate::telemetry::metrics::DoorName;
@@ -51,6 +53,8 @@ pub struct GrpcOptions {
     pub denied_body: DeniedBody,
     /// The longest time a request's message may take.
     pub body_timeout: Duration,
+    /// How many calls are decided at one time; the others are shed.
+    pub overload: Overload,
 }
 
 /// Whether `raw_body` of a refusal holds problem details (RFC 9457).
@@ -88,6 +92,17 @@ struct Shared<S, C> {
     options: GrpcOptions,
 }
 
+impl<S, C> Shared<S, C> {
+    /// Lets a call in that has been read. It is in progress until the guard is dropped.
+    ///
+    /// # Errors
+    /// UNAVAILABLE: there is no room for it. Both services say so by the status of the call, so that Envoy's own setting
+    /// says what becomes of a request about which nobody could be asked.
+    fn let_in(&self, priority: Priority) -> Result<Guard<'_>, Status> {
+        self.options.overload.enter(priority).ok_or_else(to_wire::shed)
+    }
+}
+
 impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
     /// A door to an engine, or to a gate before it.
     ///
@@ -98,7 +113,9 @@ impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
         options: GrpcOptions,
         readiness: &Readiness,
     ) -> Result<Self, tonic_reflection::server::Error> {
-        let shared = Arc::new(Shared { gate: gate.into().at_door(DoorName::Grpc), options });
+        let gate = gate.into().at_door(DoorName::Grpc);
+        gate.metrics().watch_requests(options.overload.clone());
+        let shared = Arc::new(Shared { gate, options });
         Ok(Self { services: Services::new(shared, readiness)?, stop: Stop::default() })
     }
 

@@ -1,6 +1,8 @@
 //! `envoy.service.ratelimit.v3`: every descriptor is one request of its domain, decided and charged on its own.
 //!
 //! Envoy's own rate limit service charges each descriptor by itself, too: where one is refused, the others stay charged.
+//! Together they are one request in progress, as important as the most important of them, since one is decided after the
+//! other.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::from_wire::{self, Asked, Hits, OVERRIDE_ALGORITHM};
 use super::{Shared, to_wire};
+use crate::door::overload::Priority;
 use crate::gate::{Answered, Ask, Caller, Look};
 
 /// Entries as the engine wants them.
@@ -28,15 +31,18 @@ impl<S: BucketStore, C: Clock> RateLimitService for RateLimit<S, C> {
         &self,
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
-        let Shared { gate, options } = &*self.0;
+        let shared = &*self.0;
+        let Shared { gate, options } = shared;
         let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
         let request = request.get_ref();
         let asked = from_wire::descriptors(request, options.identity.ipv6_prefix)?;
+        let entries: SmallVec<[Borrowed<'_>; 1]> = asked.iter().map(borrowed).collect();
+        let priority = entries.iter().map(|entries| Priority::of_entries(entries.iter().copied())).max();
+        let _inside = shared.let_in(priority.unwrap_or_default())?;
         let over_ceiling = gate.over_ceiling(&caller, asked.len() as u64).await;
         if let Some(decision) = over_ceiling.map_err(|error| to_wire::no_decision(&error))? {
             return Ok(Response::new(to_wire::over_ceiling(asked.len(), &decision, options).await));
         }
-        let entries: SmallVec<[Borrowed<'_>; 1]> = asked.iter().map(borrowed).collect();
         let mut looks: SmallVec<[Look<'_>; 1]> = SmallVec::with_capacity(asked.len());
         for entries in &entries {
             looks.push(gate.look(&caller, &request.domain, entries).await);

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt, Full};
-use prost_types::Duration;
+use prost::Message;
+use prost_types::{Any, Duration};
 use tidegate_core::quota::Quota;
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Decision, EngineError};
@@ -15,11 +16,13 @@ use tidegate_proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::{Code, DescriptorStatus, RateLimit};
 use tidegate_wire::problem::{Problem, ProblemType};
-use tonic::Status;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code as GrpcCode, Status};
 
 use super::from_wire::{Asked, DAY, HOUR, Hits, MINUTE, MONTH, SECOND, WEEK, YEAR};
 use super::{DeniedBody, GrpcOptions};
 use crate::door::answer::fields::Fields;
+use crate::door::overload::{RETRY_AFTER_SECONDS, SHED};
 use crate::door::{DoorResponse, answer, problem};
 use crate::gate::{Answered, Look};
 
@@ -37,6 +40,31 @@ pub(super) fn status_of(problem: &Problem) -> Status {
 /// There is no decision. Never UNKNOWN, which Envoy takes for a fault of the call and not of the service.
 pub(super) fn no_decision(error: &EngineError) -> Status {
     status_of(&answer::problem_of(error))
+}
+
+/// `google.rpc.RetryInfo` (google/rpc/error_details.proto), of which file nothing else is spoken here.
+#[derive(Clone, PartialEq, Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<Duration>,
+}
+
+/// The answer to a call for which there is no room. When to try again is said twice: to gRPC itself, which repeats calls by its
+/// service config (`grpc-retry-pushback-ms`, gRFC A6), and to callers that read details (`RetryInfo`).
+pub(super) fn shed() -> Status {
+    let retry_delay = Some(Duration { seconds: RETRY_AFTER_SECONDS.into(), nanos: 0 });
+    let details = tidegate_proto::google::rpc::Status {
+        code: GrpcCode::Unavailable.into(),
+        message: SHED.to_owned(),
+        details: vec![Any {
+            type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+            value: RetryInfo { retry_delay }.encode_to_vec(),
+        }],
+    };
+    let mut metadata = MetadataMap::new();
+    metadata.insert("grpc-retry-pushback-ms", MetadataValue::from(RETRY_AFTER_SECONDS * 1_000));
+    let details = details.encode_to_vec().into();
+    Status::with_details_and_metadata(GrpcCode::Unavailable, SHED, details, metadata)
 }
 
 /// The answer to a request, whose descriptors were all answered.

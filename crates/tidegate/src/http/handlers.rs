@@ -1,6 +1,7 @@
 //! One function per endpoint: read, ask the engine, write.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,7 +17,7 @@ use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::{Shared, from_wire, to_wire};
-use crate::door::overload::{Guard, Priority};
+use crate::door::overload::{Guard, Priority, SHED};
 use crate::door::{DoorResponse, answer, key_of, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
 
@@ -260,10 +261,11 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
     }
 }
 
-/// The answer to a request for which there is no room.
+/// The answer to a request for which there is no room. It is made once: what is not decided has to cost next to nothing.
 fn shed() -> DoorResponse {
-    let detail = "this node decides as many requests as it can at one time; try again shortly";
-    problem(&Problem::new(ProblemType::Overloaded, detail))
+    static ANSWER: LazyLock<DoorResponse> =
+        LazyLock::new(|| problem(&Problem::new(ProblemType::Overloaded, SHED)));
+    ANSWER.clone()
 }
 
 /// The page for Prometheus. A key is wanted only for the names of tenants; one that is not good is refused all the same.

@@ -25,6 +25,7 @@
 //! stream   reads and writes as the state sees them
 //! service  requests as the state sees them
 //! body     a request's body, with a size cap and a deadline
+//! tls      certificates
 //! streams  the accept loop of doors that speak something else, over the same registry
 //! unix     sockets in the file system
 //! ```
@@ -43,6 +44,7 @@ mod streams;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tls;
 #[cfg(unix)]
 mod unix;
 
@@ -55,5 +57,6 @@ pub use service::{DoorService, TrackedBody};
 pub use stats::ConnectionStats;
 pub use stream::WatchedStream;
 pub use streams::{Busy, Listeners, Session, Socket, StreamDoor, StreamServer};
+pub use tls::{Tls, TlsError};
 #[cfg(unix)]
 pub use unix::{UnixSocket, bind_unix};

@@ -19,6 +19,7 @@ use super::registry::{AddressKey, Registry, count};
 use super::service::DoorService;
 use super::stats::{ConnectionStats, add_one};
 use super::task;
+use super::tls::Tls;
 
 /// What hyper takes as an error of a service or a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -43,6 +44,7 @@ pub struct Server {
     name: &'static str,
     limits: ConnectionLimits,
     stats: Arc<ConnectionStats>,
+    tls: Option<Tls>,
 }
 
 impl Server {
@@ -52,7 +54,14 @@ impl Server {
     /// A limit is outside its range.
     pub fn new(name: &'static str, limits: ConnectionLimits) -> Result<Self, super::LimitError> {
         limits.validate()?;
-        Ok(Self { name, limits, stats: Arc::default() })
+        Ok(Self { name, limits, stats: Arc::default(), tls: None })
+    }
+
+    /// With a certificate connections are encrypted and speak HTTP/2, and others are closed; without one they are as
+    /// they were.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The counters, for as long as anybody wants to read them.
@@ -97,6 +106,7 @@ pub(super) struct Door<M> {
     pub(super) name: &'static str,
     pub(super) registry: Arc<Registry>,
     protocols: Arc<auto::Builder<TokioExecutor>>,
+    tls: Option<Tls>,
     make_service: M,
 }
 
@@ -106,6 +116,7 @@ impl<M> Door<M> {
             name: server.name,
             protocols: Arc::new(task::protocols(&server.limits)),
             registry: Arc::new(Registry::new(server.limits, server.stats)),
+            tls: server.tls,
             make_service,
         }
     }
@@ -133,6 +144,7 @@ impl<M> Door<M> {
                 tokio::spawn(task::serve(
                     Arc::clone(&self.protocols),
                     socket,
+                    self.tls.clone(),
                     registered,
                     service,
                     max_headers,

@@ -1,13 +1,12 @@
 //! The accept loop of doors that do not speak HTTP. Caps, evictions, timeouts and the order of draining are those of the
 //! HTTP doors: a command is a request, the rest of a torn one is a head that comes too slowly.
 
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,7 +22,7 @@ use super::registry::{AddressKey, Registered, Registry, count};
 use super::server::Acceptor;
 use super::stats::{ConnectionStats, add_one};
 use super::stream::WatchedStream;
-use super::task::{Next, obey};
+use super::task::under_watch;
 #[cfg(unix)]
 use super::unix::UnixSocket;
 
@@ -230,25 +229,7 @@ fn watched<T: Socket>(socket: T, registered: &Registered) -> (WatchedStream<T>, 
 
 /// Runs one connection to its end, or until the sweep says that it is over.
 async fn drive(talk: impl Future<Output = ()>, registered: Registered) {
-    let state = Arc::clone(registered.connection());
-    let mut waker: Option<Waker> = None;
-    let mut talk = pin!(talk);
-    poll_fn(|cx| {
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            waker = Some(cx.waker().clone());
-            state.wake_with(cx.waker());
-        }
-        // First, so that bytes that are already here count as asked before a command is obeyed.
-        if talk.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        match obey(&state, false) {
-            Next::Close => Poll::Ready(()),
-            Next::SayGoodbye if !state.has_requests() => Poll::Ready(()),
-            Next::SayGoodbye | Next::Continue => Poll::Pending,
-        }
-    })
-    .await;
+    under_watch(talk, registered.connection()).await;
 }
 
 /// As [`drain`](super::drain) says, but that nobody can be told: these protocols have no word for it.

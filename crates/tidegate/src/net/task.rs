@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpStream;
 
 use super::connection::{Command, Connection, Waiting};
 use super::limits::ConnectionLimits;
@@ -16,6 +15,8 @@ use super::registry::Registered;
 use super::service::{DoorService, track};
 use super::stats::add_one;
 use super::stream::WatchedStream;
+use super::streams::Socket;
+use super::tls::Tls;
 
 /// hyper's settings for `limits`.
 pub(super) fn protocols(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
@@ -46,17 +47,72 @@ pub(super) fn protocols(limits: &ConnectionLimits) -> auto::Builder<TokioExecuto
 /// Serves one connection to its end.
 pub(super) async fn serve<S: DoorService>(
     protocols: Arc<auto::Builder<TokioExecutor>>,
-    socket: TcpStream,
+    socket: impl Socket,
+    tls: Option<Tls>,
     registered: Registered,
     service: S,
     max_headers: usize,
 ) {
     let state = Arc::clone(registered.connection());
-    let io = TokioIo::new(WatchedStream::new(socket, Arc::clone(&state)));
     let service = track(service, Arc::clone(&state), max_headers);
-    let mut http = pin!(protocols.serve_connection(io, service));
-    let mut driver = Driver { state: &state, waker: None, says_goodbye: false };
+    match tls {
+        None => {
+            let socket = WatchedStream::new(socket, Arc::clone(&state));
+            talk(&protocols, socket, service, &state).await;
+        }
+        // Apart, so that connections without it are no larger for it.
+        Some(tls) => {
+            let socket = WatchedStream::plain(socket, Arc::clone(&state));
+            Box::pin(talk_encrypted(&protocols, socket, &tls, service, &state)).await;
+        }
+    }
+}
+
+/// The handshake is the head of the first request: it is timed like one, and gives way like one.
+async fn talk_encrypted<S: DoorService>(
+    protocols: &auto::Builder<TokioExecutor>,
+    socket: impl Socket,
+    tls: &Tls,
+    service: S,
+    state: &Connection,
+) {
+    // Whoever fails here learns why from TLS itself.
+    let Some(Ok(socket)) = under_watch(tls.accept_http2(socket), state).await else { return };
+    state.speaks_http2();
+    talk(protocols, socket, service, state).await;
+}
+
+async fn talk<S: DoorService, T: Socket>(
+    protocols: &auto::Builder<TokioExecutor>,
+    socket: T,
+    service: S,
+    state: &Connection,
+) {
+    let mut http = pin!(protocols.serve_connection(TokioIo::new(socket), service));
+    let mut driver = Driver { state, waker: None, says_goodbye: false };
     poll_fn(|cx| driver.poll(http.as_mut(), cx)).await;
+}
+
+/// Runs work of a connection to its end; nothing where the sweep says before that the connection is over.
+pub(super) async fn under_watch<R>(work: impl Future<Output = R>, state: &Connection) -> Option<R> {
+    let mut waker: Option<Waker> = None;
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            waker = Some(cx.waker().clone());
+            state.wake_with(cx.waker());
+        }
+        // First, so that bytes that are already here count as asked before a command is obeyed.
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        match obey(state, false) {
+            Next::Close => Poll::Ready(None),
+            Next::SayGoodbye if !state.has_requests() => Poll::Ready(None),
+            Next::SayGoodbye | Next::Continue => Poll::Pending,
+        }
+    })
+    .await
 }
 
 struct Driver<'a> {
@@ -67,11 +123,15 @@ struct Driver<'a> {
     says_goodbye: bool,
 }
 
-type Http<'a, S> = auto::Connection<'a, TokioIo<WatchedStream<TcpStream>>, S, TokioExecutor>;
+type Http<'a, S, T> = auto::Connection<'a, TokioIo<T>, S, TokioExecutor>;
 
 impl Driver<'_> {
     /// Ready when the connection is over. hyper's errors are the client's doing and end it as well.
-    fn poll<S: DoorService>(&mut self, mut http: Pin<&mut Http<'_, S>>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll<S: DoorService, T: Socket>(
+        &mut self,
+        mut http: Pin<&mut Http<'_, S, T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
             self.state.wake_with(cx.waker());

@@ -5,9 +5,9 @@
 //! turn        the commands of one read, in order or together
 //! client      what is known of a client: version, key, name
 //! decide      commands that ask for a decision
+//! seat        room for what is asked
 //! to_wire     decisions and refusals as replies
 //! table       COMMAND and INFO
-//! tls         the door's certificate
 //! ```
 //!
 //! Nothing is decided here. A command is read, put to the gate, and its decision written.
@@ -15,8 +15,8 @@
 mod client;
 mod connection;
 mod decide;
+mod seat;
 mod table;
-mod tls;
 mod to_wire;
 mod turn;
 
@@ -26,11 +26,10 @@ use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::identity::Ipv6Prefix;
 
+use crate::door::overload::Overload;
 use crate::gate::Gate;
-use crate::net::{Session, Socket, StreamDoor};
+use crate::net::{Session, Socket, StreamDoor, Tls};
 use crate::telemetry::metrics::DoorName;
-
-pub use tls::{Tls, TlsError};
 
 /// How the commands of one read are decided. Replies are in the order of the commands either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +47,8 @@ pub struct RespOptions {
     pub pipelines: Pipelines,
     /// How much of an IPv6 address is one client.
     pub ipv6_prefix: Ipv6Prefix,
+    /// How many commands are decided at one time; the others are shed.
+    pub overload: Overload,
     /// The certificate for connections from the network; without one they are not encrypted.
     pub tls: Option<Tls>,
 }
@@ -69,6 +70,7 @@ impl<S: BucketStore, C: Clock> RespDoor<S, C> {
     #[must_use]
     pub fn new(gate: Gate<S, C>, options: RespOptions) -> Self {
         let gate = gate.at_door(DoorName::Resp);
+        gate.metrics().watch_requests(options.overload.clone());
         Self { shared: Arc::new(Shared { gate, options }) }
     }
 }

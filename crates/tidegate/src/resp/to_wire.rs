@@ -5,7 +5,7 @@
 //! | `NOAUTH` | a key is needed: AUTH |
 //! | `WRONGPASS` | this key is not good |
 //! | `NOPERM` | this key may not ask for decisions |
-//! | `BUSY` | the ceiling of the tenant is reached: later |
+//! | `BUSY` | the ceiling of the tenant is reached, or the node has too much in progress: later |
 //! | `DENIED` | the subject is banned |
 //! | `UNAVAILABLE` | the store does not answer, and the rules say that nothing passes then: later |
 //! | `ERR` | the command is wrong |
@@ -16,6 +16,7 @@ use tidegate_engine::{Decision, EngineError};
 use tidegate_wire::resp::reply::{self, Version};
 use tidegate_wire::resp::throttle::{Throttle, Throttled};
 
+use crate::door::overload::RETRY_AFTER_SECONDS;
 use crate::gate::Refused;
 
 /// The decision of a quota that came along.
@@ -91,6 +92,15 @@ pub(super) fn banned(out: &mut Vec<u8>, ban: &Ban) {
 pub(super) fn over_ceiling(out: &mut Vec<u8>, decision: &Decision) {
     let retry_after = decision.retry_after().unwrap_or(Micros::ZERO).as_millis_ceil();
     let text = format!("BUSY the tenant's ceiling of requests is reached: try again in {retry_after} ms");
+    reply::error(out, &text);
+}
+
+/// There is no room for a command.
+pub(super) fn shed(out: &mut Vec<u8>) {
+    let retry_after = RETRY_AFTER_SECONDS * 1_000;
+    let text = format!(
+        "BUSY this node decides as many requests as it can at one time: try again in {retry_after} ms"
+    );
     reply::error(out, &text);
 }
 

@@ -12,7 +12,9 @@ use tidegate_wire::resp::frame::{self, Arguments, Progress};
 use tidegate_wire::resp::reply;
 
 use super::client::{After, Client};
+use super::seat::{Seat, priority_of};
 use super::{Pipelines, Shared, decide, to_wire};
+use crate::door::overload::{Guard, Priority};
 use crate::gate::Caller;
 
 /// Most commands of one turn; the others of a pipeline are another turn's.
@@ -52,11 +54,13 @@ async fn in_order<S: BucketStore, C: Clock>(
     input: &[u8],
     out: &mut Vec<u8>,
 ) -> Turn {
-    let mut reader = Reader::new(input);
+    let (mut reader, mut seat) = (Reader::new(input), Seat::default());
+    let overload = &shared.options.overload;
     while reader.commands < MAX_COMMANDS && out.len() < MAX_OUTPUT_BYTES {
         let Some(command) = reader.next(shared, out) else { break };
         match &command {
             Command::Throttle(throttle) => match client.caller().cloned() {
+                Ok(_) if !seat.is_there(overload, Priority::Normal) => to_wire::shed(out),
                 Ok(caller) => match client.ad_hoc(shared, &caller, throttle.quota) {
                     Ok(ad_hoc) => decide::throttle(shared, &caller, ad_hoc, throttle, out).await,
                     Err(error) => to_wire::undecided(out, &error),
@@ -64,6 +68,7 @@ async fn in_order<S: BucketStore, C: Clock>(
                 Err(refused) => to_wire::refused(out, refused),
             },
             Command::Check(check) => match client.caller() {
+                Ok(_) if !seat.is_there(overload, priority_of(check)) => to_wire::shed(out),
                 Ok(caller) => decide::check(shared, caller, check, client.version, out).await,
                 Err(refused) => to_wire::refused(out, refused),
             },
@@ -91,6 +96,7 @@ async fn together<S: BucketStore, C: Clock>(
     out: &mut Vec<u8>,
 ) -> Turn {
     let mut reader = Reader::new(input);
+    let overload = &shared.options.overload;
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     let mut written = Vec::new();
     let mut bytes = 0;
@@ -103,19 +109,27 @@ async fn together<S: BucketStore, C: Clock>(
         let Some(command) = command else { break };
         match (command, client.caller().cloned()) {
             (Command::Throttle(throttle), Ok(caller)) => {
+                let Some(inside) = overload.enter(Priority::Normal) else {
+                    to_wire::shed(&mut written);
+                    continue;
+                };
                 match client.ad_hoc(shared, &caller, throttle.quota).cloned() {
                     Ok(ad_hoc) => pieces.push(Piece::Deciding(Box::pin(async move {
-                        let mut out = Vec::new();
+                        let (_inside, mut out) = (inside, Vec::new());
                         decide::throttle(shared, &caller, &ad_hoc, &throttle, &mut out).await;
                         out
                     }))),
                     Err(error) => to_wire::undecided(&mut written, &error),
                 }
             }
-            (Command::Check(check), Ok(caller)) => {
-                let version = client.version;
-                pieces.push(Piece::Deciding(deciding_check(shared, caller, check, version)));
-            }
+            (Command::Check(check), Ok(caller)) => match overload.enter(priority_of(&check)) {
+                Some(inside) => {
+                    let version = client.version;
+                    let deciding = deciding_check(shared, inside, caller, check, version);
+                    pieces.push(Piece::Deciding(deciding));
+                }
+                None => to_wire::shed(&mut written),
+            },
             (Command::Throttle(_) | Command::Check(_), Err(refused)) => {
                 to_wire::refused(&mut written, refused);
             }
@@ -139,12 +153,13 @@ async fn together<S: BucketStore, C: Clock>(
 
 fn deciding_check<'a, S: BucketStore, C: Clock>(
     shared: &'a Shared<S, C>,
+    inside: Guard<'a>,
     caller: Caller,
     check: Box<CheckRequest<'a>>,
     version: reply::Version,
 ) -> Pin<Box<dyn Future<Output = Vec<u8>> + Send + 'a>> {
     Box::pin(async move {
-        let mut out = Vec::new();
+        let (_inside, mut out) = (inside, Vec::new());
         decide::check(shared, &caller, &check, version, &mut out).await;
         out
     })

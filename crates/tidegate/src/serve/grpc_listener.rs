@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::door::Readiness;
+use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::grpc::{GrpcDoor, GrpcOptions};
-use crate::net::{self, ConnectionLimits, ConnectionStats, Http2Limits, ListenOptions, Server};
+use crate::net::{self, ConnectionLimits, ConnectionStats, Http2Limits, ListenOptions, Server, Tls};
 
 /// Requests in flight on one connection. Envoy has one connection per worker, for all its clients.
 const MAX_STREAMS: u32 = 1_000;
@@ -47,12 +48,20 @@ impl<S: BucketStore> GrpcListener<S> {
             },
             ..settings.limits.clone()
         };
-        let server = Server::new("grpc", limits)?;
+        let tls = match &settings.grpc.tls {
+            Some((certificate, key)) => Some(Tls::read_for_http2(certificate, key)?),
+            None => None,
+        };
+        if !wanted.ip().is_loopback() && tls.is_none() {
+            tracing::warn!(%wanted, "the gRPC door can be reached from other machines, unencrypted: see --grpc-tls-cert");
+        }
+        let server = Server::new("grpc", limits)?.with_tls(tls);
         let options = GrpcOptions {
             identity: settings.identity.clone(),
             legacy_fields: settings.legacy_fields,
             denied_body: settings.grpc.denied_body,
             body_timeout: settings.limits.body_timeout(),
+            overload: Overload::new("grpc", settings.max_concurrent_requests),
         };
         let tracer = gate.tracer().map(|tracer| tracer.serving(address));
         let gate = gate.clone().with_tracer(tracer);

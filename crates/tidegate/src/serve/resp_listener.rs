@@ -10,9 +10,10 @@ use tidegate_store::BucketStore;
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use super::store::StoreSettings;
+use crate::door::overload::Overload;
 use crate::gate::Gate;
-use crate::net::{self, ConnectionStats, ListenOptions, Listeners, StreamServer};
-use crate::resp::{Pipelines, RespDoor, RespOptions, Tls};
+use crate::net::{self, ConnectionStats, ListenOptions, Listeners, StreamServer, Tls};
+use crate::resp::{Pipelines, RespDoor, RespOptions};
 
 /// The RESP door, bound and not yet answering.
 pub(super) struct RespListener<S> {
@@ -56,9 +57,15 @@ impl<S: BucketStore> RespListener<S> {
             StoreSettings::Memory => Pipelines::InOrder,
             StoreSettings::Redis(_) => Pipelines::Together,
         };
-        let options = RespOptions { pipelines, ipv6_prefix: settings.identity.ipv6_prefix, tls };
+        let options = RespOptions {
+            pipelines,
+            ipv6_prefix: settings.identity.ipv6_prefix,
+            overload: Overload::new("resp", settings.max_concurrent_requests),
+            tls,
+        };
         let server = StreamServer::new("resp", settings.limits.clone())?;
-        Ok(Some(Self { door: RespDoor::new(gate.clone(), options), listeners, server, address }))
+        let door = RespDoor::new(gate.clone(), options);
+        Ok(Some(Self { door, listeners, server, address }))
     }
 
     /// What happens to its connections.

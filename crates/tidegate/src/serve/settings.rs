@@ -16,6 +16,7 @@ use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
 use crate::serve::catalog::FirstKey;
+use crate::serve::open_files::MaxConnections;
 use crate::serve::store::StoreSettings;
 use crate::settings::Secret;
 use crate::telemetry::trace::TraceSettings;
@@ -43,7 +44,9 @@ pub struct ServeSettings {
     pub identity: IdentityPolicy,
     /// Whether the `X-RateLimit-*` fields are sent.
     pub legacy_fields: LegacyFields,
-    /// Bounds of connections.
+    /// The most connections of each door.
+    pub max_connections: MaxConnections,
+    /// The other bounds of connections.
     pub limits: ConnectionLimits,
     /// The most requests that each door decides at one time.
     pub max_concurrent_requests: usize,
@@ -69,12 +72,14 @@ pub struct RespSettings {
 }
 
 /// What the server is told about the gRPC door.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct GrpcSettings {
     /// Where it listens; nowhere if absent.
     pub listen: Option<SocketAddr>,
     /// Whether refusals of the rate limit service bring a body.
     pub denied_body: DeniedBody,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// What the server is told about the catalog: rules that live, subjects, keys and usage.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, Overload};
 use tidegate::gate::Gate;
 use tidegate::grpc::{DeniedBody, GrpcDoor, GrpcOptions};
 use tidegate::http::{HttpDoor, LegacyFields, Readiness};
@@ -57,6 +58,7 @@ impl<S: BucketStore> Site<S> {
             legacy_fields: LegacyFields::Omit,
             denied_body: DeniedBody::Omit,
             body_timeout: Duration::from_secs(10),
+            overload: Overload::new("grpc", DEFAULT_CONCURRENT_REQUESTS),
         };
         let door = GrpcDoor::new(gate.clone(), grpc_options, &readiness).unwrap();
         let (server, end) = (Server::new("grpc", limits()).unwrap(), stopped());
@@ -65,8 +67,12 @@ impl<S: BucketStore> Site<S> {
         });
 
         let (listener, resp) = listen();
-        let resp_options =
-            RespOptions { pipelines: Pipelines::Together, ipv6_prefix: Ipv6Prefix::default(), tls: None };
+        let resp_options = RespOptions {
+            pipelines: Pipelines::Together,
+            ipv6_prefix: Ipv6Prefix::default(),
+            overload: Overload::new("resp", DEFAULT_CONCURRENT_REQUESTS),
+            tls: None,
+        };
         let door = RespDoor::new(gate.clone(), resp_options);
         let (server, end) = (StreamServer::new("resp", limits()).unwrap(), stopped());
         let listeners = Listeners { tcp: Some(listener), ..Listeners::default() };

@@ -11,6 +11,8 @@ mod health;
 mod hostile;
 mod keys;
 mod outage;
+mod overload;
 mod rate_limit;
 mod reflection;
 mod site;
+mod tls;

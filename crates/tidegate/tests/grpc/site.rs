@@ -11,6 +11,8 @@ use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use tidegate_proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use tidegate_testkit::{TempDir, Tidegate, TidegateOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
@@ -72,6 +74,16 @@ impl Site {
 
     pub(crate) async fn authorization(&self) -> AuthorizationClient<Channel> {
         AuthorizationClient::new(channel(self.server.grpc_address()).await)
+    }
+
+    /// What the HTTP door says about itself.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut socket = TcpStream::connect(self.server.address()).await.unwrap();
+        let asked = b"GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
+        socket.write_all(asked).await.unwrap();
+        let mut page = String::new();
+        socket.read_to_string(&mut page).await.unwrap();
+        page
     }
 
     /// Asks in the domain `edge`.

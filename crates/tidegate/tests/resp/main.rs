@@ -14,6 +14,7 @@ mod clients;
 mod conformance;
 mod door;
 mod keys;
+mod overload;
 #[path = "../admin/site.rs"]
 #[allow(dead_code, reason = "the admin API's own tests use the rest")]
 mod site;
