@@ -1,6 +1,7 @@
 //! `tidegate serve`: wires store, engine and doors together and runs until told to stop.
 
 mod admin_listener;
+mod background;
 mod catalog;
 mod failure;
 mod grpc_listener;
@@ -21,8 +22,10 @@ use anyhow::Context;
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Engine, SystemClock};
 use tidegate_store::BucketStore;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
+pub use background::background;
 pub use open_files::MaxConnections;
 pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
@@ -43,19 +46,19 @@ use signals::{Reload, Signals, Stop};
 use state_file::StateFile;
 use store::FleetTasks;
 
-/// Runs the server. Returns when it has been told to stop and has answered what it had accepted.
+/// Runs the server; `background` runs what no request waits for. Returns when it has been told to stop and has answered what it
+/// had accepted.
 ///
 /// # Errors
 /// The rules cannot be read, the store or the catalog is set up in a way that cannot work, the state cannot be restored or
 /// saved, or an address cannot be bound.
-pub async fn serve(mut settings: ServeSettings) -> anyhow::Result<()> {
+pub async fn serve(mut settings: ServeSettings, background: &Handle) -> anyhow::Result<()> {
     let doors = settings.doors();
     open_files::bound(&mut settings.limits, settings.max_connections, doors);
     let (mut signals, reload) = (Signals::new(), Reload::new());
-    let mut opened = catalog::open(&settings)?;
-    let clock = SystemClock::new();
-    let first = tokio::select! {
-        first = opened.first(&clock) => first?,
+    let opened = catalog::open(&settings, background)?;
+    let (first, opened) = tokio::select! {
+        first = opened.first() => first?,
         stop = signals.stop() => {
             tracing::info!(signal = stop.name(), "stopping: there were no rules yet");
             return Ok(());
@@ -63,7 +66,8 @@ pub async fn serve(mut settings: ServeSettings) -> anyhow::Result<()> {
     };
     let rules = first.rules.at_version(first.version);
     warn_of_queues(&rules, &settings);
-    let parts = Parts { signals, reload, opened, metrics: Arc::new(Metrics::new(clock)) };
+    let metrics = Arc::new(Metrics::new(SystemClock::new()));
+    let parts = Parts { signals, reload, opened, metrics };
     match settings.store.clone() {
         StoreSettings::Memory => serve_alone(settings, rules, parts).await,
         StoreSettings::Redis(remote) => {
@@ -154,6 +158,7 @@ async fn serve_engine<S: BucketStore, T>(
     let running = beside(server.stats());
     let reread = Arc::new(Notify::new());
     let reloading = tokio::spawn(pass_on(reload, Arc::clone(&reread)));
+    let background = opened.background().clone();
     let catalog = opened.start(engine, reread);
     readiness.set(true);
     let addresses = Addresses {
@@ -163,8 +168,11 @@ async fn serve_engine<S: BucketStore, T>(
         admin: admin.as_ref().map(|admin| admin.address),
     };
     settings.announce(&addresses, &engine.rules(), place, first_key.as_ref());
-    let others =
-        [grpc.map(GrpcListener::start), resp.map(RespListener::start), admin.map(AdminListener::start)];
+    let others = [
+        grpc.map(GrpcListener::start),
+        resp.map(RespListener::start),
+        admin.map(|admin| admin.start(&background)),
+    ];
     let (stops, others): (Vec<_>, Vec<_>) = others.into_iter().flatten().unzip();
 
     let (told, at_once) = oneshot::channel();

@@ -10,6 +10,7 @@ mod rules;
 mod start;
 mod subjects;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +36,16 @@ const MIN_PAUSE: Duration = Duration::from_millis(20);
 /// The shortest time until a look because others have changed something: a storm of their changes is taken up a few at a time,
 /// and leaves the processor to the requests.
 const MIN_PAUSE_HEARD: Duration = Duration::from_millis(400);
+/// How long changes of this node are gathered before a look. It differs each time, lest nodes that were changed at the same
+/// instant read and compile at the same instant, too.
+const GATHER_MICROS: RangeInclusive<u64> = 4_000..=16_000;
 /// The longest pause between two tries while the database does not answer.
 const MAX_RETRY: Duration = Duration::from_secs(2);
+
+/// Lets changes that come at the same time be in one look.
+async fn gather() {
+    tokio::time::sleep(Duration::from_micros(fastrand::u64(GATHER_MICROS))).await;
+}
 
 /// The engine, as far as following needs it.
 pub trait InForce: Send + Sync + 'static {
@@ -145,7 +154,7 @@ impl Follower {
                 biased;
                 () = &mut stop => break,
                 () = tokio::time::sleep(pause) => {}
-                () = self.nudge.notified() => {}
+                () = self.nudge.notified() => gather().await,
                 heard = ear.heard_after(looked_at + MIN_PAUSE_HEARD) => self.is_doubtful |= heard == Heard::Lost,
                 changed = file_changed(&mut file) => self.file_changed(changed, &engine).await,
                 () = reread.notified() => self.reread(file.as_ref(), &engine).await,

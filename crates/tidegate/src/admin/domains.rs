@@ -113,7 +113,6 @@ pub(super) async fn make(admin: &Admin, call: &Call, change: Change) -> Answered
     let is_of_one = change.domain().is_some();
     let made = admin.editor.make(&call.actor(), call.now_us, &call.tenant, change).await;
     let (version, planned) = made.map_err(refusal)?;
-    admin.catalog.nudge();
     let in_force = admin.rules_in_force(version).await;
     let answer = beside(move || Answer::json(&said(&planned, version, in_force))).await?;
     // The version of many things is of none that could be changed with it.

@@ -22,7 +22,7 @@ use super::trace_arguments::TraceArguments;
 use crate::door::overload::{DEFAULT_CONCURRENT_REQUESTS, MAX_CONCURRENT_REQUESTS, MIN_CONCURRENT_REQUESTS};
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
-use crate::serve::{MaxConnections, ServeSettings, StoreSettings, serve};
+use crate::serve::{MaxConnections, ServeSettings, StoreSettings, background, serve};
 use crate::settings::{Environment, Origin, Origins, listen_address};
 
 /// The smallest store that can hold anything useful, in MiB.
@@ -214,8 +214,10 @@ pub(super) fn run(
     }
     let settings = settings(arguments, origins, environment)?;
     let runtime = runtime.enable_all().build().context("the runtime cannot be started")?;
-    let served = runtime.block_on(serve(settings));
+    let background = background().context("the runtime cannot be started")?;
+    let served = runtime.block_on(serve(settings, background.handle()));
     runtime.shutdown_timeout(LAST_WORK);
+    background.shutdown_timeout(LAST_WORK);
     served?;
     Ok(SUCCESS)
 }

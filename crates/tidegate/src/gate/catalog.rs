@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tidegate_catalog::keys::KeyRing;
-use tidegate_catalog::model::qualified;
+use tidegate_catalog::model::{Versions, qualified};
 use tidegate_catalog::recent::Recorder;
 use tidegate_catalog::repository::Repository;
 use tidegate_catalog::state::{Database, State, StateCell};
@@ -103,27 +103,25 @@ impl Catalog {
         &self.parts.recent
     }
 
-    /// Makes this node look for changes now.
-    pub fn nudge(&self) {
-        self.parts.nudge.notify_one();
-    }
-
     /// Waits until a version of the rules is in force here.
     pub async fn wait_for_rules(&self, version: i64) {
-        self.nudge();
-        self.parts.state.wait_until(|state| state.applied.rules >= version).await;
+        self.wait_for(|applied| applied.rules >= version).await;
     }
 
     /// Waits until this node has heard of a version of the subjects.
     pub async fn wait_for_subjects(&self, version: i64) {
-        self.nudge();
-        self.parts.state.wait_until(|state| state.applied.subjects >= version).await;
+        self.wait_for(|applied| applied.subjects >= version).await;
     }
 
     /// Waits until this node has a version of the keys.
     pub async fn wait_for_keys(&self, version: i64) {
-        self.nudge();
-        self.parts.state.wait_until(|state| state.applied.keys >= version).await;
+        self.wait_for(|applied| applied.keys >= version).await;
+    }
+
+    /// Makes this node look for changes now: once, since each look is work beside the requests.
+    async fn wait_for(&self, is_there: impl Fn(&Versions) -> bool) {
+        self.parts.nudge.notify_one();
+        self.parts.state.wait_until(|state| is_there(&state.applied)).await;
     }
 
     pub(super) fn count_lookup_trouble(&self, lookup: Lookup) {

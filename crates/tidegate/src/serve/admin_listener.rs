@@ -7,6 +7,7 @@ use anyhow::Context;
 use tidegate_engine::Engine;
 use tidegate_store::BucketStore;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::catalog::Opened;
 use super::running::{DoorRunning, DoorStop};
@@ -58,10 +59,10 @@ impl AdminListener {
         self.server.stats()
     }
 
-    /// Answers until stopped.
-    pub(super) fn start(self) -> (DoorStop, DoorRunning) {
+    /// Answers until stopped, on the runtime that is given.
+    pub(super) fn start(self, background: &Handle) -> (DoorStop, DoorRunning) {
         let Self { admin, listener, server, .. } = self;
-        DoorRunning::start(|stopped| async move {
+        DoorRunning::start(background, |stopped| async move {
             let shutdown = async {
                 let _ = stopped.await;
             };

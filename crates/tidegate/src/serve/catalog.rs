@@ -23,6 +23,7 @@ use tidegate_config::{Defaults, EXAMPLE_RULES, parse_rules_with, quota_settings_
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, SystemClock, random_seed};
 use tidegate_store::BucketStore;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -44,6 +45,7 @@ pub(super) struct Opened {
     follower: Follower,
     file: Option<RuleFile>,
     database: Option<Database>,
+    background: Handle,
 }
 
 /// What there is with a database only.
@@ -58,7 +60,8 @@ struct Database {
 pub(super) struct FirstKey(pub(super) String);
 
 /// Opens the database, if there is one, and reads the rule file, if there is one. Nothing is asked of the database yet.
-pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
+/// What works with it runs in the background.
+pub(super) fn open(settings: &ServeSettings, background: &Handle) -> anyhow::Result<Opened> {
     let defaults = Defaults { algorithm: settings.catalog.algorithm, ..Defaults::default() };
     let of_file = match &settings.rules {
         Some(_) => Defaults { format: settings.rules_format, ..defaults },
@@ -75,6 +78,7 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
     let parsed = parse_rules_with(&text, &name, &of_file).map_err(|errors| SettingsError::of(&errors))?;
     parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let file = settings.rules.as_deref().map(|path| RuleFile::watch(path, &text, WatchOptions::default()));
+    let background = background.clone();
     let database = match &settings.catalog.database {
         CatalogPlace::None => None,
         CatalogPlace::Sqlite(path) => Some(DatabaseSettings::file(path)),
@@ -82,7 +86,12 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
     };
     let Some(database) = database else {
         composer.set_file(parsed.rules);
-        return Ok(Opened { follower: Follower::new(None, of_file, composer), file, database: None });
+        return Ok(Opened {
+            follower: Follower::new(None, of_file, composer),
+            file,
+            database: None,
+            background,
+        });
     };
     let seed = if file.is_some() {
         composer.set_file(parsed.rules);
@@ -116,7 +125,7 @@ pub(super) fn open(settings: &ServeSettings) -> anyhow::Result<Opened> {
     }));
     let editor = Editor::new(repository.clone(), defaults, follower.state());
     let database = Database { repository, catalog, editor, settings: settings.catalog.clone() };
-    Ok(Opened { follower, file, database: Some(database) })
+    Ok(Opened { follower, file, database: Some(database), background })
 }
 
 fn subject_options(settings: &CatalogSettings) -> SubjectOptions {
@@ -129,8 +138,18 @@ fn subject_options(settings: &CatalogSettings) -> SubjectOptions {
 
 impl Opened {
     /// The rules to begin with; see [`Follower::first`].
-    pub(super) async fn first(&mut self, clock: &impl Clock) -> anyhow::Result<First> {
-        Ok(self.follower.first(now_us(clock)).await?)
+    pub(super) async fn first(mut self) -> anyhow::Result<(First, Self)> {
+        let background = self.background.clone();
+        let reading = background.spawn(async move {
+            let first = self.follower.first(now_us(&SystemClock::new())).await?;
+            Ok((first, self))
+        });
+        reading.await.context("reading the first rules was interrupted")?
+    }
+
+    /// Where it runs.
+    pub(super) const fn background(&self) -> &Handle {
+        &self.background
     }
 
     /// What the doors need to know of it; `None` without a database.
@@ -171,9 +190,9 @@ impl Opened {
 
     /// Starts what runs beside the requests.
     pub(super) fn start<S: BucketStore>(self, engine: &Engine<S>, reread: Arc<Notify>) -> CatalogTasks {
-        let Opened { follower, file, database } = self;
+        let Opened { follower, file, database, background } = self;
         let in_force = Arc::new(EngineInForce(engine.clone()));
-        let mut ending = vec![Ending::of(|stop| follower.run(in_force, file, reread, stop))];
+        let mut ending = vec![Ending::of(&background, |stop| follower.run(in_force, file, reread, stop))];
         let mut tasks = Vec::new();
         if let Some(database) = database {
             let options = WriterOptions {
@@ -185,9 +204,9 @@ impl Opened {
             let sink = database.repository.clone();
             let clock = SystemClock::new();
             let writer = Writer::new(sink, usage, stats, options);
-            ending.push(Ending::of(|stop| writer.run(move || now_us(&clock), stop)));
-            tasks.push(tokio::spawn(preload(database.repository.clone(), Arc::clone(&database.catalog))));
-            tasks.push(tokio::spawn(tidy(database)));
+            ending.push(Ending::of(&background, |stop| writer.run(move || now_us(&clock), stop)));
+            tasks.push(background.spawn(preload(database.repository.clone(), Arc::clone(&database.catalog))));
+            tasks.push(background.spawn(tidy(database)));
         }
         CatalogTasks { tasks, ending }
     }
@@ -285,12 +304,15 @@ struct Ending {
 
 impl Ending {
     /// Starts what `run` gives when it gets the signal to stop.
-    fn of<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(Stopped) -> F) -> Self {
+    fn of<F: Future<Output = ()> + Send + 'static>(
+        background: &Handle,
+        run: impl FnOnce(Stopped) -> F,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let stopped: Stopped = Box::pin(async move {
             let _ = stopped.await;
         });
-        Self { stop, task: tokio::spawn(run(stopped)) }
+        Self { stop, task: background.spawn(run(stopped)) }
     }
 }
 

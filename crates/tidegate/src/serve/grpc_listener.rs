@@ -7,6 +7,7 @@ use anyhow::Context;
 use tidegate_engine::SystemClock;
 use tidegate_store::BucketStore;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
@@ -77,7 +78,7 @@ impl<S: BucketStore> GrpcListener<S> {
     /// Answers until stopped.
     pub(super) fn start(self) -> (DoorStop, DoorRunning) {
         let Self { door, listener, server, .. } = self;
-        DoorRunning::start(|stopped| async move {
+        DoorRunning::start(&Handle::current(), |stopped| async move {
             let shutdown = async {
                 let _ = stopped.await;
                 door.end_streams();

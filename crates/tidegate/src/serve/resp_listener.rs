@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tidegate_engine::SystemClock;
 use tidegate_store::BucketStore;
+use tokio::runtime::Handle;
 
 use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
@@ -76,7 +77,7 @@ impl<S: BucketStore> RespListener<S> {
     /// Answers until stopped.
     pub(super) fn start(self) -> (DoorStop, DoorRunning) {
         let Self { door, listeners, server, .. } = self;
-        DoorRunning::start(|stopped| async move {
+        DoorRunning::start(&Handle::current(), |stopped| async move {
             let shutdown = async {
                 let _ = stopped.await;
             };

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -12,13 +13,16 @@ pub(super) type DoorStop = oneshot::Sender<()>;
 pub(super) struct DoorRunning(JoinHandle<()>);
 
 impl DoorRunning {
-    /// Starts a door; `serve` is given what resolves when it is to end.
-    pub(super) fn start<F>(serve: impl FnOnce(oneshot::Receiver<()>) -> F) -> (DoorStop, Self)
+    /// Starts a door on a runtime; `serve` is given what resolves when it is to end.
+    pub(super) fn start<F>(
+        runtime: &Handle,
+        serve: impl FnOnce(oneshot::Receiver<()>) -> F,
+    ) -> (DoorStop, Self)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (stop, stopped) = oneshot::channel();
-        (stop, Self(tokio::spawn(serve(stopped))))
+        (stop, Self(runtime.spawn(serve(stopped))))
     }
 
     /// Waits until what was accepted is finished.

@@ -143,9 +143,10 @@ async fn change_the_hot_rule(mut admin: Connection, stop: Arc<AtomicBool>, pace:
     (made, large)
 }
 
-/// Half a pace behind the hot rule's changes, so that together they come evenly.
+/// Half a pace behind the hot rule's changes, so that together they come evenly; at the same instants with `TIDEGATE_IN_PAIRS=1`.
 async fn change_other_rules(mut admin: Connection, stop: Arc<AtomicBool>, pace: Duration) -> u64 {
-    let mut ticks = interval_at(Instant::now() + pace / 2, pace);
+    let behind = if std::env::var_os("TIDEGATE_IN_PAIRS").is_some() { Duration::ZERO } else { pace / 2 };
+    let mut ticks = interval_at(Instant::now() + behind, pace);
     let mut made = 0;
     while !stop.load(Relaxed) {
         ticks.tick().await;
