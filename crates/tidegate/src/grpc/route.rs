@@ -1,6 +1,6 @@
 //! Which service answers which path, who may ask, and how much they may send.
 
-use std::convert::Infallible;
+use std::convert::{Infallible, identity};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use super::authorize::Authorize;
 use super::health::NodeHealth;
 use super::rate_limit::RateLimit;
 use super::streams::Stop;
+use super::utf8::with_values_of_utf8;
 use super::{Shared, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
@@ -124,10 +125,13 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             return Status::unimplemented("there is no such service; reflection lists them").into_http();
         };
         match called {
-            Called::RateLimit => self.decide(self.rate_limit.clone(), request).await,
-            Called::Authorize => self.decide(self.authorize.clone(), request).await,
+            Called::RateLimit => self.decide(self.rate_limit.clone(), request, with_values_of_utf8).await,
+            Called::Authorize => self.decide(self.authorize.clone(), request, identity).await,
             Called::Health => match self.whole(request).await {
-                Ok(request) => stop.ending(call(self.health.clone(), request).await, None),
+                Ok(request) => {
+                    let answer = call(self.health.clone(), request.map(Full::new)).await;
+                    stop.ending(answer, None)
+                }
                 Err(refused) => refused.into_http(),
             },
             Called::Reflection => stop.ending((self.reflection)(request).await, Some(MAX_REFLECTION)),
@@ -137,8 +141,13 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         }
     }
 
-    /// A call of a service that decides: it is somebody's.
-    async fn decide<T>(&self, service: T, request: Request<Incoming>) -> Response<Body>
+    /// A call of a service that decides: it is somebody's. `mended` makes a body of one that could not be read.
+    async fn decide<T>(
+        &self,
+        service: T,
+        request: Request<Incoming>,
+        mended: fn(Bytes) -> Bytes,
+    ) -> Response<Body>
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
@@ -148,7 +157,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         };
         match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
             Ok(caller) => {
-                let mut request = Request::from_parts(head, body);
+                let mut request = Request::from_parts(head, Full::new(mended(body)));
                 request.extensions_mut().insert(caller);
                 call(service, request).await
             }
@@ -157,11 +166,11 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
     }
 
     /// The request with its whole body, which holds one message: within its size and its time.
-    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Status> {
+    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Status> {
         let (head, body) = request.into_parts();
         let timeout = self.shared.options.body_timeout;
         match read_body(body, MAX_MESSAGE_BYTES + PREFIX_BYTES, timeout).await {
-            Ok(body) => Ok(Request::from_parts(head, Full::new(body))),
+            Ok(body) => Ok(Request::from_parts(head, body)),
             Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
                 "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
             ))),
