@@ -1,5 +1,7 @@
-//! The property that fuzzing looks for holds for its seeds, with any toolchain and without a fuzzer.
+//! The properties that fuzzing looks for hold for its seeds, with any toolchain and without a fuzzer.
 
+#[path = "../../../fuzz/properties/descriptors.rs"]
+mod descriptors;
 #[path = "../../../fuzz/properties/log_line.rs"]
 mod log_line;
 #[path = "../../../fuzz/properties/seeds.rs"]
@@ -8,4 +10,9 @@ mod seeds;
 #[test]
 fn log_lines() {
     seeds::replay("log_line", log_line::holds);
+}
+
+#[test]
+fn messages_of_envoy() {
+    seeds::replay("descriptors", descriptors::holds);
 }

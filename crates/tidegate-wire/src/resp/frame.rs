@@ -23,7 +23,8 @@ pub enum Progress {
     },
     /// More is to come: it is not worth looking again before there are so many bytes in all.
     Partial {
-        /// The fewest bytes that the command can take.
+        /// The fewest bytes with which something more is known: that the command goes on, or that it cannot be read. Whoever
+        /// sends a wrong one hears of it with its first wrong byte, however it is torn.
         bytes: usize,
     },
 }
@@ -76,7 +77,7 @@ fn array<'a>(input: &'a [u8], arguments: &mut Arguments<'a>) -> Result<Progress,
     if count > MAX_ARGUMENTS {
         return Err(FrameError::ArrayLength);
     }
-    for left in (0..count).rev() {
+    for _ in 0..count {
         match input.get(at) {
             None => return partial(at + 1),
             Some(b'$') => {}
@@ -92,14 +93,13 @@ fn array<'a>(input: &'a [u8], arguments: &mut Arguments<'a>) -> Result<Progress,
             return Err(FrameError::TooLong);
         }
         let Some(argument) = input.get(start..end) else {
-            // The shortest of the others is empty: `$0\r\n\r\n`.
-            return partial(end + 2 + left * 6);
+            return partial(end + 1);
         };
         match input.get(end..end + 2) {
             Some(b"\r\n") => {}
             Some(_) => return Err(FrameError::NoLineEnd),
             None if input.get(end).is_some_and(|byte| *byte != b'\r') => return Err(FrameError::NoLineEnd),
-            None => return partial(end + 2 + left * 6),
+            None => return partial(input.len() + 1),
         }
         arguments.push(argument);
         at = end + 2;

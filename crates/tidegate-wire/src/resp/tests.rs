@@ -86,6 +86,37 @@ fn what_makes_no_sense_ends_the_stream() {
     }
 }
 
+/// With how many bytes, come one by one, a command is refused, by a reader that looks only when enough have come.
+fn refused_at(command: &[u8]) -> Option<usize> {
+    let mut wanted = 1;
+    for come in 1..=command.len() {
+        if come < wanted {
+            continue;
+        }
+        match read(&command[..come], &mut Arguments::new()) {
+            Ok(Progress::Partial { bytes }) => wanted = bytes,
+            Ok(Progress::Whole { .. }) => return None,
+            Err(_) => return Some(come),
+        }
+    }
+    None
+}
+
+#[test]
+fn a_wrong_command_is_refused_at_its_first_wrong_byte_although_more_is_to_come() {
+    for (wrong, what) in [
+        (&b"*6\r\n$1\r\n1\r\n*"[..], "no string, and five arguments are missing"),
+        (b"*2\r\n$1\r\n12", "no line end"),
+        (b"*2\r\n$1\r\n1\r\r", "half a line end"),
+        (b"*2\r\n$a", "no length"),
+        (b"*2\r\n$-1\r\n", "no string is missing"),
+        (b"*a", "no count"),
+    ] {
+        let with_more = [wrong, b"$4\r\nPING\r\n"].concat();
+        assert_eq!(refused_at(&with_more), Some(wrong.len()), "{what}");
+    }
+}
+
 #[test]
 fn lines_are_commands_too() {
     let mut arguments = Arguments::new();

@@ -1,6 +1,6 @@
 //! Which service answers which path, who may ask, and how much they may send.
 
-use std::convert::Infallible;
+use std::convert::{Infallible, identity};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use super::authorize::Authorize;
 use super::health::NodeHealth;
 use super::rate_limit::RateLimit;
 use super::streams::Stop;
+use super::utf8::with_values_of_utf8;
 use super::{Shared, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
@@ -137,14 +138,17 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             Called::RateLimit => {
                 let trace =
                     self.begin(&request, rate_limit_service::SERVICE_NAME, SHOULD_RATE_LIMIT, correlation);
-                self.decide(self.rate_limit.clone(), request, trace).await
+                self.decide(self.rate_limit.clone(), request, with_values_of_utf8, trace).await
             }
             Called::Authorize => {
                 let trace = self.begin(&request, authorization::SERVICE_NAME, CHECK, correlation);
-                self.decide(self.authorize.clone(), request, trace).await
+                self.decide(self.authorize.clone(), request, identity, trace).await
             }
             Called::Health => match self.whole(request).await {
-                Ok(request) => stop.ending(call(self.health.clone(), request).await, None),
+                Ok(request) => {
+                    let answer = call(self.health.clone(), request.map(Full::new)).await;
+                    stop.ending(answer, None)
+                }
                 Err(refused) => refused.into_http(),
             },
             Called::Reflection => stop.ending((self.reflection)(request).await, Some(MAX_REFLECTION)),
@@ -169,17 +173,18 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         tracer.begin(parent.as_ref(), request.headers(), call, correlation)
     }
 
-    /// A call of a service that decides: it is somebody's.
+    /// A call of a service that decides: it is somebody's. `mended` makes a body of one that could not be read.
     async fn decide<T>(
         &self,
         service: T,
         request: Request<Incoming>,
+        mended: fn(Bytes) -> Bytes,
         trace: Option<RequestTrace>,
     ) -> Response<Body>
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
-        let response = self.decided(service, request, trace.as_ref()).await;
+        let response = self.decided(service, request, mended, trace.as_ref()).await;
         if let Some(trace) = trace {
             // An answer with a message has its status behind that, and a message is there only when all went well.
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
@@ -192,6 +197,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         &self,
         service: T,
         request: Request<Incoming>,
+        mended: fn(Bytes) -> Bytes,
         trace: Option<&RequestTrace>,
     ) -> Response<Body>
     where
@@ -203,7 +209,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         };
         match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
             Ok(caller) => {
-                let mut request = Request::from_parts(head, body);
+                let mut request = Request::from_parts(head, Full::new(mended(body)));
                 request.extensions_mut().insert(caller.traced(trace));
                 call(service, request).await
             }
@@ -212,11 +218,11 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
     }
 
     /// The request with its whole body, which holds one message: within its size and its time.
-    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Full<Bytes>>, Status> {
+    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Status> {
         let (head, body) = request.into_parts();
         let timeout = self.shared.options.body_timeout;
         match read_body(body, MAX_MESSAGE_BYTES + PREFIX_BYTES, timeout).await {
-            Ok(body) => Ok(Request::from_parts(head, Full::new(body))),
+            Ok(body) => Ok(Request::from_parts(head, body)),
             Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
                 "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
             ))),
