@@ -5,7 +5,7 @@ use tidegate_core::decision::Verdict;
 use tidegate_engine::{Decision, RuleVerdict};
 use tidegate_store::BucketStore;
 
-use crate::common::Client;
+use crate::common::{Answer, Client};
 use crate::door::{Asked, Door};
 use crate::said::{NOTHING, Said, expected_fields, fields, milliseconds, or_nothing};
 use crate::site::Site;
@@ -34,18 +34,28 @@ impl Door for Http {
                 "peek": asked.step.peek,
             }))
             .await;
-        let mut said = vec![("status", answer.status.to_string())];
-        said.extend(body(&answer.json()));
-        said.extend(fields(|name| answer.field(name)));
-        said
+        answered(&answer)
     }
 
     fn expected(&self, _asked: &Asked<'_>, decision: &Decision) -> Said {
-        let mut said = vec![("status", status(decision).to_string())];
-        said.extend(expected_body(decision));
-        said.extend(expected_fields(decision));
-        said
+        expected_answer(decision)
     }
+}
+
+/// What a whole answer says.
+pub(crate) fn answered(answer: &Answer) -> Said {
+    let mut said = vec![("status", answer.status.to_string())];
+    said.extend(body(&answer.json()));
+    said.extend(fields(|name| answer.field(name)));
+    said
+}
+
+/// What a whole answer has to say.
+pub(crate) fn expected_answer(decision: &Decision) -> Said {
+    let mut said = vec![("status", status(decision).to_string())];
+    said.extend(expected_body(decision));
+    said.extend(expected_fields(decision));
+    said
 }
 
 /// 422 says that the cost can never pass, where the quota is not zero.

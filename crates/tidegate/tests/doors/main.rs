@@ -10,6 +10,7 @@ mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod door;
+mod forward_auth;
 mod http;
 mod rate_limit;
 mod resp;
@@ -25,6 +26,7 @@ use tidegate_testkit::RedisServer;
 use authorization::Authorization;
 use cases::{CASES, Case};
 use door::go_through;
+use forward_auth::ForwardAuth;
 use http::Http;
 use rate_limit::RateLimit;
 use resp::{Check, Throttle};
@@ -36,6 +38,8 @@ const EVERYTHING: fn(&Case) -> bool = |_| true;
 const LOOKS_AT_ONE: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek || step.cost == 1);
 /// Envoy asks for one request, and never only looks.
 const TAKES_ONE: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek && step.cost == 1);
+/// A proxy asks before a request, and never only looks.
+const NEVER_LOOKS: fn(&Case) -> bool = |case| case.steps.iter().all(|step| !step.peek);
 /// The quota comes along, so it is a token bucket, and the only one.
 const IS_PLAIN: fn(&Case) -> bool = |case| case.plain.is_some();
 
@@ -46,6 +50,7 @@ async fn every_door<S: BucketStore>(store: S) {
     asked.push(go_through(&site, &mut Http::connect(&site).await, EVERYTHING).await);
     asked.push(go_through(&site, &mut RateLimit::connect(&site).await, LOOKS_AT_ONE).await);
     asked.push(go_through(&site, &mut Authorization::connect(&site).await, TAKES_ONE).await);
+    asked.push(go_through(&site, &mut ForwardAuth::connect(&site).await, NEVER_LOOKS).await);
     asked.push(go_through(&site, &mut Check::connect(&site, "resp2"), EVERYTHING).await);
     asked.push(go_through(&site, &mut Check::connect(&site, "resp3"), EVERYTHING).await);
     asked.push(go_through(&site, &mut Throttle::connect(&site, "CL.THROTTLE"), IS_PLAIN).await);
@@ -53,8 +58,12 @@ async fn every_door<S: BucketStore>(store: S) {
     // A case that a door silently left out would show here.
     let all = CASES.len();
     let of = |can: fn(&Case) -> bool| CASES.iter().filter(|case| can(case)).count();
-    assert_eq!(asked, [all, of(LOOKS_AT_ONE), of(TAKES_ONE), all, all, of(IS_PLAIN), of(IS_PLAIN)]);
-    assert!(of(LOOKS_AT_ONE) >= 12 && of(TAKES_ONE) >= 10 && of(IS_PLAIN) >= 5, "too few cases");
+    let plain = of(IS_PLAIN);
+    assert_eq!(asked, [all, of(LOOKS_AT_ONE), of(TAKES_ONE), of(NEVER_LOOKS), all, all, plain, plain]);
+    assert!(
+        of(LOOKS_AT_ONE) >= 12 && of(TAKES_ONE) >= 10 && of(NEVER_LOOKS) >= 14 && of(IS_PLAIN) >= 5,
+        "too few cases"
+    );
     site.stop().await;
 }
 
