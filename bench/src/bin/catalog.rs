@@ -2,7 +2,7 @@
 //! one among 10 rules and 10 subjects.
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +178,7 @@ const PATHS: [&str; 10] = [
 ];
 
 async fn site(
-    file: &PathBuf,
+    file: &Path,
     url: Option<&str>,
     rules: usize,
     subjects: usize,
