@@ -2,7 +2,7 @@
 //! one among 10 rules and 10 subjects.
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,8 @@ async fn measure(arguments: &Arguments, folder: &std::path::Path) -> anyhow::Res
     let (few, _) = site(&folder.join("few.db"), None, 10, SHARED_SUBJECTS).await?;
     let database = arguments.database.as_deref();
     let (crowd, _) = site(&folder.join("crowd.db"), None, 10, arguments.subjects).await?;
-    let (many, loading) = site(&folder.join("many.db"), database, arguments.rules, arguments.subjects).await?;
+    let (many, loading) =
+        site(&folder.join("many.db"), database, arguments.rules, arguments.subjects).await?;
     let mut table = Table::new(
         format!("loading {} rules and {} subjects", arguments.rules, arguments.subjects),
         &["step", "seconds"],
@@ -102,7 +103,10 @@ async fn measure(arguments: &Arguments, folder: &std::path::Path) -> anyhow::Res
         table.row([Cell::text(step), Cell::Figure(took.as_secs_f64(), 2)]);
     }
     let megabytes = loading.bytes as f64 / 1e6;
-    table.row([Cell::text("resident memory that rules and subjects in the cache add, MB"), Cell::Figure(megabytes, 0)]);
+    table.row([
+        Cell::text("resident memory that rules and subjects in the cache add, MB"),
+        Cell::Figure(megabytes, 0),
+    ]);
     report.add(table);
     report.add(compared(arguments, [&few, &crowd, &many])?);
     Ok(report)
@@ -174,7 +178,7 @@ const PATHS: [&str; 10] = [
 ];
 
 async fn site(
-    file: &PathBuf,
+    file: &Path,
     url: Option<&str>,
     rules: usize,
     subjects: usize,
@@ -264,7 +268,9 @@ const TIERS: [&str; 3] = ["free", "pro", "enterprise"];
 fn rule_file(rules: usize) -> String {
     let mut text = String::from("version: 1\ndomains:\n");
     for domain in 0..rules.div_ceil(RULES_A_DOMAIN) {
-        text.push_str(&format!("  - name: domain-{domain}\n    subject: user_id\n    default_tier: free\n    rules:\n"));
+        text.push_str(&format!(
+            "  - name: domain-{domain}\n    subject: user_id\n    default_tier: free\n    rules:\n"
+        ));
         for rule in 0..RULES_A_DOMAIN.min(rules - domain * RULES_A_DOMAIN) {
             text.push_str(&format!(
                 "      - {{ name: rule-{rule}, match: {{ path: \"/v1/things-{rule}/{{id}}\" }}, key: [user_id], limit: 1000, window: 1h, burst: 500000000, tiers: {{ pro: {{ limit: 2000 }}, enterprise: {{ limit: 3000 }} }} }}\n"

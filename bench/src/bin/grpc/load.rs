@@ -8,13 +8,10 @@ use anyhow::ensure;
 use hdrhistogram::Histogram;
 use tidegate_bench::machine::ProcessCpu;
 use tidegate_bench::server::Server;
-use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
-use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
-use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
-use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
-use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use tokio::task::LocalSet;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
+
+use crate::question::{Client, Question};
 
 /// Before anything is measured: connections are made, tables grow to their size.
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -35,6 +32,8 @@ pub(crate) struct Driven {
     wall: Duration,
     server: ProcessCpu,
     latency_ns: Histogram<u64>,
+    /// Bytes of an answer's message.
+    pub(crate) answer_bytes: usize,
     /// How busy this program was, of one core.
     pub(crate) load_share: f64,
 }
@@ -64,19 +63,20 @@ struct Tally {
 }
 
 /// Drives a server for the length of the pace.
-pub(crate) fn drive(server: &Server, domain: &'static str, pace: &Pace) -> anyhow::Result<Driven> {
+pub(crate) fn drive(server: &Server, question: Question, pace: &Pace) -> anyhow::Result<Driven> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?.tcp_nodelay(true);
+        let answer_bytes = question.over(endpoint.connect().await?).ask(0).await?.bytes();
         let from = Instant::now() + WARM_UP;
         let latency_ns = Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?;
         let tally = Rc::new(RefCell::new(Tally { from, until: from + pace.measured, latency_ns }));
         let mut tasks = Vec::new();
         for connection in 0..pace.connections {
-            let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?.tcp_nodelay(true);
-            let client = RateLimitServiceClient::new(endpoint.connect().await?);
+            let client = question.over(endpoint.connect().await?);
             for task in 0..pace.in_flight {
                 let random = fastrand::Rng::with_seed((connection * pace.in_flight + task) as u64);
-                let asking = ask(client.clone(), domain, random, pace.keys, Rc::clone(&tally));
+                let asking = ask(client.clone(), random, pace.keys, Rc::clone(&tally));
                 tasks.push(tokio::task::spawn_local(asking));
             }
         }
@@ -97,28 +97,25 @@ pub(crate) fn drive(server: &Server, domain: &'static str, pace: &Pace) -> anyho
             wall: pace.measured,
             server: after.0.since(before.0),
             latency_ns,
+            answer_bytes,
             load_share: own.as_secs_f64() / pace.measured.as_secs_f64(),
         })
     })
 }
 
 async fn ask(
-    mut client: RateLimitServiceClient<Channel>,
-    domain: &'static str,
+    mut client: Client,
     mut random: fastrand::Rng,
     keys: u64,
     tally: Rc<RefCell<Tally>>,
 ) -> anyhow::Result<()> {
     let (from, until) = { (tally.borrow().from, tally.borrow().until) };
     loop {
-        let value = format!("client-{:09}", random.u64(..keys));
-        let entries = vec![Entry { key: "client_id".to_owned(), value }];
-        let descriptors = vec![RateLimitDescriptor { entries, ..Default::default() }];
-        let request = RateLimitRequest { domain: domain.to_owned(), descriptors, hits_addend: 1 };
+        let number = random.u64(..keys);
         let sent = Instant::now();
-        let answer = client.should_rate_limit(request).await?.into_inner();
+        let answer = client.ask(number).await?;
         let now = Instant::now();
-        ensure!(answer.overall_code() == Code::Ok, "not OK: {answer:?}");
+        ensure!(answer.passes(), "not let pass: {answer:?}");
         if now >= until {
             return Ok(());
         }

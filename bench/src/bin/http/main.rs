@@ -129,14 +129,18 @@ fn measure(
             all.extend(listen(address));
             let given = ["--rules", &rules, "--log-level", "warn", "--database-url", database];
             all.extend(given.map(str::to_owned));
-            all.extend(["--admin-listen", "off", "--grpc-listen", "none", "--resp-listen", "none"].map(str::to_owned));
+            all.extend(
+                ["--admin-listen", "off", "--grpc-listen", "none", "--resp-listen", "none"]
+                    .map(str::to_owned),
+            );
             all
         })
         .context("tidegate")
     };
     let folder = std::env::temp_dir().join(format!("tidegate-bench-http-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let (alone, with_catalog) = (tidegate("none")?, tidegate(&folder.join("catalog.db").display().to_string())?);
+    let (alone, with_catalog) =
+        (tidegate("none")?, tidegate(&folder.join("catalog.db").display().to_string())?);
     let throttlecrab = arguments.throttlecrab.is_file().then(|| start_throttlecrab(arguments, affinity));
     let throttlecrab = throttlecrab.transpose().context("throttlecrab-server")?;
     affinity.apply_to_this_process()?;

@@ -15,7 +15,9 @@ impl Template {
         let key = format!("{PREFIX}000000000");
         let item = match path {
             "/throttle" => {
-                format!(r#"{{"key":"{key}","max_burst":100000,"count_per_period":60,"period":60,"quantity":1}}"#)
+                format!(
+                    r#"{{"key":"{key}","max_burst":100000,"count_per_period":60,"period":60,"quantity":1}}"#
+                )
             }
             _ => format!(r#"{{"client_id":"{key}","cost":1}}"#),
         };
