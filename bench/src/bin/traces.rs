@@ -202,7 +202,9 @@ fn contender(
     let rules = arguments.rules.display().to_string();
     let server = Server::start(&arguments.tidegate, affinity, |address| {
         let given = ["serve", "--listen", address, "--rules", &rules, "--log-level", "error"];
-        let mut all: Vec<String> = given.map(str::to_owned).to_vec();
+        // Several servers run side by side: only the door that is measured has a port.
+        let others_off = ["--grpc-listen", "none", "--resp-listen", "none", "--admin-listen", "off"];
+        let mut all: Vec<String> = given.into_iter().chain(others_off).map(str::to_owned).collect();
         all.extend(["--admin-listen", "off", "--database-url", "none"].map(str::to_owned));
         if let Some((collector, share)) = traced {
             all.extend(["--otlp-endpoint".to_owned(), format!("http://{}", collector.address)]);
