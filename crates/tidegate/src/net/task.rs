@@ -89,7 +89,7 @@ async fn talk<S: DoorService, T: Socket>(
     state: &Connection,
 ) {
     let mut http = pin!(protocols.serve_connection(TokioIo::new(socket), service));
-    let mut driver = Driver { state, waker: None, says_goodbye: false };
+    let mut driver = Driver { state, waker: None, says_goodbye: false, gave_way: false };
     poll_fn(|cx| driver.poll(http.as_mut(), cx)).await;
 }
 
@@ -121,6 +121,8 @@ struct Driver<'a> {
     waker: Option<Waker>,
     /// hyper was told to close when it can.
     says_goodbye: bool,
+    /// The last poll left the turn to the connection's requests.
+    gave_way: bool,
 }
 
 type Http<'a, S, T> = auto::Connection<'a, TokioIo<T>, S, TokioExecutor>;
@@ -135,6 +137,13 @@ impl Driver<'_> {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
             self.state.wake_with(cx.waker());
+        }
+        // Each answer of HTTP/2 wakes the connection at once, before the next request has had its turn, and would be written
+        // by itself. Behind the requests that are ready to go on, one write takes the answers of all.
+        self.gave_way = !self.gave_way && self.state.is_http2() && self.state.has_requests();
+        if self.gave_way {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         // First, so that bytes that are already here count as a request before a command is obeyed.
         if http.as_mut().poll(cx).is_ready() {

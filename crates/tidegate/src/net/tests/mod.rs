@@ -5,6 +5,7 @@
 
 mod caps;
 mod drain;
+mod gathered;
 mod protocol;
 mod timeouts;
 
