@@ -155,6 +155,10 @@ impl Connection {
         self.in_flight.load(Ordering::Acquire) > 0
     }
 
+    pub(super) fn has_several_requests(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 1
+    }
+
     /// What it waits for, and since when (ms of the registry's clock).
     pub(super) fn waits_for(&self) -> (Waiting, u64) {
         let bits = self.waiting.load(Ordering::Relaxed);

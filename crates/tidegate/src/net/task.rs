@@ -140,7 +140,7 @@ impl Driver<'_> {
         }
         // Each answer of HTTP/2 wakes the connection at once, before the next request has had its turn, and would be written
         // by itself. Behind the requests that are ready to go on, one write takes the answers of all.
-        self.gave_way = !self.gave_way && self.state.is_http2() && self.state.has_requests();
+        self.gave_way = !self.gave_way && self.state.is_http2() && self.state.has_several_requests();
         if self.gave_way {
             cx.waker().wake_by_ref();
             return Poll::Pending;
