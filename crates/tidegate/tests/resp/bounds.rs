@@ -37,9 +37,17 @@ fn at_the_cap_nobody_else_is_let_in() {
     drop((second, third));
 }
 
+/// The most memory that the server ever had, in KiB.
+fn peak_kib(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
-fn a_client_that_reads_nothing_is_not_served_for_ever() {
+fn a_client_that_reads_nothing_is_not_served_for_ever_and_takes_little_memory() {
     let node = Node::start(&["--write-timeout", "300ms"]);
+    let before = peak_kib(&node);
     let mut raw = node.raw();
     let message = format!("*2\r\n$4\r\nECHO\r\n$60000\r\n{}\r\n", "x".repeat(60_000));
     // Once the buffers of both sides are full the server writes no more, and then reads no more.
@@ -50,6 +58,9 @@ fn a_client_that_reads_nothing_is_not_served_for_ever() {
         !matches!(failed.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
         "{failed}"
     );
+    // A turn's replies, and what came after it; the rest is what the allocator takes at a time.
+    let taken = peak_kib(&node) - before;
+    assert!(taken < 16 * 1024, "{taken} KiB");
 }
 
 #[test]
