@@ -1,6 +1,6 @@
 //! Which service answers which path, who may ask, and how much they may send.
 
-use std::convert::{Infallible, identity};
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use super::authorize::Authorize;
 use super::health::NodeHealth;
 use super::rate_limit::RateLimit;
 use super::streams::Stop;
-use super::utf8::with_values_of_utf8;
+use super::utf8::{mend_check, mend_rate_limit};
 use super::{Shared, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
@@ -138,11 +138,11 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             Called::RateLimit => {
                 let trace =
                     self.begin(&request, rate_limit_service::SERVICE_NAME, SHOULD_RATE_LIMIT, correlation);
-                self.decide(self.rate_limit.clone(), request, with_values_of_utf8, trace).await
+                self.decide(self.rate_limit.clone(), request, mend_rate_limit, trace).await
             }
             Called::Authorize => {
                 let trace = self.begin(&request, authorization::SERVICE_NAME, CHECK, correlation);
-                self.decide(self.authorize.clone(), request, identity, trace).await
+                self.decide(self.authorize.clone(), request, mend_check, trace).await
             }
             Called::Health => match self.whole(request).await {
                 Ok(request) => {
@@ -203,30 +203,38 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
-        let (head, body) = match self.whole(request).await {
-            Ok(request) => request.into_parts(),
-            Err(refused) => return refused.into_http(),
+        // Whoever may not ask is told so before anything of the message is kept.
+        let (head, body) = request.into_parts();
+        let caller = key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused));
+        let caller = match caller {
+            Ok(caller) => caller.traced(trace),
+            Err(refused) => return to_wire::status_of(&refused).into_http(),
         };
-        match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
-            Ok(caller) => {
-                let mut request = Request::from_parts(head, Full::new(mended(body)));
-                request.extensions_mut().insert(caller.traced(trace));
+        match self.whole(Request::from_parts(head, body)).await {
+            Ok(request) => {
+                let mut request = request.map(|body| Full::new(mended(body)));
+                request.extensions_mut().insert(caller);
                 call(service, request).await
             }
-            Err(refused) => to_wire::status_of(&refused).into_http(),
+            Err(refused) => refused.into_http(),
         }
     }
 
     /// The request with its whole body, which holds one message: within its size and its time.
     async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Status> {
         let (head, body) = request.into_parts();
-        let timeout = self.shared.options.body_timeout;
-        match read_body(body, MAX_MESSAGE_BYTES + PREFIX_BYTES, timeout).await {
+        let options = &self.shared.options;
+        let max_bytes = MAX_MESSAGE_BYTES + PREFIX_BYTES;
+        match read_body(body, max_bytes, options.body_timeout, options.overload.bodies()).await {
             Ok(body) => Ok(Request::from_parts(head, body)),
             Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
                 "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
             ))),
             Err(error @ BodyError::TooSlow { .. }) => Err(Status::deadline_exceeded(error.to_string())),
+            Err(error @ BodyError::NoRoom) => {
+                options.overload.shed_unread();
+                Err(Status::unavailable(error.to_string()))
+            }
             Err(BodyError::Broken(_)) => Err(Status::cancelled("the request broke off")),
         }
     }

@@ -5,7 +5,7 @@ use tokio_stream::StreamExt;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse, ServiceResponse};
 
 use crate::site::{Site, channel};
 
@@ -16,14 +16,19 @@ async fn ask(site: &Site, asked: MessageRequest) -> ServerReflectionResponse {
     answers.next().await.unwrap().unwrap()
 }
 
+/// The services that it lists.
+pub(crate) async fn services(site: &Site) -> Vec<ServiceResponse> {
+    let answer = ask(site, MessageRequest::ListServices(String::new())).await;
+    match answer.message_response {
+        Some(MessageResponse::ListServicesResponse(services)) => services.service,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn it_lists_the_services_and_describes_them() {
     let site = Site::start();
-    let answer = ask(&site, MessageRequest::ListServices(String::new())).await;
-    let Some(MessageResponse::ListServicesResponse(services)) = answer.message_response else {
-        panic!("{answer:?}")
-    };
-    let mut services: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
+    let mut services: Vec<_> = services(&site).await.into_iter().map(|service| service.name).collect();
     services.sort();
     assert_eq!(
         services,
