@@ -121,3 +121,27 @@ async fn messages_that_do_not_end_take_no_more_memory_than_there_is_for_them() {
     site.try_ask(whole).await.expect("one that comes whole needs no room");
     assert!(!site.metrics().await.contains("shed_total{door=\"grpc\",priority=\"normal\"} 0\n"));
 }
+
+/// Frames that no client has a reason to send are ignored (RFC 9113, section 6.7 says nothing of an answer that was not asked for),
+/// and a line in the log for each would be a client's to write.
+#[test]
+fn no_frame_of_a_client_is_a_line_in_the_log() {
+    const PING: u8 = 6;
+    let site = Site::start();
+    let mut stream = TcpStream::connect(site.server.grpc_address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ping = |flags: u8| [&[0, 0, 8, PING, flags, 0, 0, 0, 0][..], b"unasked!"].concat();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.write_all(&[ping(1).repeat(100), ping(0)].concat()).unwrap();
+    // Frames are read in their order, so with this answer all of them were.
+    let (answer, mut said) = (ping(1), Vec::new());
+    while !said.windows(answer.len()).any(|frame| frame == answer) {
+        let mut more = [0; 256];
+        let count = stream.read(&mut more).unwrap();
+        assert!(count > 0, "closed after {said:?}");
+        said.extend_from_slice(&more[..count]);
+    }
+    let logs = site.server.logs();
+    let of_frames: Vec<&str> = logs.lines().filter(|line| line.contains("h2::")).collect();
+    assert!(of_frames.is_empty(), "{} lines, the first {:?}", of_frames.len(), of_frames[0]);
+}
