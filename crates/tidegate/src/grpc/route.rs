@@ -20,6 +20,7 @@ use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::{
 };
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
@@ -42,6 +43,9 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const PREFIX_BYTES: usize = 5;
 /// The longest life of a reflection stream: a client asks what it wants to know, and goes.
 const MAX_REFLECTION: Duration = Duration::from_secs(60);
+/// The most reflection streams at one time, over all connections: nobody needs a key for them, and each may hold a message and
+/// an answer of some ten KiB.
+const MAX_REFLECTIONS: usize = 64;
 
 /// The methods that decide.
 const SHOULD_RATE_LIMIT: &str = "ShouldRateLimit";
@@ -51,7 +55,7 @@ const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 /// A service of tonic's whose type has no name.
-type Reflection = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Reflection = Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// The services of the door. Clones share everything.
@@ -62,6 +66,7 @@ pub(super) struct Services<S, C> {
     health: HealthServer<NodeHealth>,
     reflection: Reflection,
     reflection_alpha: Reflection,
+    reflecting: Arc<Semaphore>,
 }
 
 impl<S, C> Clone for Services<S, C> {
@@ -73,6 +78,7 @@ impl<S, C> Clone for Services<S, C> {
             health: self.health.clone(),
             reflection: Arc::clone(&self.reflection),
             reflection_alpha: Arc::clone(&self.reflection_alpha),
+            reflecting: Arc::clone(&self.reflecting),
         }
     }
 }
@@ -117,6 +123,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             health: HealthServer::new(NodeHealth(readiness.clone())),
             reflection: Arc::new(move |request| Box::pin(call(reflection.clone(), request))),
             reflection_alpha: Arc::new(move |request| Box::pin(call(alpha.clone(), request))),
+            reflecting: Arc::new(Semaphore::new(MAX_REFLECTIONS)),
             shared,
         })
     }
@@ -147,15 +154,25 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             Called::Health => match self.whole(request).await {
                 Ok(request) => {
                     let answer = call(self.health.clone(), request.map(Full::new)).await;
-                    stop.ending(answer, None)
+                    answer.map(|body| stop.ending(body, None, None))
                 }
                 Err(refused) => refused.into_http(),
             },
-            Called::Reflection => stop.ending((self.reflection)(request).await, Some(MAX_REFLECTION)),
-            Called::ReflectionAlpha => {
-                stop.ending((self.reflection_alpha)(request).await, Some(MAX_REFLECTION))
-            }
+            Called::Reflection => self.reflect(&self.reflection, request, stop).await,
+            Called::ReflectionAlpha => self.reflect(&self.reflection_alpha, request, stop).await,
         }
+    }
+
+    /// Answers a reflection stream, as long as it may last.
+    async fn reflect(&self, service: &Reflection, request: Request<Incoming>, stop: &Stop) -> Response<Body> {
+        let Ok(place) = Arc::clone(&self.reflecting).try_acquire_owned() else {
+            let full = format!("{MAX_REFLECTIONS} streams of reflection are open; try again shortly");
+            return Status::unavailable(full).into_http();
+        };
+        let place = Arc::new(place);
+        let ending = |body| stop.ending(body, Some(MAX_REFLECTION), Some(Arc::clone(&place)));
+        // What is asked has to end as well: the service reads it for as long as it comes.
+        service(request.map(|body| ending(Body::new(body)))).await.map(ending)
     }
 
     /// Begins the trace of a call, if it is to be traced.
