@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::listen::ListenError;
+use super::server::Listen;
 
 /// Who may connect: the owner and the group.
 const MODE: u32 = 0o660;
@@ -19,8 +20,10 @@ pub struct UnixSocket {
     path: PathBuf,
 }
 
-impl UnixSocket {
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+impl Listen for UnixSocket {
+    type Accepted = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(socket, _)| socket)
     }
 }

@@ -1,8 +1,9 @@
 //! What a connection may cost, and how the door closes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use tidegate_testkit::{TempDir, wait_for};
+use tidegate_testkit::{TempDir, wait_for, wait_until};
 
 use super::*;
 
@@ -111,4 +112,17 @@ fn a_socket_in_the_file_system_comes_and_goes_with_the_server() {
     ping();
     assert!(node.server.terminate().success());
     assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_in_the_file_system_that_cannot_accept_says_so() {
+    let directory = TempDir::new("resp");
+    let path = directory.join("resp.sock");
+    let script = format!("#!/bin/sh\nulimit -n 64\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tidegate"));
+    let script = directory.write("limited", &script);
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = TidegateOptions::new(&script).arguments(["--max-connections", "1000"]);
+    let server = Tidegate::with(&options.arguments(["--resp-unix", path.to_str().unwrap()]));
+    let _clients: Vec<UnixStream> = (0..80).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    wait_until("it is said", DEADLINE, || server.logs().contains("cannot accept connections"));
 }
