@@ -275,6 +275,59 @@ async fn a_pipeline_that_is_decided_in_order_is_one_request_in_progress() {
     until(&site.resp_overload, 0).await;
 }
 
+#[tokio::test]
+async fn a_redis_client_that_leaves_its_place_in_a_queue_is_in_progress_no_more() {
+    let site = Site::start(1).await;
+    let connect = async || TcpStream::connect(site.resp).await.unwrap();
+    let ask = b"TIDEGATE.CHECK q u 1\r\n";
+    let mut first = connect().await;
+    first.write_all(&[ask.as_slice(), b"QUIT\r\n"].concat()).await.unwrap();
+    let mut said = String::new();
+    first.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("*6\r\n:1\r\n"), "{said}");
+    for meanwhile in ["", "PING\r\n*1\r\n$4"] {
+        let mut waiting = connect().await;
+        waiting.write_all(ask).await.unwrap();
+        until(&site.resp_overload, 1).await;
+        // What it sends meanwhile, whole or torn, is no reason to wait for it.
+        waiting.write_all(meanwhile.as_bytes()).await.unwrap();
+        drop(waiting);
+        until(&site.resp_overload, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_client_that_sends_ahead_or_ends_its_side_still_hears_the_answers() {
+    let site = Site::start(1).await;
+    site.open.send_replace(false);
+    let mut client = TcpStream::connect(site.resp).await.unwrap();
+    client.write_all(b"CL.THROTTLE k 99 1 3600\r\n").await.unwrap();
+    until(&site.resp_overload, 1).await;
+    // More than is read ahead, and torn.
+    client.write_all(&b"CL.THROTTLE k 99 1 3600\r\n".repeat(400)[..9_000]).await.unwrap();
+    site.open.send_replace(true);
+    let one = b"*5\r\n:0\r\n:100\r\n:99\r\n:-1\r\n:3600\r\n";
+    let mut said = vec![0; one.len()];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(said, one);
+    let rest = &b"CL.THROTTLE k 99 1 3600\r\n".repeat(400)[9_000..];
+    client.write_all(&[rest, b"QUIT\r\n"].concat()).await.unwrap();
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said.matches("*5\r\n").count(), 400);
+    assert!(said.ends_with("+OK\r\n"), "{said}");
+
+    site.open.send_replace(false);
+    let mut client = TcpStream::connect(site.resp).await.unwrap();
+    client.write_all(b"CL.THROTTLE other 99 1 3600\r\n").await.unwrap();
+    until(&site.resp_overload, 1).await;
+    client.shutdown().await.unwrap();
+    site.open.send_replace(true);
+    let mut said = String::new();
+    client.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said.as_bytes(), one);
+}
+
 /// Requests that the server takes at one time.
 const CAPACITY: usize = 16;
 /// Clients that ask at one time: ten times as many.

@@ -53,6 +53,9 @@ pub enum FrameError {
     /// A quotation that does not end, or with an escape.
     #[error("Protocol error: unbalanced quotes in request, or a backslash in them: send an array of strings")]
     Quotes,
+    /// A line of HTTP. A page in somebody's browser can make it send such requests here, with commands in their bodies.
+    #[error("Protocol error: this port speaks RESP, the protocol of Redis, not HTTP")]
+    Http,
 }
 
 /// Reads the first command of `input`. What was in `arguments` before is gone.
@@ -158,7 +161,13 @@ fn inline<'a>(input: &'a [u8], arguments: &mut Arguments<'a>) -> Result<Progress
     rest = rest.strip_suffix(b"\r").unwrap_or(rest);
     loop {
         rest = rest.trim_ascii_start();
-        let Some(first) = rest.first() else { return Ok(Progress::Whole { bytes: end + 1 }) };
+        let Some(first) = rest.first() else {
+            return if is_http(arguments) {
+                Err(FrameError::Http)
+            } else {
+                Ok(Progress::Whole { bytes: end + 1 })
+            };
+        };
         let (argument, others) = if matches!(first, b'"' | b'\'') {
             quoted(rest, *first)?
         } else {
@@ -171,6 +180,13 @@ fn inline<'a>(input: &'a [u8], arguments: &mut Arguments<'a>) -> Result<Progress
         arguments.push(argument);
         rest = others;
     }
+}
+
+/// Whether a line is the first of a request of HTTP that has a body, or the field that every request of HTTP/1.1 has, which is
+/// before its body.
+fn is_http(arguments: &Arguments<'_>) -> bool {
+    let is = |word: &&[u8], known: &str| word.eq_ignore_ascii_case(known.as_bytes());
+    arguments.first().is_some_and(|word| is(word, "POST") || is(word, "Host:"))
 }
 
 /// What stands in the quotation that `text` begins with, and what comes after it.

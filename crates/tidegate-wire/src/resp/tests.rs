@@ -84,6 +84,13 @@ fn what_makes_no_sense_ends_the_stream() {
     for line in ["ECHO \"a\r\n", "ECHO \"a\"b\r\n", "ECHO \"a\\n\"\r\n"] {
         assert_eq!(error(line.as_bytes()), FrameError::Quotes, "{line}");
     }
+    for line in ["POST / HTTP/1.1\r\n", "post /\n", "Host: 127.0.0.1:6380\r\n", "host:\n"] {
+        assert_eq!(error(line.as_bytes()), FrameError::Http, "{line}");
+    }
+    let mut arguments = Arguments::new();
+    for other in ["GET / HTTP/1.1\r\n", "ECHO POST\r\n", "*1\r\n$4\r\nPOST\r\n"] {
+        assert!(read(other.as_bytes(), &mut arguments).is_ok(), "{other}");
+    }
 }
 
 /// With how many bytes, come one by one, a command is refused, by a reader that looks only when enough have come.

@@ -59,7 +59,7 @@ pub use trial::effect_json;
 
 use crate::door::{DoorResponse, correlation_value, keep_head_only, problem, read_bounded};
 use crate::gate::{Catalog, unix_us};
-use crate::net::PeerInfo;
+use crate::net::{BodyRoom, PeerInfo};
 use access::Access;
 use answer::{Answered, Refusal};
 use call::{Call, TenantBy};
@@ -81,6 +81,8 @@ pub struct Admin {
     buckets: Arc<dyn Buckets>,
     /// Large bodies and exports: each takes memory for a while.
     bodies: Turns,
+    /// Bodies that come in pieces.
+    room: BodyRoom,
     /// One trial at a time: it takes a core for a while.
     trials: Turns,
     paths: Paths,
@@ -107,8 +109,8 @@ impl Admin {
         body_timeout: Duration,
     ) -> anyhow::Result<Self> {
         let (paths, access) = (Paths::new()?, Access::new()?);
-        let (bodies, trials) = (Turns::of_bodies(), Turns::one());
-        Ok(Self { repository, editor, catalog, buckets, bodies, trials, paths, access, body_timeout })
+        let (bodies, trials, room) = (Turns::of_bodies(), Turns::one(), BodyRoom::default());
+        Ok(Self { repository, editor, catalog, buckets, bodies, room, trials, paths, access, body_timeout })
     }
 
     /// The service of one connection.
@@ -181,7 +183,7 @@ impl Admin {
         let call = Call {
             names: found.names,
             query: head.uri.query().map(str::to_owned),
-            body: read_bounded(body, route.max_body_bytes, self.body_timeout).await?,
+            body: read_bounded(body, route.max_body_bytes, self.body_timeout, &self.room).await?,
             tenant,
             tenant_by,
             headers: head.headers,

@@ -3,7 +3,9 @@
 use std::io;
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::terminal;
 
@@ -50,9 +52,19 @@ impl From<LogLevel> for LevelFilter {
 
 /// Starts logging for the whole process.
 pub(super) fn init(format: LogFormat, level: LogLevel) {
-    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::from(level));
+    let level = LevelFilter::from(level);
+    let builder = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(level);
     match format {
-        LogFormat::Text => builder.with_ansi(terminal::colours_on_stderr()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            builder.with_ansi(terminal::colours_on_stderr()).finish().with(targets(level)).init();
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(targets(level)).init(),
     }
+}
+
+/// What a library warns of that reads what clients send is not for somebody to act on, and a client can have it warn as often
+/// as it likes. It is part of what connections do.
+fn targets(level: LevelFilter) -> Targets {
+    let of_frames = if level < LevelFilter::DEBUG { level.min(LevelFilter::ERROR) } else { level };
+    Targets::new().with_default(level).with_target("h2", of_frames)
 }

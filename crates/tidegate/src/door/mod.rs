@@ -20,7 +20,7 @@ use hyper::body::{Body as _, Incoming};
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
-use crate::net::{BodyError, read_body};
+use crate::net::{BodyError, BodyRoom, read_body};
 pub use readiness::Readiness;
 pub(crate) use text::{form_text, is_in_query, query_parameter, query_parameter_within, text_of};
 
@@ -45,15 +45,17 @@ pub(crate) const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm
 /// The field that carries an API key where `Authorization` is taken.
 const API_KEY_FIELD: &str = "x-api-key";
 
-/// Reads a body of at most `max_bytes`, within its time.
+/// Reads a body of at most `max_bytes`, within its time and the room that there is for bodies.
 pub(crate) async fn read_bounded(
     body: Incoming,
     max_bytes: usize,
     timeout: Duration,
+    room: &BodyRoom,
 ) -> Result<Bytes, Problem> {
-    read_body(body, max_bytes, timeout).await.map_err(|error| match error {
+    read_body(body, max_bytes, timeout, room).await.map_err(|error| match error {
         BodyError::TooLarge { .. } => Problem::new(ProblemType::TooLarge, error.to_string()),
         BodyError::TooSlow { .. } => Problem::new(ProblemType::RequestTimeout, error.to_string()),
+        BodyError::NoRoom => Problem::new(ProblemType::Overloaded, error.to_string()),
         BodyError::Broken(_) => Problem::new(ProblemType::Malformed, error.to_string()),
     })
 }

@@ -6,10 +6,13 @@
 //!
 //! One counter, and a bound for each [`Priority`]: the last parts of the capacity are for the higher ones. A request counts
 //! from when it has been read, so that clients that send slowly hold nothing, until its answer is made, so that clients
-//! that read slowly hold nothing either. One that waits in a rule's queue counts as long as it waits.
+//! that read slowly hold nothing either. One that waits in a rule's queue counts as long as it waits. What has come of bodies
+//! that are not whole has a bound in bytes instead: [`Overload::bodies`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::net::BodyRoom;
 
 /// The fewest requests in progress that can be asked for.
 pub const MIN_CONCURRENT_REQUESTS: usize = 1;
@@ -49,6 +52,7 @@ struct State {
     in_progress: AtomicUsize,
     /// By priority.
     shed: [AtomicU64; Priority::ALL.len()],
+    bodies: BodyRoom,
 }
 
 /// One request in progress; it is over when this is dropped.
@@ -112,6 +116,7 @@ impl Overload {
             capacity,
             in_progress: AtomicUsize::new(0),
             shed: Priority::ALL.map(|_| AtomicU64::new(0)),
+            bodies: BodyRoom::default(),
         }))
     }
 
@@ -130,6 +135,11 @@ impl Overload {
                 None
             }
         }
+    }
+
+    /// Counts a request that was shed before it could be read, and so before it could say how important it is.
+    pub(crate) fn shed_unread(&self) {
+        self.0.shed[Priority::Normal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// With so many requests in progress, the next one of this priority is shed: at least 1.
@@ -154,6 +164,12 @@ impl Overload {
     #[must_use]
     pub fn in_progress(&self) -> usize {
         self.0.in_progress.load(Ordering::Relaxed)
+    }
+
+    /// Room for what has come of bodies that are not whole.
+    #[must_use]
+    pub fn bodies(&self) -> &BodyRoom {
+        &self.0.bodies
     }
 
     /// Requests of this priority that were shed so far.

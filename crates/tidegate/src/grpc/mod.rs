@@ -5,7 +5,7 @@
 //! rate_limit envoy.service.ratelimit.v3: what is asked, and the answer
 //! authorize  envoy.service.auth.v3: what is asked, and the answer
 //! from_wire  messages into domain, entries and costs
-//! utf8       values that are no UTF-8
+//! utf8       texts that are no UTF-8
 //! to_wire    decisions as statuses, quotas and header fields
 //! health     grpc.health.v1
 //! streams    streams that end when the door does

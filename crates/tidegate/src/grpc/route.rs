@@ -1,6 +1,6 @@
 //! Which service answers which path, who may ask, and how much they may send.
 
-use std::convert::{Infallible, identity};
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::{
 };
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::{Code, Status};
@@ -30,7 +31,7 @@ use super::authorize::Authorize;
 use super::health::NodeHealth;
 use super::rate_limit::RateLimit;
 use super::streams::Stop;
-use super::utf8::with_values_of_utf8;
+use super::utf8::{mend_check, mend_rate_limit};
 use super::{Shared, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
@@ -42,6 +43,9 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 const PREFIX_BYTES: usize = 5;
 /// The longest life of a reflection stream: a client asks what it wants to know, and goes.
 const MAX_REFLECTION: Duration = Duration::from_secs(60);
+/// The most reflection streams at one time, over all connections: nobody needs a key for them, and each may hold a message and
+/// an answer of some ten KiB.
+const MAX_REFLECTIONS: usize = 64;
 
 /// The methods that decide.
 const SHOULD_RATE_LIMIT: &str = "ShouldRateLimit";
@@ -51,7 +55,7 @@ const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
 /// A service of tonic's whose type has no name.
-type Reflection = Arc<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Reflection = Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
 /// The services of the door. Clones share everything.
@@ -62,6 +66,7 @@ pub(super) struct Services<S, C> {
     health: HealthServer<NodeHealth>,
     reflection: Reflection,
     reflection_alpha: Reflection,
+    reflecting: Arc<Semaphore>,
 }
 
 impl<S, C> Clone for Services<S, C> {
@@ -73,6 +78,7 @@ impl<S, C> Clone for Services<S, C> {
             health: self.health.clone(),
             reflection: Arc::clone(&self.reflection),
             reflection_alpha: Arc::clone(&self.reflection_alpha),
+            reflecting: Arc::clone(&self.reflecting),
         }
     }
 }
@@ -117,6 +123,7 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             health: HealthServer::new(NodeHealth(readiness.clone())),
             reflection: Arc::new(move |request| Box::pin(call(reflection.clone(), request))),
             reflection_alpha: Arc::new(move |request| Box::pin(call(alpha.clone(), request))),
+            reflecting: Arc::new(Semaphore::new(MAX_REFLECTIONS)),
             shared,
         })
     }
@@ -138,24 +145,34 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             Called::RateLimit => {
                 let trace =
                     self.begin(&request, rate_limit_service::SERVICE_NAME, SHOULD_RATE_LIMIT, correlation);
-                self.decide(self.rate_limit.clone(), request, with_values_of_utf8, trace).await
+                self.decide(self.rate_limit.clone(), request, mend_rate_limit, trace).await
             }
             Called::Authorize => {
                 let trace = self.begin(&request, authorization::SERVICE_NAME, CHECK, correlation);
-                self.decide(self.authorize.clone(), request, identity, trace).await
+                self.decide(self.authorize.clone(), request, mend_check, trace).await
             }
             Called::Health => match self.whole(request).await {
                 Ok(request) => {
                     let answer = call(self.health.clone(), request.map(Full::new)).await;
-                    stop.ending(answer, None)
+                    answer.map(|body| stop.ending(body, None, None))
                 }
                 Err(refused) => refused.into_http(),
             },
-            Called::Reflection => stop.ending((self.reflection)(request).await, Some(MAX_REFLECTION)),
-            Called::ReflectionAlpha => {
-                stop.ending((self.reflection_alpha)(request).await, Some(MAX_REFLECTION))
-            }
+            Called::Reflection => self.reflect(&self.reflection, request, stop).await,
+            Called::ReflectionAlpha => self.reflect(&self.reflection_alpha, request, stop).await,
         }
+    }
+
+    /// Answers a reflection stream, as long as it may last.
+    async fn reflect(&self, service: &Reflection, request: Request<Incoming>, stop: &Stop) -> Response<Body> {
+        let Ok(place) = Arc::clone(&self.reflecting).try_acquire_owned() else {
+            let full = format!("{MAX_REFLECTIONS} streams of reflection are open; try again shortly");
+            return Status::unavailable(full).into_http();
+        };
+        let place = Arc::new(place);
+        let ending = |body| stop.ending(body, Some(MAX_REFLECTION), Some(Arc::clone(&place)));
+        // What is asked has to end as well: the service reads it for as long as it comes.
+        service(request.map(|body| ending(Body::new(body)))).await.map(ending)
     }
 
     /// Begins the trace of a call, if it is to be traced.
@@ -203,30 +220,38 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
-        let (head, body) = match self.whole(request).await {
-            Ok(request) => request.into_parts(),
-            Err(refused) => return refused.into_http(),
+        // Whoever may not ask is told so before anything of the message is kept.
+        let (head, body) = request.into_parts();
+        let caller = key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused));
+        let caller = match caller {
+            Ok(caller) => caller.traced(trace),
+            Err(refused) => return to_wire::status_of(&refused).into_http(),
         };
-        match key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused)) {
-            Ok(caller) => {
-                let mut request = Request::from_parts(head, Full::new(mended(body)));
-                request.extensions_mut().insert(caller.traced(trace));
+        match self.whole(Request::from_parts(head, body)).await {
+            Ok(request) => {
+                let mut request = request.map(|body| Full::new(mended(body)));
+                request.extensions_mut().insert(caller);
                 call(service, request).await
             }
-            Err(refused) => to_wire::status_of(&refused).into_http(),
+            Err(refused) => refused.into_http(),
         }
     }
 
     /// The request with its whole body, which holds one message: within its size and its time.
     async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Status> {
         let (head, body) = request.into_parts();
-        let timeout = self.shared.options.body_timeout;
-        match read_body(body, MAX_MESSAGE_BYTES + PREFIX_BYTES, timeout).await {
+        let options = &self.shared.options;
+        let max_bytes = MAX_MESSAGE_BYTES + PREFIX_BYTES;
+        match read_body(body, max_bytes, options.body_timeout, options.overload.bodies()).await {
             Ok(body) => Ok(Request::from_parts(head, body)),
             Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
                 "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
             ))),
             Err(error @ BodyError::TooSlow { .. }) => Err(Status::deadline_exceeded(error.to_string())),
+            Err(error @ BodyError::NoRoom) => {
+                options.overload.shed_unread();
+                Err(Status::unavailable(error.to_string()))
+            }
             Err(BodyError::Broken(_)) => Err(Status::cancelled("the request broke off")),
         }
     }

@@ -7,9 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use hyper::body::{Body as HttpBody, Frame};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -28,8 +27,9 @@ impl Stop {
         self.0.send_replace(true);
     }
 
-    /// The same response, whose body ends as UNAVAILABLE when told to, and at the latest after `longest`.
-    pub(super) fn ending(&self, response: Response<Body>, longest: Option<Duration>) -> Response<Body> {
+    /// The same body, which ends as UNAVAILABLE when told to, and at the latest after `longest`. As long as it is there, so is its
+    /// place.
+    pub(super) fn ending(&self, inner: Body, longest: Option<Duration>, place: Option<Place>) -> Body {
         let mut told = self.0.subscribe();
         let end = async move {
             // An error says that the door is gone, which is as good.
@@ -39,15 +39,19 @@ impl Stop {
                 Some(longest) => drop(tokio::time::timeout(longest, stopped).await),
             }
         };
-        response.map(|inner| Body::new(Ending { inner, end: Some(Box::pin(end)) }))
+        Body::new(Ending { inner, end: Some(Box::pin(end)), _place: place })
     }
 }
+
+/// A place among the streams of which there are only so many. Both directions of a stream share it.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
 
 /// A body that ends early.
 struct Ending {
     inner: Body,
     /// `None` once it has ended.
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    _place: Option<Place>,
 }
 
 impl HttpBody for Ending {

@@ -327,7 +327,13 @@ pub(super) fn respond<S: BucketStore, C: Clock>(
 }
 
 async fn read<S, C>(door: &Shared<S, C>, body: Incoming, max_bytes: usize) -> Result<Bytes, Problem> {
-    read_bounded(body, max_bytes, door.options.body_timeout).await
+    let options = &door.options;
+    let body = read_bounded(body, max_bytes, options.body_timeout, options.overload.bodies()).await;
+    body.inspect_err(|problem| {
+        if problem.kind == ProblemType::Overloaded {
+            options.overload.shed_unread();
+        }
+    })
 }
 
 fn borrowed<'a>(entries: &'a Entries<'_>) -> BorrowedEntries<'a> {

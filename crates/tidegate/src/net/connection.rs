@@ -80,6 +80,10 @@ pub(super) struct Connection {
     waiting: AtomicU64,
     /// When the kernel first refused bytes the client does not take; 0 if it takes them.
     write_stuck_since_ms: AtomicU64,
+    /// Answers of which the next piece is there, or will be as soon as somebody asks for it, and nobody does.
+    untaken: AtomicU32,
+    /// When a piece was last taken; or, if that was before, when the first of those answers was made.
+    untaken_since_ms: AtomicU64,
     http2: AtomicBool,
     /// Counted in the registry as about to leave.
     pub(super) evicting: AtomicBool,
@@ -97,6 +101,8 @@ impl Connection {
             in_flight: AtomicU32::new(0),
             waiting: AtomicU64::new(now_ms << 2 | Waiting::First as u64),
             write_stuck_since_ms: AtomicU64::new(0),
+            untaken: AtomicU32::new(0),
+            untaken_since_ms: AtomicU64::new(now_ms),
             http2: AtomicBool::new(false),
             evicting: AtomicBool::new(false),
             command: AtomicU8::new(Command::None as u8),
@@ -138,6 +144,22 @@ impl Connection {
 
     pub(super) fn write_moves(&self) {
         self.write_stuck_since_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// An answer, or its next piece, waits to be taken. In HTTP/2 a client says how much it takes of each (RFC 9113, section
+    /// 5.2): one that says nothing lets its socket be written, and its answers lie here.
+    pub(super) fn answer_waits(&self) {
+        // In this order, so that the sweep never sees the new number with an old time.
+        if self.untaken.load(Ordering::Relaxed) == 0 {
+            self.untaken_since_ms.store(self.registry.now_ms(), Ordering::Relaxed);
+        }
+        self.untaken.fetch_add(1, Ordering::Release);
+    }
+
+    /// It was taken.
+    pub(super) fn answer_taken(&self) {
+        self.untaken_since_ms.store(self.registry.now_ms(), Ordering::Relaxed);
+        self.untaken.fetch_sub(1, Ordering::Release);
     }
 
     /// It waits for its client, for nothing or for the rest of something.
@@ -187,6 +209,11 @@ impl Connection {
         let older_than = |since: u64, limit_ms: u64| now_ms >= since + limit_ms + limits.tick_ms();
         let stuck_since = self.write_stuck_since_ms.load(Ordering::Relaxed);
         if stuck_since != 0 && older_than(stuck_since, limits.write_stall_timeout_ms) {
+            return Some(Command::WriteStalled);
+        }
+        if self.untaken.load(Ordering::Acquire) > 0
+            && older_than(self.untaken_since_ms.load(Ordering::Relaxed), limits.write_stall_timeout_ms)
+        {
             return Some(Command::WriteStalled);
         }
         if self.has_requests() {

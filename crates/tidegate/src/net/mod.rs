@@ -48,7 +48,7 @@ mod tls;
 #[cfg(unix)]
 mod unix;
 
-pub use body::{BodyError, read_body};
+pub use body::{BodyError, BodyRoom, read_body};
 pub use drain::DrainReport;
 pub use limits::{ConnectionLimits, Http2Limits, LimitError};
 pub use listen::{ListenError, ListenOptions, bind};

@@ -154,29 +154,46 @@ impl<M> Door<M> {
     }
 }
 
+/// Where connections come from.
+pub(super) trait Listen {
+    /// A connection, and what is known of its other end.
+    type Accepted;
+
+    /// The next one. Cancel safe.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Accepted = (TcpStream, SocketAddr);
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Accepted>> + Send {
+        Self::accept(self)
+    }
+}
+
 /// A listener that survives its errors.
-pub(super) struct Acceptor {
-    listener: TcpListener,
+pub(super) struct Acceptor<L = TcpListener> {
+    listener: L,
     name: &'static str,
     paused_until: Option<Instant>,
     failed_at: Option<Instant>,
 }
 
-impl Acceptor {
-    pub(super) fn new(listener: TcpListener, name: &'static str) -> Self {
+impl<L: Listen> Acceptor<L> {
+    pub(super) fn new(listener: L, name: &'static str) -> Self {
         Self { listener, name, paused_until: None, failed_at: None }
     }
 
-    pub(super) fn listener(&self) -> &TcpListener {
+    pub(super) fn listener(&self) -> &L {
         &self.listener
     }
 
-    pub(super) fn into_listener(self) -> TcpListener {
+    pub(super) fn into_listener(self) -> L {
         self.listener
     }
 
     /// The next connection. Cancel safe.
-    pub(super) async fn accept(&mut self, registry: &Registry) -> (TcpStream, SocketAddr) {
+    pub(super) async fn accept(&mut self, registry: &Registry) -> L::Accepted {
         loop {
             if let Some(until) = self.paused_until {
                 sleep_until(until).await;

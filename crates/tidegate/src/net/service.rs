@@ -37,11 +37,32 @@ where
     type Body = B;
 }
 
-/// A response's body; its request counts as in flight until it is dropped.
+/// A response's body; its request counts as in flight until it is dropped. While nobody asks for its next piece, it waits for
+/// the client; while it has none to give, the client waits for it.
 pub struct TrackedBody<B> {
     /// `None` is the empty body of a response the service was not asked for.
     inner: Option<B>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
+    is_untaken: bool,
+}
+
+impl<B> TrackedBody<B> {
+    fn new(inner: Option<B>, in_flight: InFlight) -> Self {
+        in_flight.connection().answer_waits();
+        Self { inner, in_flight, is_untaken: true }
+    }
+
+    fn taken(&mut self) {
+        if std::mem::take(&mut self.is_untaken) {
+            self.in_flight.connection().answer_taken();
+        }
+    }
+}
+
+impl<B> Drop for TrackedBody<B> {
+    fn drop(&mut self) {
+        self.taken();
+    }
 }
 
 impl<B: Body + Unpin> Body for TrackedBody<B> {
@@ -52,10 +73,14 @@ impl<B: Body + Unpin> Body for TrackedBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match &mut self.inner {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+        self.taken();
+        let Some(body) = &mut self.inner else { return Poll::Ready(None) };
+        let next = Pin::new(body).poll_frame(cx);
+        if matches!(next, Poll::Ready(Some(_))) {
+            self.in_flight.connection().answer_waits();
+            self.is_untaken = true;
         }
+        next
     }
 
     fn is_end_stream(&self) -> bool {
@@ -89,7 +114,7 @@ pub(super) fn track<S: DoorService>(
             if connection.registry.is_draining() && !connection.is_http2() {
                 parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, S::Error>(Response::from_parts(parts, TrackedBody { inner, _in_flight: in_flight }))
+            Ok::<_, S::Error>(Response::from_parts(parts, TrackedBody::new(inner, in_flight)))
         }
     })
 }

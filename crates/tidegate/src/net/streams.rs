@@ -2,7 +2,6 @@
 //! HTTP doors: a command is a request, the rest of a torn one is a head that comes too slowly.
 
 use std::future::{Future, pending};
-use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,9 +24,6 @@ use super::stream::WatchedStream;
 use super::task::under_watch;
 #[cfg(unix)]
 use super::unix::UnixSocket;
-
-/// How long accepting pauses when a socket in the file system says no.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a socket is to a door.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -143,7 +139,7 @@ impl StreamServer {
             door,
             tcp: listeners.tcp.map(|listener| Acceptor::new(listener, self.name)),
             #[cfg(unix)]
-            unix: listeners.unix,
+            unix: listeners.unix.map(|listener| Acceptor::new(listener, self.name)),
         };
         let mut ticks = interval(tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -166,7 +162,7 @@ struct Open<D> {
     door: D,
     tcp: Option<Acceptor>,
     #[cfg(unix)]
-    unix: Option<UnixSocket>,
+    unix: Option<Acceptor<UnixSocket>>,
 }
 
 impl<D: StreamDoor> Open<D> {
@@ -180,13 +176,13 @@ impl<D: StreamDoor> Open<D> {
         };
         #[cfg(unix)]
         let local = async {
-            match &self.unix {
-                Some(socket) => socket.accept().await,
+            match &mut self.unix {
+                Some(acceptor) => acceptor.accept(&self.registry).await,
                 None => pending().await,
             }
         };
         #[cfg(not(unix))]
-        let local = pending::<io::Result<tokio::net::TcpStream>>();
+        let local = pending::<tokio::net::TcpStream>();
         tokio::select! {
             (socket, peer) = network => {
                 // It fails only for a socket whose client is gone already; its task will find out.
@@ -196,12 +192,9 @@ impl<D: StreamDoor> Open<D> {
                     tokio::spawn(drive(self.door.serve_network(socket, session), registered));
                 }
             }
-            socket = local => match socket {
-                Ok(socket) => if let Some(registered) = self.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)) {
-                    let (socket, session) = watched(socket, &registered);
-                    tokio::spawn(drive(self.door.serve_local(socket, session), registered));
-                }
-                Err(error) => self.pause(&error).await,
+            socket = local => if let Some(registered) = self.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)) {
+                let (socket, session) = watched(socket, &registered);
+                tokio::spawn(drive(self.door.serve_local(socket, session), registered));
             }
         }
     }
@@ -210,13 +203,6 @@ impl<D: StreamDoor> Open<D> {
         add_one(&self.registry.stats().accepted);
         let admitted = self.registry.admit(AddressKey::of(address));
         admitted.map_err(|refusal| count(self.registry.stats(), refusal)).ok()
-    }
-
-    async fn pause(&self, error: &io::Error) {
-        add_one(&self.registry.stats().accept_errors);
-        debug!(%error, "a connection could not be accepted");
-        self.registry.evict_one();
-        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 

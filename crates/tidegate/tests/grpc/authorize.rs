@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
+use prost::Message;
 use tidegate_proto::envoy::config::core::v3::address::Address as AnyAddress;
 use tidegate_proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use tidegate_proto::envoy::config::core::v3::{Address, HeaderValueOption, SocketAddress};
 use tidegate_proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
+use tidegate_proto::envoy::service::auth::v3::authorization_server::SERVICE_NAME;
 use tidegate_proto::envoy::service::auth::v3::check_response::HttpResponse;
 use tidegate_proto::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
 };
 use tonic::Code;
 
-use crate::site::Site;
+use crate::site::{Site, channel};
 
 /// A request as Envoy describes it.
 struct Described {
@@ -165,6 +167,25 @@ async fn a_path_without_a_normal_form_does_not_pass() {
     assert_eq!(denied.status.unwrap().code, 400);
     let body: serde_json::Value = serde_json::from_str(&denied.body).unwrap();
     assert_eq!(body["type"], "urn:tidegate:problem:malformed");
+}
+
+/// Envoy passes on what its client has sent, and a message with such a path is none (protobuf's strings are UTF-8).
+#[tokio::test]
+async fn a_path_that_is_no_utf8_is_decided_all_the_same() {
+    let site = Site::start();
+    let attributes = described().path("/caf?").request().attributes.unwrap();
+    let mut attributes = attributes.encode_to_vec();
+    let at = attributes.windows(5).position(|found| found == b"/caf?").unwrap();
+    attributes[at + 4] = 0xe9;
+    let mut client = tonic::client::Grpc::new(channel(site.server.grpc_address()).await);
+    for code in [Code::Ok, Code::Ok, Code::ResourceExhausted] {
+        client.ready().await.unwrap();
+        // Bytes are a message whose field 1 they are, as attributes are of a check.
+        let codec = tonic_prost::ProstCodec::<Vec<u8>, CheckResponse>::default();
+        let path = format!("/{SERVICE_NAME}/Check").parse().unwrap();
+        let answer = client.unary(tonic::Request::new(attributes.clone()), path, codec).await;
+        assert_eq!(answer.unwrap().into_inner().status.unwrap().code, i32::from(code));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_testkit::Stopwatch;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -58,4 +61,28 @@ async fn a_service_that_is_not_there_is_unknown() {
     assert_eq!(client.check(of("nowhere")).await.unwrap_err().code(), Code::NotFound);
     let mut watch = client.watch(of("nowhere")).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+}
+
+/// A watch says nothing for as long as nothing changes; that is not the client's doing.
+#[tokio::test]
+async fn a_watch_outlives_the_time_in_which_clients_have_to_take_an_answer() {
+    let site = Site::with(&["--write-timeout", "200ms"]);
+    let address = site.server.grpc_address();
+    let mut client = HealthClient::new(channel(address).await);
+    let mut watch = client.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    // Another client, which takes nothing, is closed after that time.
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) =
+        builder.initial_stream_window_size(0).handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let call = http::Request::post("http://x/grpc.health.v1.Health/Check")
+        .header("content-type", "application/grpc")
+        .body(Full::new(Bytes::from_static(&[0; 5])))
+        .unwrap();
+    let _answer = sender.send_request(call).await.expect("the head of the answer");
+    tokio::time::timeout(PATIENCE, connection).await.expect("it ends").unwrap().expect_err("cut off");
+    let silent = tokio::time::timeout(Duration::ZERO, watch.message()).await;
+    assert!(silent.is_err(), "the watch goes on: {silent:?}");
 }

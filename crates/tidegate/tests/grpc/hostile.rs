@@ -9,10 +9,13 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tidegate_testkit::Stopwatch;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
 use tonic::Code;
 
 use crate::site::{PATIENCE, Site, descriptor, request};
 
+const SHOULD_RATE_LIMIT: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 /// Longest message, in bytes.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
@@ -73,7 +76,7 @@ async fn a_message_that_does_not_come_holds_nobody_up() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let never = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>());
-    let call = http::Request::post("http://x/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit")
+    let call = http::Request::post(format!("http://x{SHOULD_RATE_LIMIT}"))
         .header("content-type", "application/grpc")
         .body(never)
         .unwrap();
@@ -82,4 +85,63 @@ async fn a_message_that_does_not_come_holds_nobody_up() {
     assert!(watch.elapsed().as_millis() >= 200);
     let code: i32 = answer.headers()["grpc-status"].to_str().unwrap().parse().unwrap();
     assert_eq!(code, i32::from(Code::DeadlineExceeded));
+}
+
+/// Each message is within its size and its time; all of them together would be as much as the connections can carry.
+#[tokio::test]
+async fn messages_that_do_not_end_take_no_more_memory_than_there_is_for_them() {
+    /// Together more than the 64 MiB that there are.
+    const CONNECTIONS: usize = 2;
+    const CALLS: usize = 600;
+    const PART: &[u8] = &[0; 60_000];
+
+    let site = Site::with(&["--body-timeout", "60s"]);
+    let mut calls = JoinSet::new();
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let stream = tokio::net::TcpStream::connect(site.server.grpc_address()).await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..CALLS {
+            let part = tokio_stream::once(Ok::<_, Infallible>(Frame::data(Bytes::from_static(PART))));
+            let call = http::Request::post(format!("http://x{SHOULD_RATE_LIMIT}"))
+                .header("content-type", "application/grpc")
+                .body(StreamBody::new(part.chain(tokio_stream::pending())))
+                .unwrap();
+            calls.spawn(client.send_request(call));
+        }
+        clients.push(client);
+    }
+    let first = tokio::time::timeout(PATIENCE, calls.join_next()).await.expect("one is refused");
+    let first = first.unwrap().unwrap().unwrap();
+    let code: i32 = first.headers()["grpc-status"].to_str().unwrap().parse().unwrap();
+    assert_eq!(code, i32::from(Code::Unavailable));
+    let whole = request("edge", vec![descriptor(&[("user_id", "u1")])]);
+    site.try_ask(whole).await.expect("one that comes whole needs no room");
+    assert!(!site.metrics().await.contains("shed_total{door=\"grpc\",priority=\"normal\"} 0\n"));
+}
+
+/// Frames that no client has a reason to send are ignored (RFC 9113, section 6.7 says nothing of an answer that was not asked for),
+/// and a line in the log for each would be a client's to write.
+#[test]
+fn no_frame_of_a_client_is_a_line_in_the_log() {
+    const PING: u8 = 6;
+    let site = Site::start();
+    let mut stream = TcpStream::connect(site.server.grpc_address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ping = |flags: u8| [&[0, 0, 8, PING, flags, 0, 0, 0, 0][..], b"unasked!"].concat();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    stream.write_all(&[ping(1).repeat(100), ping(0)].concat()).unwrap();
+    // Frames are read in their order, so with this answer all of them were.
+    let (answer, mut said) = (ping(1), Vec::new());
+    while !said.windows(answer.len()).any(|frame| frame == answer) {
+        let mut more = [0; 256];
+        let count = stream.read(&mut more).unwrap();
+        assert!(count > 0, "closed after {said:?}");
+        said.extend_from_slice(&more[..count]);
+    }
+    let logs = site.server.logs();
+    let of_frames: Vec<&str> = logs.lines().filter(|line| line.contains("h2::")).collect();
+    assert!(of_frames.is_empty(), "{} lines, the first {:?}", of_frames.len(), of_frames[0]);
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prost::Message;
 use tidegate_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::SERVICE_NAME;
 use tidegate_proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use tidegate_proto::google::rpc::Status as Detailed;
 use tidegate_testkit::{FaultProxy, Link, RedisServer};
@@ -17,6 +18,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::reflection::services;
 use crate::site::{PATIENCE, Site, channel, descriptor, request};
 
 /// Calls that the door takes at one time: 8 of them for calls that say nothing of their importance.
@@ -115,6 +117,8 @@ async fn beyond_the_maximum_calls_are_unavailable_at_once_and_afterwards_all_is_
     // What asks for no decision is answered, and so is what is wrong.
     let answer = health.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(answer.status(), ServingStatus::Serving);
+    let listed = tokio::time::timeout(AT_ONCE, services(&door.site)).await.expect("at once");
+    assert!(listed.iter().any(|service| service.name == SERVICE_NAME), "{listed:?}");
     let wrong =
         tokio::time::timeout(AT_ONCE, door.site.try_ask(request("edge", vec![]))).await.expect("at once");
     assert_eq!(wrong.unwrap_err().code(), GrpcCode::InvalidArgument);

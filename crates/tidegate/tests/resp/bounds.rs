@@ -1,8 +1,9 @@
 //! What a connection may cost, and how the door closes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use tidegate_testkit::{TempDir, wait_for};
+use tidegate_testkit::{TempDir, wait_for, wait_until};
 
 use super::*;
 
@@ -37,9 +38,17 @@ fn at_the_cap_nobody_else_is_let_in() {
     drop((second, third));
 }
 
+/// The most memory that the server ever had, in KiB.
+fn peak_kib(node: &Node) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
-fn a_client_that_reads_nothing_is_not_served_for_ever() {
+fn a_client_that_reads_nothing_is_not_served_for_ever_and_takes_little_memory() {
     let node = Node::start(&["--write-timeout", "300ms"]);
+    let before = peak_kib(&node);
     let mut raw = node.raw();
     let message = format!("*2\r\n$4\r\nECHO\r\n$60000\r\n{}\r\n", "x".repeat(60_000));
     // Once the buffers of both sides are full the server writes no more, and then reads no more.
@@ -50,6 +59,9 @@ fn a_client_that_reads_nothing_is_not_served_for_ever() {
         !matches!(failed.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
         "{failed}"
     );
+    // A turn's replies, and what came after it; the rest is what the allocator takes at a time.
+    let taken = peak_kib(&node) - before;
+    assert!(taken < 16 * 1024, "{taken} KiB");
 }
 
 #[test]
@@ -100,4 +112,17 @@ fn a_socket_in_the_file_system_comes_and_goes_with_the_server() {
     ping();
     assert!(node.server.terminate().success());
     assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_in_the_file_system_that_cannot_accept_says_so() {
+    let directory = TempDir::new("resp");
+    let path = directory.join("resp.sock");
+    let script = format!("#!/bin/sh\nulimit -n 64\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_tidegate"));
+    let script = directory.write("limited", &script);
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let options = TidegateOptions::new(&script).arguments(["--max-connections", "1000"]);
+    let server = Tidegate::with(&options.arguments(["--resp-unix", path.to_str().unwrap()]));
+    let _clients: Vec<UnixStream> = (0..80).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    wait_until("it is said", DEADLINE, || server.logs().contains("cannot accept connections"));
 }

@@ -2,7 +2,7 @@
 
 use tidegate_testkit::Reply;
 
-use super::site::Site;
+use super::site::{Site, prefix_of};
 use super::*;
 
 fn site(more: &[&str]) -> (Site, PortLease) {
@@ -83,4 +83,20 @@ fn a_ban_and_a_ceiling_are_named() {
     // What was refused has taken nothing.
     let left: Vec<i64> = passed.iter().map(|reply| reply.items()[2].integer()).collect();
     assert_eq!(left, (0..passed.len() as i64).map(|call| 99 - call).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_key_that_is_revoked_is_good_no_more_on_connections_that_have_it() {
+    for more in [&[][..], &["--require-api-key"]] {
+        let (site, port) = site(more);
+        site.tenant("acme");
+        let key = site.key(Some("acme"), "k", &["check"]);
+        let mut client = RespClient::connect(port.address(), DEADLINE).unwrap();
+        client.command(&["AUTH", &key]).ok();
+        assert_eq!(client.command(&["CL.THROTTLE", "k", "9", "1", "3600"]).items()[2].integer(), 9);
+        site.operator("DELETE", &format!("/keys/{}", prefix_of(&key))).send().expect(200);
+        for refused in [["CL.THROTTLE", "k", "9", "1", "3600"].as_slice(), &["PING"]] {
+            assert!(error(&client.command(refused)).starts_with("NOAUTH the API key is not good any more"));
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Timeouts are set to a fraction of a second; bounds from above are generous, so that a busy
 //! machine does not fail the tests. [`PATIENCE`] bounds every wait.
 
+mod bodies;
 mod caps;
 mod drain;
 mod gathered;
@@ -27,7 +28,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::{
-    BodyError, ConnectionLimits, ConnectionStats, DrainReport, ListenOptions, Server, bind, read_body,
+    BodyError, BodyRoom, ConnectionLimits, ConnectionStats, DrainReport, ListenOptions, Server, bind,
+    read_body,
 };
 
 /// The longest any test waits for anything.
@@ -48,6 +50,8 @@ struct Running {
     release: Arc<Semaphore>,
     /// Requests of `/hold` that wait.
     holding: Arc<AtomicU64>,
+    /// Room for bodies that come in pieces: as much as the largest one needs.
+    room: BodyRoom,
     stop: Option<oneshot::Sender<()>>,
     end: JoinHandle<DrainReport>,
 }
@@ -81,13 +85,16 @@ fn start_until(limits: ConnectionLimits, stop: Option<oneshot::Receiver<()>>) ->
     let holding = Arc::new(AtomicU64::new(0));
     let (sender, receiver) = oneshot::channel();
     let stop = stop.unwrap_or(receiver);
-    let (hold, count) = (Arc::clone(&release), Arc::clone(&holding));
+    let room = BodyRoom::new(MAX_BODY_BYTES);
+    let (hold, count, bodies) = (Arc::clone(&release), Arc::clone(&holding), room.clone());
     let make_service = move |_peer| {
-        let (hold, count) = (Arc::clone(&hold), Arc::clone(&count));
-        service_fn(move |request| answer(request, body_timeout, Arc::clone(&hold), Arc::clone(&count)))
+        let (hold, count, bodies) = (Arc::clone(&hold), Arc::clone(&count), bodies.clone());
+        service_fn(move |request| {
+            answer(request, body_timeout, Arc::clone(&hold), Arc::clone(&count), bodies.clone())
+        })
     };
     let end = tokio::spawn(server.run(listener, make_service, async { drop(stop.await) }));
-    Running { address, stats, release, holding, stop: Some(sender), end }
+    Running { address, stats, release, holding, room, stop: Some(sender), end }
 }
 
 async fn answer(
@@ -95,6 +102,7 @@ async fn answer(
     body_timeout: Duration,
     hold: Arc<Semaphore>,
     holding: Arc<AtomicU64>,
+    room: BodyRoom,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let (status, bytes) = match parts.uri.path() {
@@ -104,10 +112,11 @@ async fn answer(
             (StatusCode::OK, Bytes::from_static(b"held"))
         }
         "/huge" => (StatusCode::OK, Bytes::from(vec![b'x'; HUGE_BYTES])),
-        "/echo" => match read_body(body, MAX_BODY_BYTES, body_timeout).await {
+        "/echo" => match read_body(body, MAX_BODY_BYTES, body_timeout, &room).await {
             Ok(bytes) => (StatusCode::OK, bytes),
             Err(BodyError::TooLarge { .. }) => (StatusCode::PAYLOAD_TOO_LARGE, Bytes::new()),
             Err(BodyError::TooSlow { .. }) => (StatusCode::REQUEST_TIMEOUT, Bytes::new()),
+            Err(BodyError::NoRoom) => (StatusCode::SERVICE_UNAVAILABLE, Bytes::new()),
             Err(BodyError::Broken(_)) => (StatusCode::BAD_REQUEST, Bytes::new()),
         },
         _ => (StatusCode::OK, Bytes::from_static(b"hello")),

@@ -77,6 +77,29 @@ async fn an_idle_http2_connection_is_closed_by_the_idle_timeout_only() {
     assert_eq!(value(&door.stats.header_timeouts), 0);
 }
 
+/// Its socket takes whatever is written and it answers pings, but the client lets no answer come.
+#[tokio::test]
+async fn an_http2_client_that_takes_no_answer_is_closed_after_the_write_stall_timeout() {
+    let door = start(ConnectionLimits { write_stall_timeout_ms: 250, ..patient() });
+    let (mut reader, _connection) = connect_http2(door.address).await;
+    let waiting = tokio::spawn(reader.send_request(request("/hold")));
+    eventually("it is in flight", || door.holding.load(Ordering::SeqCst) == 1).await;
+
+    let socket = TcpStream::connect(door.address).await.unwrap();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let (mut sender, connection) =
+        builder.initial_stream_window_size(0).handshake(TokioIo::new(socket)).await.expect("a handshake");
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request("/")).await.expect("the head, which needs no window");
+    timeout(PATIENCE, connection).await.expect("it ends").unwrap().expect_err("without a goodbye");
+    assert_eq!(value(&door.stats.write_stalls), 1);
+    response.into_body().collect().await.expect_err("the body never came");
+
+    door.release.add_permits(1);
+    let held = waiting.await.unwrap().expect("whoever waits for its answer is not meant");
+    assert_eq!(body_of(held).await, "held");
+}
+
 /// A client that connects ahead of its first request has the idle timeout; one that then does
 /// not even answer the goodbye is cut off.
 #[tokio::test]

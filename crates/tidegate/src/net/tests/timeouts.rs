@@ -125,32 +125,3 @@ async fn a_body_that_does_not_come_is_answered_408() {
     assert!(begun.elapsed() >= SHORT);
     client.closed().await;
 }
-
-#[tokio::test]
-async fn bodies_come_in_one_piece_in_many_or_not_at_all() {
-    let door = start(patient());
-    let mut client = door.connect().await;
-    let whole = client.ask(b"POST /echo HTTP/1.1\r\nhost: t\r\ncontent-length: 3\r\n\r\nabc").await;
-    assert!(whole.unwrap().ends_with("\r\n\r\nabc"));
-    client.send(b"POST /echo HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n").await;
-    client.send(b"2\r\nbc\r\n0\r\n\r\n").await;
-    assert!(client.receive().await.unwrap().ends_with("\r\n\r\nabc"));
-    let none = client.ask(b"POST /echo HTTP/1.1\r\nhost: t\r\n\r\n").await;
-    assert!(none.unwrap().contains("content-length: 0"));
-}
-
-#[tokio::test]
-async fn a_body_of_the_largest_size_passes_and_one_byte_more_does_not() {
-    let door = start(patient());
-    for (length, status) in [(MAX_BODY_BYTES, "200"), (MAX_BODY_BYTES + 1, "413")] {
-        let body = "x".repeat(length);
-        let declared = format!("POST /echo HTTP/1.1\r\nhost: t\r\ncontent-length: {length}\r\n\r\n{body}");
-        let chunked = format!(
-            "POST /echo HTTP/1.1\r\nhost: t\r\ntransfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"
-        );
-        for request in [declared, chunked] {
-            let response = door.connect().await.ask(request.as_bytes()).await.expect("a response");
-            assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{length}: {response}");
-        }
-    }
-}
