@@ -2,7 +2,7 @@
 //!
 //! - [`RedisServer`], [`RedisCluster`], [`Sentinels`]: Redis alone, sharded, and with failover.
 //! - [`Postgres`]: a database server that can be killed and paused.
-//! - [`Nginx`] in front of servers, [`Tidegate`] as a process.
+//! - [`Nginx`] and other proxies ([`Proxy`]) in front of servers, [`Tidegate`] as a process.
 //! - [`FaultProxy`]: loses replies, delays, refuses and swallows, as told while the test runs.
 //! - [`excess`]: how far a history of admissions went beyond its bound.
 //!
@@ -10,8 +10,8 @@
 //! not pass. In a `#[tokio::test]` that shares one thread with the code under test, call it between awaits; servers
 //! and proxies run outside that thread. Whatever was started ends when its value is dropped.
 //!
-//! `TEST_REDIS_BIN` and `TEST_NGINX_BIN` name other binaries, for example `valkey-server`; `TEST_POSTGRES_BIN` names the
-//! folder of PostgreSQL's.
+//! `TEST_REDIS_BIN`, `TEST_NGINX_BIN`, `TEST_HAPROXY_BIN`, `TEST_CADDY_BIN`, `TEST_TRAEFIK_BIN` and `TEST_ENVOY_BIN` name other
+//! binaries, for example `valkey-server`; `TEST_POSTGRES_BIN` names the folder of PostgreSQL's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,6 +26,7 @@ mod nginx;
 mod port;
 mod postgres;
 mod process;
+mod proxy;
 mod redis;
 mod temp_dir;
 mod tidegate;
@@ -36,6 +37,7 @@ pub use nginx::{Nginx, NginxOptions};
 pub use port::PortLease;
 pub use postgres::Postgres;
 pub use process::ServerProcess;
+pub use proxy::{Proxy, ProxyOptions, installed};
 pub use redis::{
     ClusterOptions, RedisCluster, RedisOptions, RedisServer, Reply, RespClient, SentinelOptions, Sentinels,
     TlsFiles,

@@ -234,7 +234,9 @@ fn spawn(
     let before = logs.text().len();
     let ready = wait_for("tidegate is ready", START_DEADLINE, || match process.exited() {
         Some(status) => Some(Err(status)),
-        None => get_status(address, options.awaited_path).is_ok_and(|status| status == 200).then_some(Ok(())),
+        None => get_status(address, "localhost", options.awaited_path)
+            .is_ok_and(|status| status == 200)
+            .then_some(Ok(())),
     });
     let Err(status) = ready else { return Some(process) };
     for reader in readers {

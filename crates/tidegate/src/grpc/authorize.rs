@@ -24,7 +24,7 @@ use crate::gate::{Answered, Ask, Caller};
 
 pub(super) struct Authorize<S, C>(pub(super) Arc<Shared<S, C>>);
 
-/// What came of it: the fields for the client of a request that passes, or the response in its place.
+/// What came of it: the fields beside a request that passes, or the response in its place.
 type Checked = Result<Vec<HeaderValue>, DoorResponse>;
 
 #[tonic::async_trait]
@@ -76,8 +76,11 @@ impl<S: BucketStore, C: Clock> Authorize<S, C> {
     }
 }
 
+/// The request goes on. The application and the client see the same fields.
 fn passes(fields: Vec<HeaderValue>) -> CheckResponse {
-    let response = OkHttpResponse { response_headers_to_add: overwriting(fields), ..Default::default() };
+    let fields = overwriting(fields);
+    let response =
+        OkHttpResponse { headers: fields.clone(), response_headers_to_add: fields, ..Default::default() };
     CheckResponse {
         status: Some(Default::default()),
         http_response: Some(HttpResponse::OkResponse(response)),

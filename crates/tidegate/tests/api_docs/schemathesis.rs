@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tidegate_testkit::TempDir;
+use tidegate_testkit::{TempDir, installed};
 
 use super::conformance::http_door;
 use super::site::Site;
@@ -23,20 +23,13 @@ domains:
     rules: [{ name: uploads, match: { path: /v1/uploads }, key: [user_id], algorithm: concurrency, limit: 1000, permit_ttl: 30s }]
 ";
 
-/// Its program: that of `TEST_SCHEMATHESIS_BIN`, or where scripts/test puts it.
-fn program() -> String {
-    #[expect(clippy::disallowed_methods, reason = "where the tool is, is a setting of the tests")]
-    let named = std::env::var("TEST_SCHEMATHESIS_BIN").ok();
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/schemathesis/bin/schemathesis");
-    named.unwrap_or_else(|| usual.display().to_string())
-}
-
 #[test]
 fn made_up_requests_are_answered_as_documented() {
     let directory = TempDir::new("schemathesis");
     let rules = directory.write("rules.yaml", RULES).display().to_string();
     let site = Site::with(&["--rules", &rules]);
-    let (program, beside) = (program(), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api_docs"));
+    let program = installed("TEST_SCHEMATHESIS_BIN", "schemathesis/bin/schemathesis");
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api_docs");
     let output = Command::new(&program)
         .arg("--config-file")
         .arg(beside.join("schemathesis.toml"))
@@ -47,7 +40,7 @@ fn made_up_requests_are_answered_as_documented() {
         .current_dir(directory.path())
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}; install schemathesis (scripts/test does)"));
+        .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
     // It says success as well where it has tried nothing. It leaves out the document itself.

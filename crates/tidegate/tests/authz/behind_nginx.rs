@@ -5,10 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate_testkit::{Nginx, NginxOptions, TempDir, Tidegate, TidegateOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Answer, Client};
+use crate::common::{Answer, Client, echo};
 
 /// What each key may do; in the time of a test nothing comes back.
 const QUOTA: usize = 10;
@@ -41,9 +39,7 @@ impl Site {
             env!("CARGO_BIN_EXE_tidegate"),
             &["--rules", &rules, "--trusted-proxy", "127.0.0.1", "--proxy-header", "x-forwarded-for"],
         );
-        let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let app_address = app.local_addr().unwrap();
-        tokio::spawn(serve_app(app));
+        let app_address = echo::serve().await;
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/nginx/auth-request.conf");
         let options = NginxOptions::template_file(shipped)
             .upstream("tidegate", &[node.address()])
@@ -63,38 +59,6 @@ impl Site {
     }
 }
 
-/// Answers each request with itself.
-async fn serve_app(listener: TcpListener) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(echo(stream));
-    }
-}
-
-async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let end = loop {
-        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
-    };
-    let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length: usize = length.map_or(0, |length| length.parse().unwrap());
-    while request.len() < end + length {
-        stream.read_buf(&mut request).await?;
-    }
-    let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", request.len());
-    stream.write_all(answer.as_bytes()).await?;
-    stream.write_all(&request).await
-}
-
-fn text(answer: &Answer) -> String {
-    String::from_utf8_lossy(&answer.body).into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_eleventh_request_of_a_user_is_a_429_for_the_client() {
     let site = Site::start().await;
@@ -105,7 +69,7 @@ async fn the_eleventh_request_of_a_user_is_a_429_for_the_client() {
         assert_eq!(allowed.field("ratelimit-policy"), Some(r#""per-user";q=10;w=86400"#));
         let limit = allowed.field("ratelimit").unwrap();
         assert!(limit.starts_with(&format!(r#""per-user";r={left};t="#)), "{limit}");
-        let seen = text(&allowed);
+        let seen = allowed.text();
         assert!(seen.starts_with("GET /by-user?page=1 HTTP/1.1\r\n"), "{seen}");
         assert!(seen.contains(&format!("RateLimit: {limit}\r\n")) && !seen.contains("mine"), "{seen}");
     }
@@ -139,7 +103,7 @@ async fn what_a_client_writes_changes_neither_its_address_nor_its_request() {
         assert_eq!(allowed.status, 200, "{number}: {allowed:?} {}", site.node.logs());
         assert_eq!(allowed.field("ratelimit-policy"), Some(r#""per-address";q=10;w=86400"#));
         assert!(
-            text(&allowed).contains("Authorization: Bearer of-the-application"),
+            allowed.text().contains("Authorization: Bearer of-the-application"),
             "it is for the application"
         );
     }
@@ -157,7 +121,7 @@ async fn the_method_and_the_host_are_those_of_the_client_and_the_body_goes_to_th
     let body = "x".repeat(100_000);
     let answer = site.ask("POST", "/posts", &[], &body).await;
     assert_eq!(answer.status, 200);
-    assert!(text(&answer).ends_with(&body));
+    assert!(answer.text().ends_with(&body));
     assert_eq!(answer.field("ratelimit-policy"), None, "it is another host's rule");
     let mut client = Client::to_proxy(site.nginx.address()).await;
     for left in (0..QUOTA).rev() {

@@ -4,10 +4,9 @@
 //! fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tidegate_testkit::{PortLease, Tidegate, TidegateOptions};
+use tidegate_testkit::{PortLease, Tidegate, TidegateOptions, installed};
 
 const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -25,18 +24,6 @@ impl Site {
             .arguments(["--resp-listen", &resp.address().to_string()]);
         Self { server: Tidegate::with(&options), resp }
     }
-}
-
-/// Where something was installed: said by a variable, or below the folder of the workspace.
-fn installed(variable: &str, usual: &str) -> PathBuf {
-    let told = std::env::var_os(variable);
-    let path = told.map_or_else(|| Path::new(CRATE).join("../../target").join(usual), PathBuf::from);
-    assert!(
-        path.exists(),
-        "{} is not there: scripts/test installs it, or {variable} says where",
-        path.display()
-    );
-    path
 }
 
 /// Runs a script, which has to end well and say so.

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod conformance;
+pub mod echo;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ use tidegate_engine::{Clock, Engine, ManualClock};
 use tidegate_store::{MemoryOptions, MemoryStore};
 use tidegate_wire::identity::IdentityPolicy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -112,6 +113,11 @@ impl Answer {
             .find_map(|(field, value)| field.eq_ignore_ascii_case(name).then_some(value))
     }
 
+    /// The body.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
@@ -135,6 +141,14 @@ impl Client {
     /// To a proxy, whose answers are its own.
     pub async fn to_proxy(address: SocketAddr) -> Self {
         Self { is_documented: false, ..Self::connect(address).await }
+    }
+
+    /// To a proxy, from another address of this machine.
+    pub async fn to_proxy_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source, 0)).unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        Self { stream, buffer: Vec::new(), is_documented: false }
     }
 
     pub async fn get(&mut self, target: &str) -> Answer {
@@ -201,6 +215,12 @@ impl Client {
         }
         let body = self.buffer.drain(..length).collect();
         Some(Answer { body, ..answer })
+    }
+
+    /// What still comes until the other side closes.
+    pub async fn rest(mut self) -> Vec<u8> {
+        while self.fill().await.is_some() {}
+        self.buffer
     }
 
     async fn fill(&mut self) -> Option<()> {
