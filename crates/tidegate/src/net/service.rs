@@ -101,7 +101,8 @@ pub(super) fn track<S: DoorService>(
 ) -> impl DoorService<Body = TrackedBody<S::Body>> {
     service_fn(move |request: Request<Incoming>| {
         let in_flight = InFlight::begin(&connection);
-        let answer = (request.headers().len() <= max_headers).then(|| service.call(request));
+        // Some KiB, which hyper and the runtime would move several times before it runs first.
+        let answer = (request.headers().len() <= max_headers).then(|| Box::pin(service.call(request)));
         async move {
             let (mut parts, inner) = match answer {
                 Some(answer) => {
