@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 pub mod conformance;
+pub mod kept;
 
 use std::net::SocketAddr;
 use std::time::Duration;
