@@ -17,7 +17,7 @@ mod common;
 use std::io::Write;
 use std::time::Duration;
 
-use collector::{Collector, Manner, Protocol, Received};
+use collector::{Collector, Identity, Manner, Protocol, Received};
 use common::Client;
 use serde_json::{Value, json};
 use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
@@ -137,6 +137,26 @@ async fn a_request_is_a_span_of_its_callers_trace_over_both_protocols() {
         assert!(collector.resource("service.instance.id").is_some());
         assert_eq!(collector.header("x-collector-key").as_deref(), Some("hunter2"));
         assert!(!server.logs().contains("hunter2"), "{}", server.logs());
+    }
+}
+
+#[tokio::test]
+async fn spans_go_encrypted_to_a_collector_whose_certificate_is_trusted_and_to_no_other() {
+    let (trusted, stranger) = (Identity::new(), Identity::new());
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for (identity, spans) in [(&trusted, 2), (&stranger, 0)] {
+            let collector = Collector::encrypted(protocol, identity);
+            let options = at(&format!("https://{}", collector.address), protocol)
+                .environment("SSL_CERT_FILE", &trusted.certificate().display().to_string());
+            let mut server = Tidegate::with(&options);
+            let mut client = Client::connect(server.address()).await;
+            assert_eq!(client.post("/v1/check", check("a")).await.status, 200);
+            drop(client);
+            assert!(server.terminate().success());
+            assert_eq!(collector.now().len(), spans, "{protocol:?}: {}", server.logs());
+            let refused = server.logs().contains("the collector takes no traces");
+            assert_eq!(refused, spans == 0, "{protocol:?}: {}", server.logs());
+        }
     }
 }
 
