@@ -295,11 +295,12 @@ async fn serve(listener: TcpListener, receiver: Receiver, protocol: Protocol, tl
         tokio::spawn(async move {
             match tls {
                 None => receiver.answer_all(protocol, stream).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => receiver.answer_all(protocol, stream).await,
-                    // Whoever does not trust the certificate hangs up.
-                    Err(_) => {}
-                },
+                // Whoever does not trust the certificate hangs up.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        receiver.answer_all(protocol, stream).await;
+                    }
+                }
             }
         });
     }

@@ -147,7 +147,7 @@ async fn spans_go_encrypted_to_a_collector_whose_certificate_is_trusted_and_to_n
         for (identity, spans) in [(&trusted, 2), (&stranger, 0)] {
             let collector = Collector::encrypted(protocol, identity);
             let options = at(&format!("https://{}", collector.address), protocol)
-                .environment("SSL_CERT_FILE", &trusted.certificate().display().to_string());
+                .environment("SSL_CERT_FILE", trusted.certificate().display().to_string());
             let mut server = Tidegate::with(&options);
             let mut client = Client::connect(server.address()).await;
             assert_eq!(client.post("/v1/check", check("a")).await.status, 200);
