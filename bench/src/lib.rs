@@ -1,13 +1,17 @@
-//! What the benchmark programs share: reports, the machine's counters, keys, and Tidegate's own set-up.
+//! What the benchmark programs share: servers and load, reports, the machine's counters, keys, and Tidegate's own set-up.
 //!
 //! Every program prints a table and, with `--json`, JSON; both name the core count and the command that repeats
 //! the run. Absolute figures hold for one machine and one hour: compare ratios, which are taken in one run.
 
+pub mod contest;
+pub mod http_load;
 pub mod keys;
 pub mod machine;
+pub mod redis_benchmark;
 pub mod report;
 pub mod server;
 pub mod subject;
+pub mod template;
 
 /// Every contender allocates with what the `tidegate` binary allocates with.
 #[global_allocator]

@@ -65,6 +65,80 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
+/// The doors of Tidegate, and of throttlecrab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// HTTP.
+    Http,
+    /// gRPC.
+    Grpc,
+    /// The protocol of Redis.
+    Resp,
+}
+
+/// How Tidegate is started: with the door that is measured and no other, so that several servers run side by side.
+#[derive(Clone, Copy, Debug)]
+pub struct Tidegate<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Its rule file.
+    pub rules: &'a Path,
+    /// The door that has the server's address.
+    pub door: Door,
+    /// Its catalog: a file, or `none`.
+    pub database: &'a str,
+}
+
+impl Tidegate<'_> {
+    /// Starts it, with `further` arguments, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// It does not start, or not in time.
+    pub fn start(&self, affinity: Affinity, further: &[String]) -> anyhow::Result<Server> {
+        let started =
+            Server::start(self.program, affinity, |address| [&self.arguments(address)[..], further].concat());
+        started.context("tidegate")
+    }
+
+    fn arguments(&self, address: &str) -> Vec<String> {
+        let rules = self.rules.display().to_string();
+        let at = |door, other| if self.door == door { address } else { other };
+        let mut all = words(&["serve", "--rules", &rules, "--database-url", self.database]);
+        // There is no server without HTTP: where another door is measured, it is anywhere.
+        all.extend(words(&["--listen", at(Door::Http, "127.0.0.1:0"), "--admin-listen", "off"]));
+        all.extend(words(&["--grpc-listen", at(Door::Grpc, "none")]));
+        all.extend(words(&["--resp-listen", at(Door::Resp, "none"), "--log-level", "error"]));
+        all
+    }
+}
+
+/// Starts throttlecrab with one door; `None` where the program is not there.
+///
+/// # Errors
+/// It does not start, or not in time.
+pub fn throttlecrab(program: &Path, affinity: Affinity, door: Door) -> anyhow::Result<Option<Server>> {
+    if !program.is_file() {
+        return Ok(None);
+    }
+    let name = match door {
+        Door::Http => "http",
+        Door::Grpc => "grpc",
+        Door::Resp => "redis",
+    };
+    let (host, port) = (format!("--{name}-host"), format!("--{name}-port"));
+    let started = Server::start_rival(program, affinity, |address| {
+        let at = address.port().to_string();
+        words(&[&format!("--{name}"), &host, "127.0.0.1", &port, &at, "--log-level", "error"])
+    });
+    started.map(Some).context("throttlecrab-server")
+}
+
+/// Arguments of a program.
+#[must_use]
+pub fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
 impl Server {
     /// Starts a program of ours on a free port and waits until it accepts connections.
     ///
@@ -132,5 +206,27 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn only_the_door_that_is_measured_has_the_address_and_nothing_is_said_twice() {
+        for (door, flag) in
+            [(Door::Http, "--listen"), (Door::Grpc, "--grpc-listen"), (Door::Resp, "--resp-listen")]
+        {
+            let (program, rules) = (Path::new("t"), Path::new("r"));
+            let all = Tidegate { program, rules, door, database: "none" }.arguments("1.2.3.4:5");
+            let at = all.iter().position(|word| word == "1.2.3.4:5").unwrap();
+            assert_eq!(all[at - 1], flag);
+            assert_eq!(all.iter().filter(|word| *word == "1.2.3.4:5").count(), 1);
+            let flags: Vec<&String> = all.iter().filter(|word| word.starts_with("--")).collect();
+            assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len(), "{all:?}");
+        }
     }
 }

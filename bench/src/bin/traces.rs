@@ -1,27 +1,19 @@
 //! Latency of a check while requests are traced, and the collector takes spans, refuses them, hangs or is killed, beside the same
 //! server without traces, in turn.
 
-#[path = "http/load.rs"]
-mod load;
-#[path = "http/request.rs"]
-mod request;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
 use clap::Parser;
-use tidegate_bench::median;
+use tidegate_bench::contest::{self, Driven, LOAD, Subject, middle, ratio};
+use tidegate_bench::http_load::{Pace, drive};
 use tidegate_bench::report::{Cell, Format, Report, Table};
-use tidegate_bench::server::{self, Affinity, Server};
-
-use load::{Driven, Pace, drive};
-use request::Template;
+use tidegate_bench::server::{Affinity, Door, Server, Tidegate};
+use tidegate_bench::template::Template;
 
 /// What a collector over HTTP answers to every batch.
 const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
@@ -29,12 +21,8 @@ const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// Latency with traces beside latency without.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The release binary; this program builds nothing
-    #[arg(long, default_value = "../target/release/tidegate")]
-    tidegate: PathBuf,
-    /// The rule file it is started with
-    #[arg(long, default_value = "rules/large-limits.yaml")]
-    rules: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Rounds; each server is driven once in each, and medians are taken
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -44,15 +32,9 @@ struct Arguments {
     /// Keep-alive connections, each with one request in flight
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Distinct values of client_id
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
     /// Shares of requests that are traced
     #[arg(long, value_delimiter = ',', default_value = "0.01,1")]
     shares: Vec<f64>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a collector does.
@@ -145,12 +127,8 @@ struct Contender {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ensure!(
-        arguments.tidegate.is_file(),
-        "{}: not there; build it with `cargo build --release` in the root",
-        arguments.tidegate.display()
-    );
-    let affinity = if server::can_pin() { Affinity::Pinned } else { Affinity::Free };
+    arguments.subject.is_built()?;
+    let (affinity, place) = contest::placed("load and collectors");
     let mut killed = Vec::new();
     // The second one without traces shows what a ratio means on this machine, at this hour.
     let mut contenders = vec![
@@ -170,10 +148,10 @@ fn main() -> anyhow::Result<()> {
     affinity.apply_to_this_process()?;
     let pace = Pace {
         connections: arguments.connections,
-        keys: arguments.keys,
+        keys: arguments.subject.keys,
         measured: Duration::from_secs_f64(arguments.seconds),
     };
-    let template = Template::new("/v1/check", 1);
+    let template = Template::checks("/v1/check", 1);
     for round in 0..=arguments.rounds {
         for contender in &mut contenders {
             let driven = drive(&contender.server, &template, &pace)?;
@@ -186,11 +164,10 @@ fn main() -> anyhow::Result<()> {
     }
     let mut report = Report::new("traces");
     report.note("closed loop over loopback, servers in turn; ratios are medians of the rounds' own ratios");
-    report.note(
-        "'load' is the share of its core that the load generator was busy; near 100 % it bounds the rate",
-    );
+    report.note(LOAD);
+    report.note(place);
     report.add(table(&contenders));
-    report.print(Format::from_switch(arguments.json))
+    report.print(Format::from_switch(arguments.subject.json))
 }
 
 fn contender(
@@ -199,19 +176,16 @@ fn contender(
     name: &str,
     traced: Option<(&Collector, f64)>,
 ) -> anyhow::Result<Contender> {
-    let rules = arguments.rules.display().to_string();
-    let server = Server::start(&arguments.tidegate, affinity, |address| {
-        let given = ["serve", "--listen", address, "--rules", &rules, "--log-level", "error"];
-        // Several servers run side by side: only the door that is measured has a port.
-        let others_off = ["--grpc-listen", "none", "--resp-listen", "none", "--admin-listen", "off"];
-        let mut all: Vec<String> = given.into_iter().chain(others_off).map(str::to_owned).collect();
-        all.extend(["--admin-listen", "off", "--database-url", "none"].map(str::to_owned));
-        if let Some((collector, share)) = traced {
-            all.extend(["--otlp-endpoint".to_owned(), format!("http://{}", collector.address)]);
-            all.extend(["--trace-sample-ratio".to_owned(), share.to_string()]);
-        }
-        all
-    })?;
+    let Subject { tidegate: program, rules, .. } = &arguments.subject;
+    let further: Vec<String> = traced
+        .into_iter()
+        .flat_map(|(collector, share)| {
+            let endpoint = format!("http://{}", collector.address);
+            ["--otlp-endpoint".to_owned(), endpoint, "--trace-sample-ratio".to_owned(), share.to_string()]
+        })
+        .collect();
+    let tidegate = Tidegate { program, rules, door: Door::Http, database: "none" };
+    let server = tidegate.start(affinity, &further)?;
     Ok(Contender { name: name.to_owned(), server, driven: Vec::new() })
 }
 
@@ -219,27 +193,18 @@ fn table(contenders: &[Contender]) -> Table {
     let columns = ["", "req/s", "CPU µs/req", "p50 µs", "p99 µs", "p50 ratio", "p99 ratio", "load %"];
     let mut table = Table::new("latency of a check, beside a server without traces", &columns);
     let Some(plain) = contenders.first() else { return table };
-    for contender in contenders {
-        let of = |figure: &dyn Fn(&Driven) -> f64| {
-            median(&contender.driven.iter().map(figure).collect::<Vec<_>>())
-        };
-        let ratio = |share: f64| {
-            let rounds = contender.driven.iter().zip(&plain.driven);
-            median(
-                &rounds
-                    .map(|(one, plain)| one.latency_us(share) / plain.latency_us(share))
-                    .collect::<Vec<_>>(),
-            )
-        };
+    for Contender { name, driven, .. } in contenders {
+        let latency = |share| middle(driven, |run| run.latency_us(share));
+        let beside = |share| ratio(driven, &plain.driven, |run| run.latency_us(share));
         table.row([
-            Cell::text(contender.name.as_str()),
-            Cell::Figure(of(&Driven::rate), 0),
-            Cell::Figure(of(&|driven| driven.micros_each(|cpu| cpu.total())), 2),
-            Cell::Figure(of(&|driven| driven.latency_us(0.5)), 0),
-            Cell::Figure(of(&|driven| driven.latency_us(0.99)), 0),
-            Cell::Figure(ratio(0.5), 3),
-            Cell::Figure(ratio(0.99), 3),
-            Cell::Figure(of(&|driven| driven.load_share * 100.0), 0),
+            Cell::text(name.as_str()),
+            Cell::Figure(middle(driven, Driven::rate), 0),
+            Cell::Figure(middle(driven, Driven::cpu_us), 2),
+            Cell::Figure(latency(0.5), 0),
+            Cell::Figure(latency(0.99), 0),
+            Cell::Figure(beside(0.5), 3),
+            Cell::Figure(beside(0.99), 3),
+            Cell::Figure(middle(driven, |run| run.load_share * 100.0), 0),
         ]);
     }
     table

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use hdrhistogram::Histogram;
+use tidegate_bench::contest::Driven;
 use tidegate_bench::machine::ProcessCpu;
 use tidegate_bench::server::Server;
 use tokio::task::LocalSet;
@@ -27,32 +28,10 @@ pub(crate) struct Pace {
 
 /// What came of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Driven {
-    requests: u64,
-    wall: Duration,
-    server: ProcessCpu,
-    latency_ns: Histogram<u64>,
+pub(crate) struct Run {
+    pub(crate) driven: Driven,
     /// Bytes of an answer's message.
     pub(crate) answer_bytes: usize,
-    /// How busy this program was, of one core.
-    pub(crate) load_share: f64,
-}
-
-impl Driven {
-    /// Requests per second.
-    pub(crate) fn rate(&self) -> f64 {
-        self.requests as f64 / self.wall.as_secs_f64()
-    }
-
-    /// A part of the server's CPU time per request, µs.
-    pub(crate) fn micros_each(&self, part: fn(ProcessCpu) -> Duration) -> f64 {
-        part(self.server).as_secs_f64() * 1e6 / self.requests as f64
-    }
-
-    /// The latency that this share of the requests did not exceed, µs.
-    pub(crate) fn latency_us(&self, share: f64) -> f64 {
-        self.latency_ns.value_at_quantile(share) as f64 / 1e3
-    }
 }
 
 /// What all tasks count together.
@@ -63,7 +42,7 @@ struct Tally {
 }
 
 /// Drives a server for the length of the pace.
-pub(crate) fn drive(server: &Server, question: Question, pace: &Pace) -> anyhow::Result<Driven> {
+pub(crate) fn drive(server: &Server, question: Question, pace: &Pace) -> anyhow::Result<Run> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let endpoint = Endpoint::from_shared(format!("http://{}", server.address))?.tcp_nodelay(true);
@@ -92,14 +71,14 @@ pub(crate) fn drive(server: &Server, question: Question, pace: &Pace) -> anyhow:
         let requests = latency_ns.len();
         ensure!(requests > 0, "not one answer");
         let own = after.1.since(before.1).total();
-        Ok(Driven {
+        let driven = Driven {
             requests,
             wall: pace.measured,
             server: after.0.since(before.0),
             latency_ns,
-            answer_bytes,
             load_share: own.as_secs_f64() / pace.measured.as_secs_f64(),
-        })
+        };
+        Ok(Run { driven, answer_bytes })
     })
 }
 

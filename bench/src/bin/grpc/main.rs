@@ -4,30 +4,26 @@ mod load;
 mod question;
 mod throttlecrab;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
+use tidegate_bench::contest::{
+    self, CPU_PER, Driven, NO_THROTTLECRAB, Rival, Subject, extremes, middle, ratio,
+};
 use tidegate_bench::report::{Cell, Format, Report, Table};
-use tidegate_bench::server::{self, Affinity, Server};
-use tidegate_bench::{machine, median};
+use tidegate_bench::server::{self, Affinity, Door, Server, Tidegate, words};
 
-use load::{Driven, Pace, drive};
+use load::{Pace, Run, drive};
 use question::Question;
 
 /// CPU microseconds, requests per second and latency of Tidegate, bare tonic and throttlecrab, in turn.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The release binary; this program builds nothing
-    #[arg(long, default_value = "../target/release/tidegate")]
-    tidegate: PathBuf,
-    /// The rule file it is started with
-    #[arg(long, default_value = "rules/large-limits.yaml")]
-    rules: PathBuf,
-    /// throttlecrab-server; left out where it is not there
-    #[arg(long, default_value = "target/rivals/bin/throttlecrab-server")]
-    throttlecrab: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
+    #[command(flatten)]
+    rival: Rival,
     /// Rounds; each server is driven once in each, and medians are taken
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -40,12 +36,6 @@ struct Arguments {
     /// Requests in flight on each connection
     #[arg(long, default_value_t = 8)]
     in_flight: usize,
-    /// Distinct values of client_id
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// A server and what it is asked.
@@ -83,57 +73,40 @@ struct Servers {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ensure!(
-        arguments.tidegate.is_file(),
-        "{}: not there; build it with `cargo build --release` in the root",
-        arguments.tidegate.display()
-    );
+    arguments.subject.is_built()?;
     let mut report = Report::new("grpc");
-    report.note(
-        "closed loop over loopback; CPU is utime + stime of the server from /proc/PID/stat, per request",
-    );
-    let (affinity, title) = if server::can_pin() {
-        (Affinity::Pinned, "server on core 0 with one worker, load on core 1")
-    } else {
-        (Affinity::Free, "not pinned: that takes taskset and two cores")
-    };
+    report.note(format!("closed loop over loopback; {CPU_PER} request"));
+    let (affinity, title) = contest::placed("load");
     let servers = Servers::start(&arguments, affinity)?;
     if servers.throttlecrab.is_none() {
-        report
-            .note("throttlecrab-server is not there: cargo install throttlecrab-server --root target/rivals");
+        report.note(NO_THROTTLECRAB);
     }
     affinity.apply_to_this_process()?;
     let pace = Pace {
         connections: arguments.connections,
         in_flight: arguments.in_flight,
-        keys: arguments.keys,
+        keys: arguments.subject.keys,
         measured: Duration::from_secs_f64(arguments.seconds),
     };
-    report.add(table(title, &servers.rounds(&pace, arguments.rounds)?));
-    report.print(Format::from_switch(arguments.json))
+    let runs = contest::in_turn(CONTENDERS.len(), arguments.rounds, |index| {
+        let Contender { name, program, question } = &CONTENDERS[index];
+        let server = servers.of(*program);
+        server.map(|server| drive(server, *question, &pace)).transpose().context(*name)
+    })?;
+    report.add(table(&title, &runs));
+    report.print(Format::from_switch(arguments.subject.json))
 }
 
 impl Servers {
     fn start(arguments: &Arguments, affinity: Affinity) -> anyhow::Result<Self> {
         let echo = std::env::current_exe()?.with_file_name("tonic-echo");
         let echo = Server::start(&echo, affinity, |address| words(&["--listen", address]));
-        let rules = arguments.rules.display().to_string();
-        let tidegate = Server::start(&arguments.tidegate, affinity, |address| {
-            let doors = ["serve", "--listen", "127.0.0.1:0", "--grpc-listen", address, "--rules", &rules];
-            let quiet = ["--log-level", "warn", "--admin-listen", "off", "--database-url", "none"];
-            words(&[doors.as_slice(), &quiet].concat())
-        });
-        let throttlecrab = arguments.throttlecrab.is_file().then(|| {
-            Server::start_rival(&arguments.throttlecrab, affinity, |address| {
-                let port = address.port().to_string();
-                let door = ["--grpc", "--grpc-host", "127.0.0.1", "--grpc-port", &port];
-                words(&[door.as_slice(), &["--log-level", "error"]].concat())
-            })
-        });
+        let Subject { tidegate, rules, .. } = &arguments.subject;
+        let tidegate = Tidegate { program: tidegate, rules, door: Door::Grpc, database: "none" };
         Ok(Self {
             echo: echo.context("tonic-echo")?,
-            tidegate: tidegate.context("tidegate")?,
-            throttlecrab: throttlecrab.transpose().context("throttlecrab-server")?,
+            tidegate: tidegate.start(affinity, &[])?,
+            throttlecrab: server::throttlecrab(&arguments.rival.throttlecrab, affinity, Door::Grpc)?,
         })
     }
 
@@ -144,58 +117,34 @@ impl Servers {
             Program::Throttlecrab => self.throttlecrab.as_ref(),
         }
     }
-
-    /// Drives every contender once in every round, each round beginning with another.
-    fn rounds(&self, pace: &Pace, rounds: usize) -> anyhow::Result<Vec<Vec<Driven>>> {
-        let mut driven: Vec<Vec<Driven>> = CONTENDERS.iter().map(|_| Vec::new()).collect();
-        for round in 0..rounds {
-            for turn in 0..CONTENDERS.len() {
-                let index = (turn + round) % CONTENDERS.len();
-                let contender = &CONTENDERS[index];
-                if let Some(server) = self.of(contender.program) {
-                    driven[index].push(drive(server, contender.question, pace).context(contender.name)?);
-                }
-            }
-        }
-        Ok(driven)
-    }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn table(title: &str, driven: &[Vec<Driven>]) -> Table {
+fn table(title: &str, all: &[Vec<Run>]) -> Table {
     let columns = [
         "", "CPU us", "least", "most", "user", "kernel", "/ bare", "/ same", "req/s", "/ bare", "p50 us",
         "p99", "load %", "answer B",
     ];
     let mut table = Table::new(title, &columns);
-    let of =
-        |runs: &[Driven], figure: fn(&Driven) -> f64| median(&runs.iter().map(figure).collect::<Vec<_>>());
-    // Round by round: what slows a whole round does not show in the ratio.
-    let to = |runs: &[Driven], other: &[Driven], figure: fn(&Driven) -> f64| {
-        let rounds = runs.iter().zip(other).map(|(run, other)| figure(run) / figure(other));
-        median(&rounds.collect::<Vec<_>>())
-    };
-    let cpu: fn(&Driven) -> f64 = |run| run.micros_each(machine::ProcessCpu::total);
-    for (contender, runs) in CONTENDERS.iter().zip(driven).filter(|(_, runs)| !runs.is_empty()) {
-        let cpus: Vec<f64> = runs.iter().map(cpu).collect();
+    let cpu = |run: &Run| run.driven.cpu_us();
+    let rate = |run: &Run| run.driven.rate();
+    for (contender, runs) in CONTENDERS.iter().zip(all).filter(|(_, runs)| !runs.is_empty()) {
+        let of = |figure: fn(&Driven) -> f64| middle(runs, |run| figure(&run.driven));
+        let [least, most] = extremes(runs, cpu);
         table.row([
             Cell::text(contender.name),
-            Cell::Figure(median(&cpus), 2),
-            Cell::Figure(cpus.iter().copied().fold(f64::NAN, f64::min), 2),
-            Cell::Figure(cpus.iter().copied().fold(f64::NAN, f64::max), 2),
-            Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.user)), 2),
-            Cell::Figure(of(runs, |run| run.micros_each(|cpu| cpu.kernel)), 2),
-            Cell::Figure(to(runs, &driven[0], cpu), 3),
-            Cell::Figure(to(runs, &driven[1], cpu), 3),
-            Cell::Figure(of(runs, Driven::rate), 0),
-            Cell::Figure(to(runs, &driven[0], Driven::rate), 3),
-            Cell::Figure(of(runs, |run| run.latency_us(0.5)), 0),
-            Cell::Figure(of(runs, |run| run.latency_us(0.99)), 0),
-            Cell::Figure(of(runs, |run| run.load_share * 100.0), 0),
-            Cell::Figure(of(runs, |run| run.answer_bytes as f64), 0),
+            Cell::Figure(middle(runs, cpu), 2),
+            Cell::Figure(least, 2),
+            Cell::Figure(most, 2),
+            Cell::Figure(of(|run| run.micros_each(|cpu| cpu.user)), 2),
+            Cell::Figure(of(|run| run.micros_each(|cpu| cpu.kernel)), 2),
+            Cell::Figure(ratio(runs, &all[0], cpu), 3),
+            Cell::Figure(ratio(runs, &all[1], cpu), 3),
+            Cell::Figure(middle(runs, rate), 0),
+            Cell::Figure(ratio(runs, &all[0], rate), 3),
+            Cell::Figure(of(|run| run.latency_us(0.5)), 0),
+            Cell::Figure(of(|run| run.latency_us(0.99)), 0),
+            Cell::Figure(of(|run| run.load_share * 100.0), 0),
+            Cell::Figure(middle(runs, |run| run.answer_bytes as f64), 0),
         ]);
     }
     table

@@ -6,9 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-
-use crate::load::response_length;
-use crate::request::Template;
+use tidegate_bench::http_load::response_length;
+use tidegate_bench::template::Template;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 1 << 20;

@@ -10,8 +10,9 @@ use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use tidegate_bench::template::Template;
 
-use crate::wire::{Door, MAX_ANSWER_BYTES, Outcome, Request};
+use crate::wire::{Door, MAX_ANSWER_BYTES, Outcome};
 
 /// How finely time is looked at: a request is sent so much later than it is due, at most, where a connection is free.
 const STEP: Duration = Duration::from_millis(1);
@@ -68,7 +69,7 @@ pub(crate) fn millis(latency: &Histogram<u64>, share: f64) -> f64 {
 
 struct Connection {
     stream: TcpStream,
-    request: Request,
+    request: Template,
     sent: usize,
     answer: Vec<u8>,
     /// The demand that the request in flight belongs to, and when it was due.
@@ -91,7 +92,7 @@ impl Load {
     pub(crate) fn new(
         address: SocketAddr,
         door: Door,
-        request: &Request,
+        request: &Template,
         connections: usize,
         keys: u64,
     ) -> anyhow::Result<Self> {

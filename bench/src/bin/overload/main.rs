@@ -4,18 +4,18 @@
 mod drive;
 mod wire;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{Parser, ValueEnum};
+use tidegate_bench::contest::Subject;
 use tidegate_bench::machine::ProcessCpu;
 use tidegate_bench::report::{Cell, Format, Report, Table};
-use tidegate_bench::server::{self, Affinity, Server};
+use tidegate_bench::server::{self, Affinity, Server, Tidegate, words};
 use tidegate_testkit::{FaultProxy, RedisServer};
 
 use drive::{Demand, Load, Tally, millis};
-use wire::{Door, Request};
+use wire::Door;
 
 /// Baseline and recovery are looked at in windows of so much time.
 const WINDOW: Duration = Duration::from_millis(500);
@@ -34,12 +34,8 @@ const BATCH: usize = 100;
 /// Goodput, shed answers and recovery of a node that is offered many times its capacity.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The release binary; this program builds nothing
-    #[arg(long, default_value = "../target/release/tidegate")]
-    tidegate: PathBuf,
-    /// The rule file it is started with
-    #[arg(long, default_value = "rules/large-limits.yaml")]
-    rules: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// The door that is asked
     #[arg(long, default_value = "http")]
     door: Door,
@@ -64,15 +60,9 @@ struct Arguments {
     /// Connections of the open loop
     #[arg(long, default_value_t = 2_000)]
     connections: usize,
-    /// Distinct keys
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
     /// Tell of each half second of the overload, too
     #[arg(long)]
     windows: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// The bottleneck.
@@ -86,11 +76,7 @@ enum SlowBy {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ensure!(
-        arguments.tidegate.is_file(),
-        "{}: not there; build it with `cargo build --release` in the root",
-        arguments.tidegate.display()
-    );
+    arguments.subject.is_built()?;
     ensure!(server::can_pin(), "it takes taskset and two cores");
     // Before anything is started: what is started is where this process is.
     Affinity::Pinned.apply_to_this_process()?;
@@ -120,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     let place = store.as_ref().map(|(_, proxy)| format!("redis://{}", proxy.address()));
     let node = start(&arguments, place.as_deref())?;
     measure(&arguments, &node, &mut report)?;
-    report.print(Format::from_switch(arguments.json))
+    report.print(Format::from_switch(arguments.subject.json))
 }
 
 const fn batch(arguments: &Arguments) -> usize {
@@ -131,42 +117,27 @@ const fn batch(arguments: &Arguments) -> usize {
 }
 
 fn start(arguments: &Arguments, store: Option<&str>) -> anyhow::Result<Server> {
-    Server::start(&arguments.tidegate, Affinity::Pinned, |address| {
-        // The other door has to be somewhere.
-        let (http, resp) = match arguments.door {
-            Door::Http => (address, "none"),
-            Door::Resp => ("127.0.0.1:0", address),
-        };
-        let rules = arguments.rules.display().to_string();
-        let (concurrent, connections) =
-            (arguments.concurrent.to_string(), (arguments.connections * 2).to_string());
-        let mut all = vec!["serve", "--listen", http, "--resp-listen", resp, "--grpc-listen", "none"];
-        all.extend([
-            "--rules",
-            &rules,
-            "--log-level",
-            "warn",
-            "--database-url",
-            "none",
-            "--admin-listen",
-            "off",
-        ]);
-        // Connections of the open loop wait for their turn.
-        all.extend(["--header-timeout", "10m", "--idle-timeout", "10m"]);
-        all.extend(["--max-concurrent-requests", &concurrent, "--max-connections", &connections]);
-        if let Some(store) = store {
-            // No deadline and no breaker: what is measured is the bound.
-            all.extend(["--store", store, "--store-deadline", "10s", "--fail-mode", "deny"]);
-        }
-        all.into_iter().map(str::to_owned).collect()
-    })
-    .context("tidegate")
+    let Subject { tidegate: program, rules, .. } = &arguments.subject;
+    let door = match arguments.door {
+        Door::Http => server::Door::Http,
+        Door::Resp => server::Door::Resp,
+    };
+    let (concurrent, connections) =
+        (arguments.concurrent.to_string(), (arguments.connections * 2).to_string());
+    // Connections of the open loop wait for their turn.
+    let mut further = words(&["--header-timeout", "10m", "--idle-timeout", "10m"]);
+    further.extend(words(&["--max-concurrent-requests", &concurrent, "--max-connections", &connections]));
+    if let Some(store) = store {
+        // No deadline and no breaker: what is measured is the bound.
+        further.extend(words(&["--store", store, "--store-deadline", "10s", "--fail-mode", "deny"]));
+    }
+    Tidegate { program, rules, door, database: "none" }.start(Affinity::Pinned, &further)
 }
 
 fn measure(arguments: &Arguments, node: &Server, report: &mut Report) -> anyhow::Result<()> {
-    let request = Request::new(arguments.door, batch(arguments));
+    let request = arguments.door.request(batch(arguments));
     let connections = arguments.connections;
-    let mut load = Load::new(node.address, arguments.door, &request, connections, arguments.keys)?;
+    let mut load = Load::new(node.address, arguments.door, &request, connections, arguments.subject.keys)?;
     let capacity = capacity(arguments, &mut load, report)?;
 
     let (quiet, overload) =

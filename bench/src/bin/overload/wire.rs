@@ -1,9 +1,10 @@
 //! What a door is asked, and what its answers say.
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 use memchr::memmem;
-use tidegate_bench::keys::{DIGITS, PREFIX, digits_of};
+use tidegate_bench::http_load::head_and_length;
+use tidegate_bench::template::{Template, any_key};
 
 /// Whoever says more than this for one request has failed.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 << 10;
@@ -28,51 +29,19 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// The bytes of a request, and where its keys have their digits.
-#[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) bytes: Vec<u8>,
-    digits: Vec<usize>,
-}
-
-impl Request {
+impl Door {
     /// A request with so many decisions.
-    pub(crate) fn new(door: Door, batch: usize) -> Self {
-        let key = format!("{PREFIX}{}", "0".repeat(DIGITS));
-        let text = match door {
-            Door::Resp => format!(
-                "*5\r\n$11\r\nCL.THROTTLE\r\n${}\r\n{key}\r\n$9\r\n100000000\r\n$9\r\n100000000\r\n$2\r\n60\r\n",
-                key.len()
-            ),
-            Door::Http => {
-                let check = format!(r#"{{"client_id":"{key}","cost":1}}"#);
-                let (path, body) = match batch {
-                    1 => ("/v1/check", check),
-                    _ => {
-                        ("/v1/checks", format!(r#"{{"checks":[{}]}}"#, vec![check.as_str(); batch].join(",")))
-                    }
-                };
-                format!(
-                    "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                )
-            }
-        };
-        let digits = text.match_indices(PREFIX).map(|(start, _)| start + PREFIX.len()).collect();
-        Self { bytes: text.into_bytes(), digits }
-    }
-
-    /// Draws new keys below `keys`.
-    pub(crate) fn draw(&mut self, random: &mut fastrand::Rng, keys: u64) {
-        for start in &self.digits {
-            if let Some(place) = self.bytes.get_mut(*start..start + DIGITS) {
-                place.copy_from_slice(&digits_of(random.u64(..keys)));
+    pub(crate) fn request(self, batch: usize) -> Template {
+        match self {
+            Door::Http if batch == 1 => Template::checks("/v1/check", 1),
+            Door::Http => Template::checks("/v1/checks", batch),
+            Door::Resp => {
+                let (key, quota) = (any_key(), "$9\r\n100000000\r\n$9\r\n100000000\r\n$2\r\n60");
+                Template::of(format!("*5\r\n$11\r\nCL.THROTTLE\r\n${}\r\n{key}\r\n{quota}\r\n", key.len()))
             }
         }
     }
-}
 
-impl Door {
     /// The length of the answer that these bytes begin with, and what it says; nothing while it is not whole.
     pub(crate) fn answer(self, bytes: &[u8]) -> anyhow::Result<Option<(usize, Outcome)>> {
         match self {
@@ -83,18 +52,14 @@ impl Door {
 }
 
 fn http(bytes: &[u8]) -> anyhow::Result<Option<(usize, Outcome)>> {
-    const LENGTH: &[u8] = b"content-length: ";
-    let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
-    let head = &bytes[..end];
-    let start = memmem::find(head, LENGTH).context("an answer without content-length")? + LENGTH.len();
-    let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit());
-    let length = end + 4 + digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
-    if bytes.len() < length {
+    let Some((head, length)) = head_and_length(bytes)?.filter(|(_, length)| bytes.len() >= *length) else {
         return Ok(None);
-    }
+    };
     let outcome = match head.get(9..12) {
         Some(b"200") => Outcome::Decided,
-        Some(b"503") if memmem::find(&bytes[end..length], b"#temporary-reduced-capacity").is_some() => {
+        Some(b"503")
+            if memmem::find(&bytes[head.len()..length], b"#temporary-reduced-capacity").is_some() =>
+        {
             Outcome::Shed
         }
         _ => Outcome::Other,
@@ -136,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn only_digits_change() {
-        for (door, batch, keys) in [(Door::Http, 1, 1), (Door::Http, 3, 3), (Door::Resp, 1, 1)] {
-            let mut request = Request::new(door, batch);
-            assert_eq!(request.digits.len(), keys);
-            let before = request.bytes.clone();
-            request.draw(&mut fastrand::Rng::with_seed(1), 1_000_000_000);
-            assert_eq!(request.bytes.len(), before.len());
-            assert_ne!(request.bytes, before);
+    fn a_command_is_as_long_as_it_says() {
+        let mut request = Door::Resp.request(1);
+        request.draw(&mut fastrand::Rng::with_seed(1), 1_000_000_000);
+        let text = String::from_utf8(request.bytes).unwrap();
+        let words: Vec<&str> = text.trim_end().split("\r\n").skip(1).collect();
+        assert_eq!(words.len(), 2 * 5);
+        for pair in words.chunks(2) {
+            assert_eq!(pair[0], format!("${}", pair[1].len()), "{text}");
         }
     }
 }

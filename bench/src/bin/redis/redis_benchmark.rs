@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use tidegate_bench::redis_benchmark::{Said, run};
 use tidegate_testkit::RedisServer;
 
 use crate::contender::{GCRA, PLAIN_PREFIX};
@@ -65,27 +65,18 @@ impl Benchmark {
             }
         };
         let (before, start) = (redis_cpu(server)?, Instant::now());
-        let output = command.output().context("redis-benchmark cannot be started: install redis-tools")?;
+        let Said { rate, p50_us, p99_us } = run(&mut command)?;
         let wall = start.elapsed().as_secs_f64();
         let redis = redis_cpu(server)?.saturating_sub(before).as_secs_f64();
-        let text = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success(), "redis-benchmark: {}", String::from_utf8_lossy(&output.stderr));
-        // "test","rps","avg_latency_ms","min","p50","p95","p99","max"; the name may hold commas of its own.
-        let last = text.lines().last().unwrap_or_default();
-        let fields: Vec<f64> =
-            last.rsplit(',').take(7).filter_map(|field| field.trim_matches('"').parse().ok()).collect();
-        let [_max, p99, _p95, p50, _min, _average, rate] = fields.as_slice() else {
-            anyhow::bail!("redis-benchmark says {last:?}");
-        };
         Ok(Measured {
-            rate: *rate,
+            rate,
             denied: f64::NAN,
             redis_us: redis * 1e6 / requests as f64,
             node_us: f64::NAN,
             redis_share: redis / wall,
             calls: f64::NAN,
-            p50_us: p50 * 1e3,
-            p99_us: p99 * 1e3,
+            p50_us,
+            p99_us,
             p999_us: f64::NAN,
             late_us: f64::NAN,
         })

@@ -3,8 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
 use tidegate_bench::machine::ProcessCpu;
+use tidegate_bench::redis_benchmark::{self, Said};
 use tidegate_bench::server::Server;
 
 /// Commands of the run by which the length of the measured one is chosen; they warm the server up, too.
@@ -55,16 +55,7 @@ pub(crate) fn run(server: &Server, sent: &[&str], pace: &Pace, commands: u64) ->
     command.args(["-c", &pace.connections.to_string(), "-P", &pace.pipeline.to_string()]);
     command.args(["-n", &commands.to_string(), "-r", &pace.keys.to_string()]).args(sent);
     let before = ProcessCpu::of(server.pid())?;
-    let output = command.output().context("redis-benchmark cannot be started: install redis-tools")?;
+    let Said { rate, p50_us, p99_us } = redis_benchmark::run(&mut command)?;
     let used = ProcessCpu::of(server.pid())?.since(before);
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "redis-benchmark: {}", String::from_utf8_lossy(&output.stderr));
-    // "test","rps","avg_latency_ms","min","p50","p95","p99","max"; the name may hold commas of its own.
-    let last = text.lines().last().unwrap_or_default();
-    let fields: Vec<f64> =
-        last.rsplit(',').take(7).filter_map(|field| field.trim_matches('"').parse().ok()).collect();
-    let [_max, p99, _p95, p50, _min, _average, rate] = fields.as_slice() else {
-        bail!("redis-benchmark says {last:?}");
-    };
-    Ok(Driven { commands, server: used, rate: *rate, p50_us: p50 * 1e3, p99_us: p99 * 1e3 })
+    Ok(Driven { commands, server: used, rate, p50_us, p99_us })
 }

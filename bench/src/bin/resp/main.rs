@@ -5,29 +5,25 @@ mod load;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Parser;
+use tidegate_bench::contest::{self, CPU_PER, NO_THROTTLECRAB, Rival, Subject, extremes, middle, ratio};
+use tidegate_bench::machine::ProcessCpu;
 use tidegate_bench::report::{Cell, Format, Report, Table};
-use tidegate_bench::server::{self, Affinity, Server};
-use tidegate_bench::{machine, median};
+use tidegate_bench::server::{self, Affinity, Door, Server, Tidegate, words};
 
 use load::{Driven, Pace, drive};
 
 /// CPU microseconds, commands per second and latency of Tidegate, Redis and throttlecrab, in turn.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The release binary; this program builds nothing
-    #[arg(long, default_value = "../target/release/tidegate")]
-    tidegate: PathBuf,
-    /// A second one, for example of the commit before
+    #[command(flatten)]
+    subject: Subject,
+    /// A second binary, for example of the commit before
     #[arg(long)]
     tidegate_before: Option<PathBuf>,
-    /// The rule file they are started with
-    #[arg(long, default_value = "rules/large-limits.yaml")]
-    rules: PathBuf,
-    /// throttlecrab-server; left out where it is not there
-    #[arg(long, default_value = "target/rivals/bin/throttlecrab-server")]
-    throttlecrab: PathBuf,
+    #[command(flatten)]
+    rival: Rival,
     /// redis-server
     #[arg(long, default_value = "redis-server")]
     redis: PathBuf,
@@ -46,12 +42,6 @@ struct Arguments {
     /// Commands that a connection sends at once
     #[arg(long, default_values_t = [1, 16], value_delimiter = ',')]
     pipelines: Vec<usize>,
-    /// Distinct keys
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,47 +60,31 @@ struct Contender {
 }
 
 const KEY: &str = "key:__rand_int__";
+const PASSING: &str = "pass:__rand_int__";
 
-/// 15 30 60: 16 at once and 30 a minute, so that after the first second nearly all are denied. 100000 60 60:
-/// nothing in a benchmark reaches it.
+/// Nothing in a benchmark reaches 100,000 at once.
+const CL_PASSES: &[&str] = &["CL.THROTTLE", PASSING, "100000", "60", "60", "1"];
+/// 16 at once and 30 a minute, so that after the first second nearly all are denied.
+const CL_DENIED: &[&str] = &["CL.THROTTLE", KEY, "15", "30", "60", "1"];
+/// As [`CL_PASSES`].
+const CRAB_PASSES: &[&str] = &["THROTTLE", PASSING, "100000", "60", "60", "1"];
+/// As [`CL_DENIED`].
+const CRAB_DENIED: &[&str] = &["THROTTLE", KEY, "15", "30", "60", "1"];
+
 const CONTENDERS: [Contender; 9] = [
     contender("redis GET", Program::Redis, &["GET", KEY]),
     contender("redis INCR", Program::Redis, &["INCR", "count:__rand_int__"]),
-    contender(
-        "tidegate CL.THROTTLE, all pass",
-        Program::Tidegate,
-        &["CL.THROTTLE", "pass:__rand_int__", "100000", "60", "60", "1"],
-    ),
-    contender(
-        "tidegate CL.THROTTLE, mostly denied",
-        Program::Tidegate,
-        &["CL.THROTTLE", KEY, "15", "30", "60", "1"],
-    ),
-    contender(
-        "before: CL.THROTTLE, all pass",
-        Program::TidegateBefore,
-        &["CL.THROTTLE", "pass:__rand_int__", "100000", "60", "60", "1"],
-    ),
-    contender(
-        "before: CL.THROTTLE, mostly denied",
-        Program::TidegateBefore,
-        &["CL.THROTTLE", KEY, "15", "30", "60", "1"],
-    ),
+    contender("tidegate CL.THROTTLE, all pass", Program::Tidegate, CL_PASSES),
+    contender("tidegate CL.THROTTLE, mostly denied", Program::Tidegate, CL_DENIED),
+    contender("before: CL.THROTTLE, all pass", Program::TidegateBefore, CL_PASSES),
+    contender("before: CL.THROTTLE, mostly denied", Program::TidegateBefore, CL_DENIED),
     contender(
         "tidegate TIDEGATE.CHECK, all pass",
         Program::Tidegate,
         &["TIDEGATE.CHECK", "default", "client_id", KEY],
     ),
-    contender(
-        "throttlecrab THROTTLE, all pass",
-        Program::Throttlecrab,
-        &["THROTTLE", "pass:__rand_int__", "100000", "60", "60", "1"],
-    ),
-    contender(
-        "throttlecrab THROTTLE, mostly denied",
-        Program::Throttlecrab,
-        &["THROTTLE", KEY, "15", "30", "60", "1"],
-    ),
+    contender("throttlecrab THROTTLE, all pass", Program::Throttlecrab, CRAB_PASSES),
+    contender("throttlecrab THROTTLE, mostly denied", Program::Throttlecrab, CRAB_DENIED),
 ];
 
 const fn contender(name: &'static str, program: Program, command: &'static [&'static str]) -> Contender {
@@ -127,47 +101,38 @@ struct Servers {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ensure!(
-        arguments.tidegate.is_file(),
-        "{}: not there; build it with `cargo build --release` in the root",
-        arguments.tidegate.display()
-    );
+    arguments.subject.is_built()?;
     let mut report = Report::new("resp");
-    report.note(
-        "redis-benchmark over loopback; CPU is utime + stime of the server from /proc/PID/stat, per command",
-    );
-    let (affinity, title) = if server::can_pin() {
-        (Affinity::Pinned, "server on core 0 with one worker, redis-benchmark on core 1")
-    } else {
-        (Affinity::Free, "not pinned: that takes taskset and two cores")
-    };
+    report.note(format!("redis-benchmark over loopback; {CPU_PER} command"));
+    let (affinity, title) = contest::placed("redis-benchmark");
     let servers = Servers::start(&arguments, affinity)?;
     if servers.throttlecrab.is_none() {
-        report
-            .note("throttlecrab-server is not there: cargo install throttlecrab-server --root target/rivals");
+        report.note(NO_THROTTLECRAB);
     }
     affinity.apply_to_this_process()?;
-    fill(&servers.redis, &arguments)?;
+    let keys = arguments.subject.keys;
+    fill(&servers.redis, keys)?;
     for pipeline in &arguments.pipelines {
         let pace = Pace {
             connections: arguments.connections,
             pipeline: *pipeline,
-            keys: arguments.keys,
+            keys,
             measured: Duration::from_secs_f64(arguments.seconds),
             least: arguments.least,
         };
-        let driven = servers.rounds(&pace, arguments.rounds)?;
-        let title = format!("{title}: -c {} -P {pipeline}", arguments.connections);
-        report.add(table(&title, &driven));
+        let runs = contest::in_turn(CONTENDERS.len(), arguments.rounds, |index| {
+            let Contender { name, program, command } = &CONTENDERS[index];
+            servers.of(*program).map(|server| drive(server, command, &pace)).transpose().context(*name)
+        })?;
+        report.add(table(&format!("{title}: -c {} -P {pipeline}", arguments.connections), &runs));
     }
-    report.print(Format::from_switch(arguments.json))
+    report.print(Format::from_switch(arguments.subject.json))
 }
 
 /// Gives every key a value, so that GET finds what it looks for.
-fn fill(redis: &Server, arguments: &Arguments) -> anyhow::Result<()> {
-    let pace =
-        Pace { connections: 50, pipeline: 16, keys: arguments.keys, measured: Duration::ZERO, least: 0 };
-    load::run(redis, &["SET", KEY, "xxx"], &pace, arguments.keys * 10)?;
+fn fill(redis: &Server, keys: u64) -> anyhow::Result<()> {
+    let pace = Pace { connections: 50, pipeline: 16, keys, measured: Duration::ZERO, least: 0 };
+    load::run(redis, &["SET", KEY, "xxx"], &pace, keys * 10)?;
     Ok(())
 }
 
@@ -177,35 +142,15 @@ impl Servers {
             let port = address.port().to_string();
             words(&["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         });
-        let throttlecrab = arguments.throttlecrab.is_file().then(|| {
-            Server::start_rival(&arguments.throttlecrab, affinity, |address| {
-                let port = address.port().to_string();
-                words(&[
-                    "--redis",
-                    "--redis-host",
-                    "127.0.0.1",
-                    "--redis-port",
-                    &port,
-                    "--log-level",
-                    "error",
-                ])
-            })
-            .context("throttlecrab-server")
-        });
-        let tidegate = |program: &Path| {
-            let rules = arguments.rules.display().to_string();
-            Server::start(program, affinity, |address| {
-                let doors = ["serve", "--resp-listen", address, "--listen", "127.0.0.1:0"];
-                let quiet = ["--grpc-listen", "none", "--admin-listen", "off", "--log-level", "warn"];
-                let rest = ["--rules", &rules, "--database-url", "none"];
-                words(&[doors.as_slice(), &quiet, &rest].concat())
-            })
+        let Subject { tidegate, rules, .. } = &arguments.subject;
+        let start = |program: &Path| {
+            Tidegate { program, rules, door: Door::Resp, database: "none" }.start(affinity, &[])
         };
         Ok(Self {
             redis: redis.context("redis-server: install it, or name it with --redis")?,
-            tidegate: tidegate(&arguments.tidegate)?,
-            before: arguments.tidegate_before.as_deref().map(tidegate).transpose()?,
-            throttlecrab: throttlecrab.transpose()?,
+            tidegate: start(tidegate)?,
+            before: arguments.tidegate_before.as_deref().map(start).transpose()?,
+            throttlecrab: server::throttlecrab(&arguments.rival.throttlecrab, affinity, Door::Resp)?,
         })
     }
 
@@ -217,52 +162,28 @@ impl Servers {
             Program::Throttlecrab => self.throttlecrab.as_ref(),
         }
     }
-
-    /// Drives every contender once in every round, each round beginning with another.
-    fn rounds(&self, pace: &Pace, rounds: usize) -> anyhow::Result<Vec<Vec<Driven>>> {
-        let mut driven: Vec<Vec<Driven>> = CONTENDERS.iter().map(|_| Vec::new()).collect();
-        for round in 0..rounds {
-            for turn in 0..CONTENDERS.len() {
-                let index = (turn + round) % CONTENDERS.len();
-                let contender = &CONTENDERS[index];
-                if let Some(server) = self.of(contender.program) {
-                    driven[index].push(drive(server, contender.command, pace).context(contender.name)?);
-                }
-            }
-        }
-        Ok(driven)
-    }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn table(title: &str, driven: &[Vec<Driven>]) -> Table {
+fn table(title: &str, all: &[Vec<Driven>]) -> Table {
     let columns =
         ["", "CPU us", "least", "most", "user", "kernel", "/ GET", "commands/s", "/ GET", "p50 us", "p99"];
     let mut table = Table::new(title, &columns);
-    let all = |runs: &[Driven], figure: fn(&Driven) -> f64| runs.iter().map(figure).collect::<Vec<_>>();
-    // Round by round: what slows a whole round does not show in the ratio.
-    let to_get = |runs: &[Driven], figure: fn(&Driven) -> f64| {
-        let rounds = runs.iter().zip(&driven[0]).map(|(run, get)| figure(run) / figure(get));
-        median(&rounds.collect::<Vec<_>>())
-    };
-    let cpu: fn(&Driven) -> f64 = |run| run.micros_each(machine::ProcessCpu::total);
-    for (contender, runs) in CONTENDERS.iter().zip(driven).filter(|(_, runs)| !runs.is_empty()) {
-        let cpus = all(runs, cpu);
+    let cpu = |run: &Driven| run.micros_each(ProcessCpu::total);
+    let rate = |run: &Driven| run.rate;
+    for (contender, runs) in CONTENDERS.iter().zip(all).filter(|(_, runs)| !runs.is_empty()) {
+        let [least, most] = extremes(runs, cpu);
         table.row([
             Cell::text(contender.name),
-            Cell::Figure(median(&cpus), 3),
-            Cell::Figure(cpus.iter().copied().fold(f64::NAN, f64::min), 3),
-            Cell::Figure(cpus.iter().copied().fold(f64::NAN, f64::max), 3),
-            Cell::Figure(median(&all(runs, |run| run.micros_each(|cpu| cpu.user))), 3),
-            Cell::Figure(median(&all(runs, |run| run.micros_each(|cpu| cpu.kernel))), 3),
-            Cell::Figure(to_get(runs, cpu), 3),
-            Cell::Figure(median(&all(runs, |run| run.rate)), 0),
-            Cell::Figure(to_get(runs, |run| run.rate), 3),
-            Cell::Figure(median(&all(runs, |run| run.p50_us)), 0),
-            Cell::Figure(median(&all(runs, |run| run.p99_us)), 0),
+            Cell::Figure(middle(runs, cpu), 3),
+            Cell::Figure(least, 3),
+            Cell::Figure(most, 3),
+            Cell::Figure(middle(runs, |run| run.micros_each(|cpu| cpu.user)), 3),
+            Cell::Figure(middle(runs, |run| run.micros_each(|cpu| cpu.kernel)), 3),
+            Cell::Figure(ratio(runs, &all[0], cpu), 3),
+            Cell::Figure(middle(runs, rate), 0),
+            Cell::Figure(ratio(runs, &all[0], rate), 3),
+            Cell::Figure(middle(runs, |run| run.p50_us), 0),
+            Cell::Figure(middle(runs, |run| run.p99_us), 0),
         ]);
     }
     table

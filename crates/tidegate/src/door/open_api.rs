@@ -18,6 +18,29 @@ pub(crate) use parts::{Body, Field, Operation, Parameter, Reply};
 pub(crate) use problem::{ProblemSchema, RETRY_AFTER, of_kinds};
 pub(crate) use state::{CatalogSchema, Seconds};
 
+/// Declares types that exist for their schemas, which come from elsewhere or are nothing but JSON: written where they are used.
+macro_rules! schema_only {
+    ($(#[doc = $doc:literal] $name:ident => $schema:expr;)*) => {$(
+        #[doc = $doc]
+        pub(crate) struct $name;
+
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $schema
+            }
+        }
+    )*};
+}
+pub(crate) use schema_only;
+
 /// A document while it is put together.
 pub(crate) struct Document {
     generator: SchemaGenerator,

@@ -4,7 +4,9 @@ use http::{HeaderValue, Request, StatusCode};
 use tracing::Level;
 
 use super::route::{self, Leads};
-use crate::telemetry::trace::{Call, HttpCall, Reply, RequestTrace, TraceId, TraceParent, Tracer};
+use crate::telemetry::trace::{
+    Call, HttpCall, Reply, RequestTrace, TraceId, TraceParent, Tracer, method_name,
+};
 
 /// A request that is traced, or that there will be a line of in the log.
 pub(super) struct Observed {
@@ -32,7 +34,7 @@ impl Observed {
         }
         let parent = TraceParent::from_headers(request.headers());
         let leads = || route::leads(request.uri().path());
-        let call = |Leads { to, .. }| HttpCall { method: request.method().clone(), route: to };
+        let call = |Leads { to, .. }| HttpCall { method: method_name(request.method()), route: to };
         let unless_probe =
             || Some(leads()).filter(|leads| !leads.is_of_probes).map(|leads| Call::Http(call(leads)));
         let trace = tracer
@@ -54,7 +56,7 @@ impl Observed {
         }
         let Some(Line { call, trace_id }) = self.line else { return };
         tracing::debug!(
-            method = %call.method,
+            method = call.method,
             route = call.route,
             status = status.as_u16(),
             correlation_id = correlation.to_str().unwrap_or_default(),

@@ -16,7 +16,8 @@ use crate::gate::Caller;
 use crate::net::PeerInfo;
 use crate::telemetry::trace::RequestTrace;
 
-/// Declares the endpoints, each with its path, so that none can be left out where all are gone through.
+/// Declares the endpoints, each with its path, so that none can be left out where all are gone through. Their order is that in
+/// which the documents show them.
 macro_rules! endpoints {
     ($($name:ident $({ $($field:ident),* })? => $path:literal,)*) => {
         /// What a path leads to.
@@ -44,12 +45,12 @@ macro_rules! endpoints {
 
 endpoints! {
     Index => "/",
-    Authz => "/v1/authz",
     Check => "/v1/check",
     Checks => "/v1/checks",
     Refund => "/v1/refund",
     Permits => "/v1/permits",
     Permit { id } => "/v1/permits/{id}",
+    Authz => "/v1/authz",
     Stats { domain, key } => "/v1/stats/{domain}/{key}",
     UserStats { user } => "/stats/{user}",
     DemoData => "/api/data",

@@ -16,6 +16,8 @@ mod conformance;
 mod decisions;
 mod environment;
 mod hostile;
+#[path = "../common/kept.rs"]
+mod kept;
 mod reference;
 mod rules;
 mod site;

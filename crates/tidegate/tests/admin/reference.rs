@@ -1,22 +1,10 @@
 //! The reference page says what the table says.
 
-use std::path::Path;
-
 use tidegate::admin::reference::page;
+
+use crate::kept::is_up_to_date;
 
 #[test]
 fn the_reference_page_is_up_to_date() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/admin-api.md");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "only this test writes the file, and only when it is asked to"
-    )]
-    let bless = std::env::var("TIDEGATE_BLESS").is_ok();
-    if bless {
-        std::fs::write(&path, page()).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(&path).unwrap_or_default() == page(),
-        "docs/reference/admin-api.md is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate --test admin reference"
-    );
+    is_up_to_date("admin-api.md", &page(), "--test admin reference");
 }

@@ -1,33 +1,17 @@
 //! The documents as files, and what holds of a document alone.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::Value;
 
+use super::common::kept::is_up_to_date;
 use super::conformance::{Api, admin, http_door};
-
-#[track_caller]
-fn is_up_to_date(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "only this test writes the file, and only when it is asked to"
-    )]
-    let bless = std::env::var("TIDEGATE_BLESS").is_ok();
-    if bless {
-        std::fs::write(&path, text).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(&path).unwrap_or_default() == text,
-        "docs/reference/{name} is old; run: TIDEGATE_BLESS=1 cargo test -p tidegate --test api_docs files"
-    );
-}
 
 #[test]
 fn the_files_are_up_to_date() {
-    is_up_to_date("openapi.json", &tidegate::http::open_api_document());
-    is_up_to_date("openapi-admin.json", &tidegate::admin::open_api_document());
+    const TEST: &str = "--test api_docs files";
+    is_up_to_date("openapi.json", &tidegate::http::open_api_document(), TEST);
+    is_up_to_date("openapi-admin.json", &tidegate::admin::open_api_document(), TEST);
 }
 
 /// Every `$ref` leads to something, everything that can be referred to is, and names are there once.

@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod echo;
+pub mod kept;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

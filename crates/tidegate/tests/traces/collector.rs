@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -23,9 +25,15 @@ use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use tidegate_testkit::wait_for;
+use tidegate_testkit::{TempDir, wait_for};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// How long spans may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(20);
@@ -98,8 +106,51 @@ struct Batch {
     request: ExportTraceServiceRequest,
 }
 
+/// A certificate for 127.0.0.1 that vouches for itself, and its key.
+pub struct Identity {
+    folder: TempDir,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        let folder = TempDir::new("collector-tls");
+        let wanted = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=collector \
+                      -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=IP:127.0.0.1 \
+                      -keyout key.pem -out cert.pem";
+        let made =
+            Command::new("openssl").args(wanted.split_whitespace()).current_dir(folder.path()).output();
+        let made = made.expect("openssl is needed (apt-get install openssl)");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        Self { folder }
+    }
+
+    /// The file with the certificate.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.join("cert.pem")
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        let certificate = CertificateDer::from_pem_file(self.certificate()).unwrap();
+        let key = PrivateKeyDer::from_pem_file(self.folder.join("key.pem")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let mut config = config.with_single_cert(vec![certificate], key).unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
 impl Collector {
     pub fn start(protocol: Protocol, manner: Manner) -> Self {
+        Self::launch(protocol, manner, None)
+    }
+
+    /// One that speaks TLS.
+    pub fn encrypted(protocol: Protocol, identity: &Identity) -> Self {
+        Self::launch(protocol, Manner::Takes, Some(identity.acceptor()))
+    }
+
+    fn launch(protocol: Protocol, manner: Manner, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -111,7 +162,7 @@ impl Collector {
             runtime.block_on(async {
                 let listener = TcpListener::from_std(listener).unwrap();
                 tokio::select! {
-                    () = serve(listener, receiver, protocol) => {}
+                    () = serve(listener, receiver, protocol, tls) => {}
                     _ = stopped => {}
                 }
             });
@@ -187,6 +238,25 @@ impl Receiver {
         is_taken.then_some(ExportTraceServiceResponse { partial_success })
     }
 
+    /// Answers on one connection; most end with the server under test, in the middle.
+    async fn answer_all(
+        self,
+        protocol: Protocol,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) {
+        let builder = Builder::new(TokioExecutor::new());
+        let _ = match protocol {
+            Protocol::Grpc => {
+                let service = TowerToHyperService::new(TraceServiceServer::new(self));
+                builder.serve_connection(TokioIo::new(stream), service).await
+            }
+            Protocol::Http => {
+                let service = hyper::service::service_fn(move |request| self.clone().answer(request));
+                builder.serve_connection(TokioIo::new(stream), service).await
+            }
+        };
+    }
+
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -213,7 +283,7 @@ impl TraceService for Receiver {
     }
 }
 
-async fn serve(listener: TcpListener, receiver: Receiver, protocol: Protocol) {
+async fn serve(listener: TcpListener, receiver: Receiver, protocol: Protocol, tls: Option<TlsAcceptor>) {
     let mut silent = Vec::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -221,21 +291,17 @@ async fn serve(listener: TcpListener, receiver: Receiver, protocol: Protocol) {
             silent.push(stream);
             continue;
         }
-        let receiver = receiver.clone();
-        let connection = async move {
-            let builder = Builder::new(TokioExecutor::new());
-            // Connections end with the server under test, mostly in the middle.
-            let _ = match protocol {
-                Protocol::Grpc => {
-                    let service = TowerToHyperService::new(TraceServiceServer::new(receiver));
-                    builder.serve_connection(TokioIo::new(stream), service).await
+        let (receiver, tls) = (receiver.clone(), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => receiver.answer_all(protocol, stream).await,
+                // Whoever does not trust the certificate hangs up.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        receiver.answer_all(protocol, stream).await;
+                    }
                 }
-                Protocol::Http => {
-                    let service = hyper::service::service_fn(move |request| receiver.clone().answer(request));
-                    builder.serve_connection(TokioIo::new(stream), service).await
-                }
-            };
-        };
-        tokio::spawn(connection);
+            }
+        });
     }
 }

@@ -17,7 +17,7 @@ mod common;
 use std::io::Write;
 use std::time::Duration;
 
-use collector::{Collector, Manner, Protocol, Received};
+use collector::{Collector, Identity, Manner, Protocol, Received};
 use common::Client;
 use serde_json::{Value, json};
 use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
@@ -73,6 +73,13 @@ async fn ask(client: &mut Client, body: &[u8], parent: &str, correlation: &str) 
     client.request("POST", "/v1/check", &fields, body).await
 }
 
+#[track_caller]
+fn has(span: &Received, attributes: &[(&str, &str)]) {
+    for (key, value) in attributes {
+        assert_eq!(span.attribute(key).as_deref(), Some(*value), "{key}");
+    }
+}
+
 fn roots(spans: &[Received]) -> Vec<&Received> {
     spans.iter().filter(|span| span.0.kind == 2).collect()
 }
@@ -100,20 +107,21 @@ async fn a_request_is_a_span_of_its_callers_trace_over_both_protocols() {
         assert_eq!(root.0.trace_state, "rojo=1,congo=2");
         assert_eq!(root.0.name, "POST /v1/check");
         let port = server.address().port().to_string();
-        for (key, value) in [
-            ("http.request.method", "POST"),
-            ("http.route", "/v1/check"),
-            ("http.response.status_code", "200"),
-            ("server.address", "127.0.0.1"),
-            ("server.port", &port),
-            ("tidegate.correlation_id", "mine-1"),
-            ("tidegate.domain", "default"),
-            ("tidegate.rule", "any-client"),
-            ("tidegate.decision", "allow"),
-            ("tidegate.cost", "2"),
-        ] {
-            assert_eq!(root.attribute(key).as_deref(), Some(value), "{protocol:?}: {key}");
-        }
+        has(
+            root,
+            &[
+                ("http.request.method", "POST"),
+                ("http.route", "/v1/check"),
+                ("http.response.status_code", "200"),
+                ("server.address", "127.0.0.1"),
+                ("server.port", &port),
+                ("tidegate.correlation_id", "mine-1"),
+                ("tidegate.domain", "default"),
+                ("tidegate.rule", "any-client"),
+                ("tidegate.decision", "allow"),
+                ("tidegate.cost", "2"),
+            ],
+        );
         assert_eq!(root.attribute("tidegate.degraded"), None);
         assert!(!format!("{spans:?}").contains("nobodys-business"), "keys and entries stay here: {spans:?}");
 
@@ -129,6 +137,26 @@ async fn a_request_is_a_span_of_its_callers_trace_over_both_protocols() {
         assert!(collector.resource("service.instance.id").is_some());
         assert_eq!(collector.header("x-collector-key").as_deref(), Some("hunter2"));
         assert!(!server.logs().contains("hunter2"), "{}", server.logs());
+    }
+}
+
+#[tokio::test]
+async fn spans_go_encrypted_to_a_collector_whose_certificate_is_trusted_and_to_no_other() {
+    let (trusted, stranger) = (Identity::new(), Identity::new());
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for (identity, spans) in [(&trusted, 2), (&stranger, 0)] {
+            let collector = Collector::encrypted(protocol, identity);
+            let options = at(&format!("https://{}", collector.address), protocol)
+                .environment("SSL_CERT_FILE", trusted.certificate().display().to_string());
+            let mut server = Tidegate::with(&options);
+            let mut client = Client::connect(server.address()).await;
+            assert_eq!(client.post("/v1/check", check("a")).await.status, 200);
+            drop(client);
+            assert!(server.terminate().success());
+            assert_eq!(collector.now().len(), spans, "{protocol:?}: {}", server.logs());
+            let refused = server.logs().contains("the collector takes no traces");
+            assert_eq!(refused, spans == 0, "{protocol:?}: {}", server.logs());
+        }
     }
 }
 
@@ -170,6 +198,16 @@ async fn what_a_proxy_asks_is_a_span_of_the_request_that_it_asks_about() {
     let [store] = children(&spans, root)[..] else { panic!("{spans:?}") };
     assert_eq!(store.0.name, "tidegate.store");
     assert!(!format!("{spans:?}").contains("nobodys-business"), "{spans:?}");
+
+    // A proxy asks with whatever method its client has made up.
+    let made_up = "A-METHOD-THAT-SOMEBODY-MADE-UP".repeat(100);
+    assert_eq!(client.request(&made_up, "/v1/authz?entry.client_id=a", &fields, b"").await.status, 200);
+    assert_eq!(client.request(&made_up, "/no/such/path", &fields, b"").await.status, 404);
+    let spans = collector.spans(2 + 2 + 1);
+    let [_, asked, lost] = roots(&spans)[..] else { panic!("{spans:?}") };
+    assert_eq!((asked.0.name.as_str(), lost.0.name.as_str()), ("HTTP /v1/authz", "HTTP"));
+    has(asked, &[("http.request.method", "_OTHER"), ("http.route", "/v1/authz")]);
+    assert!(!format!("{spans:?}").contains("MADE-UP"), "{spans:?}");
 }
 
 #[tokio::test]
@@ -198,20 +236,21 @@ async fn a_grpc_call_is_a_span_of_its_callers_trace() {
     assert_eq!(hex(&root.0.trace_id) + "-" + &hex(&root.0.parent_span_id), PARENT);
     assert_eq!(root.0.name, "envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit");
     let port = server.grpc_address().port().to_string();
-    for (key, value) in [
-        ("rpc.system", "grpc"),
-        ("rpc.service", "envoy.service.ratelimit.v3.RateLimitService"),
-        ("rpc.method", "ShouldRateLimit"),
-        ("rpc.grpc.status_code", "0"),
-        ("server.port", &port),
-        ("tidegate.correlation_id", "mine-1"),
-        ("tidegate.domain", "default"),
-        ("tidegate.rule", "any-client"),
-        ("tidegate.decision", "allow"),
-        ("tidegate.cost", "2"),
-    ] {
-        assert_eq!(root.attribute(key).as_deref(), Some(value), "{key}");
-    }
+    has(
+        root,
+        &[
+            ("rpc.system", "grpc"),
+            ("rpc.service", "envoy.service.ratelimit.v3.RateLimitService"),
+            ("rpc.method", "ShouldRateLimit"),
+            ("rpc.grpc.status_code", "0"),
+            ("server.port", &port),
+            ("tidegate.correlation_id", "mine-1"),
+            ("tidegate.domain", "default"),
+            ("tidegate.rule", "any-client"),
+            ("tidegate.decision", "allow"),
+            ("tidegate.cost", "2"),
+        ],
+    );
     assert_eq!(root.attribute("http.route"), None);
     assert!(root.0.status.is_none());
     let [store] = children(&spans, root)[..] else { panic!("{spans:?}") };

@@ -5,32 +5,10 @@
 
 #![expect(dead_code, reason = "the types exist for their schemas and are never made")]
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, json_schema};
 use serde_json::Value;
 
-use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema};
-
-/// Declares schemas that come from elsewhere, or are nothing but JSON.
-macro_rules! schema_only {
-    ($(#[doc = $doc:literal] $name:ident => $schema:expr;)*) => {$(
-        #[doc = $doc]
-        pub(crate) struct $name;
-
-        impl JsonSchema for $name {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                $schema
-            }
-        }
-    )*};
-}
+use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, schema_only};
 
 schema_only! {
     /// A domain as the rule file has it.

@@ -1,22 +1,12 @@
 //! What more than one door tells of a node.
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, json_schema};
 
-/// Seconds, or Unix seconds.
-pub(crate) struct Seconds;
+use super::schema_only;
 
-impl JsonSchema for Seconds {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Seconds".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "number", "minimum": 0 })
-    }
+schema_only! {
+    /// Seconds, or Unix seconds.
+    Seconds => json_schema!({ "type": "number", "minimum": 0 });
 }
 
 /// How far this node has followed its catalog.

@@ -15,7 +15,7 @@ use tidegate_wire::check::{
 };
 use tidegate_wire::problem::ProblemType;
 
-use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, Seconds, of_kinds};
+use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, Seconds, of_kinds, schema_only};
 
 /// Text without control characters.
 pub(super) const PLAIN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
@@ -216,38 +216,13 @@ pub(super) struct Denied {
     ruled: Ruled,
 }
 
-/// A denial: over a limit, a cost that never passes, or no store and a policy that refuses.
-struct DenialType;
-
-/// The status of a denial.
-struct DenialStatus;
-
-impl JsonSchema for DenialType {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DenialType".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": DENIALS.map(ProblemType::uri) })
-    }
-}
-
-impl JsonSchema for DenialStatus {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DenialStatus".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "enum": DENIALS.map(|kind| kind.status().as_u16()) })
-    }
+schema_only! {
+    /// A denial: over a limit, a cost that never passes, or no store and a policy that refuses.
+    DenialType => json_schema!({ "type": "string", "enum": DENIALS.map(ProblemType::uri) });
+    /// The status of a denial.
+    DenialStatus => json_schema!({ "type": "integer", "enum": DENIALS.map(|kind| kind.status().as_u16()) });
+    /// A kind of failure of the store.
+    LastError => json_schema!({ "type": "string", "description": "`unavailable`, `timeout`, `corrupt` or `misconfigured`." });
 }
 
 /// The types of denials.
@@ -444,21 +419,4 @@ enum BreakerState {
     Closed,
     Open,
     HalfOpen,
-}
-
-/// A kind of failure of the store.
-struct LastError;
-
-impl JsonSchema for LastError {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "LastError".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "`unavailable`, `timeout`, `corrupt` or `misconfigured`." })
-    }
 }

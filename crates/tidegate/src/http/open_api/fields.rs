@@ -63,12 +63,12 @@ const TIER_LOOKUP: Field = Field {
     example: "stale",
 };
 
-/// Statistics and states are never kept by caches.
-pub(super) const NO_STORE: Field = Field {
+/// Whether caches may keep it.
+pub(super) const CACHE_CONTROL: Field = Field {
     name: "Cache-Control",
-    description: "How long it may be kept.",
+    description: "`no-store`: no cache keeps it. `no-cache`: it may be kept, and is asked for again with its tag before it is used.",
     is_always_there: true,
-    pattern: "^[a-z0-9=, -]+$",
+    pattern: "^(no-store|no-cache)$",
     example: "no-store",
 };
 

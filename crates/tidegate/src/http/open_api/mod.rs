@@ -109,7 +109,7 @@ fn operation(document: &mut Document, endpoint: Endpoint<'_>, method: &str) -> O
         }
         Endpoint::CircuitBreaker => {
             let reply = answer::<bodies::Breaker>(document, 200, "The circuit breaker before the store.");
-            let reply = reply.with(&[fields::NO_STORE]).with_example(text::breaker());
+            let reply = reply.with(&[fields::CACHE_CONTROL]).with_example(text::breaker());
             plain("circuitBreaker", NODE, "whether the store answers", vec![reply])
         }
         Endpoint::OpenApi => {
@@ -258,7 +258,7 @@ fn user_stats(document: &mut Document) -> Operation {
 fn stats_replies<T: JsonSchema>(document: &mut Document, named: Value) -> Vec<Reply> {
     vec![
         answer::<T>(document, 200, "A key that was never seen looks like one at rest.")
-            .with(&[fields::NO_STORE])
+            .with(&[fields::CACHE_CONTROL])
             .with_example(text::stats(named, RESET_AT)),
         document.problem("The rules have no such domain.", &[ProblemType::NotFound]),
         invalid_field(document),
@@ -366,7 +366,7 @@ fn store_away(document: &mut Document) -> Reply {
 
 /// The replies of what does not change while the program runs.
 fn kept(description: &str, content: Vec<(&'static str, Value)>) -> Vec<Reply> {
-    let fields = [fields::NO_STORE, fields::ETAG];
+    let fields = [fields::CACHE_CONTROL, fields::ETAG];
     let whole = Reply { content, ..Reply::bare(200, description) };
     vec![whole.with(&fields), Reply::bare(304, "It is what `If-None-Match` names.").with(&fields)]
 }

@@ -4,8 +4,8 @@
 //! so that the last numbers are still read. Of more than [`MAX_SERIES`], the rest are counted together under [`OTHER`].
 //! Nothing of a request itself becomes a label: what a label says stands in the rules.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,8 +127,9 @@ impl Hasher for UidHasher {
 struct Table {
     /// Of the rules that it was made for.
     version: u64,
+    /// Also of rules that are gone, as long as they are shown: requests that were decided by them are still on their way.
     by_rule: HashMap<u128, Arc<Series>, Uids>,
-    /// Of requests that no rule decided, by the domain's name in the engine.
+    /// Of requests that no rule decided, by the domain's name in the engine; also of domains that are gone, as above.
     no_rule: HashMap<String, Arc<Series>>,
     no_domain: Arc<Series>,
     other: Arc<Series>,
@@ -311,9 +312,23 @@ impl Table {
     }
 
     fn with_shown(&self, shown: Vec<Shown>) -> Self {
-        let (by_rule, no_rule) = (self.by_rule.clone(), self.no_rule.clone());
         let without_series = self.without_series;
-        Self { by_rule, no_rule, shown, without_series, ..self.beside(self.version) }
+        let mut table = Self { shown, without_series, ..self.beside(self.version) };
+        table.take_over_names(self);
+        table
+    }
+
+    /// Adds what leads to series that are shown here, as it was in the table before.
+    fn take_over_names(&mut self, before: &Self) {
+        let shown: HashSet<*const Series> =
+            self.shown.iter().map(|shown| Arc::as_ptr(&shown.series)).collect();
+        let is_shown = |series: &&Arc<Series>| shown.contains(&Arc::as_ptr(series));
+        for (uid, series) in before.by_rule.iter().filter(|(_, series)| is_shown(series)) {
+            self.by_rule.entry(*uid).or_insert_with(|| Arc::clone(series));
+        }
+        for (domain, series) in before.no_rule.iter().filter(|(_, series)| is_shown(series)) {
+            self.no_rule.entry(domain.clone()).or_insert_with(|| Arc::clone(series));
+        }
     }
 
     /// The table of new rules. What had a series keeps it, by its names: a rule that was renamed begins another.
@@ -333,7 +348,9 @@ impl Table {
                 making.table.no_rule.insert(domain.name().to_owned(), series);
             }
         }
-        making.end(now)
+        let mut table = making.end(now);
+        table.take_over_names(self);
+        table
     }
 }
 

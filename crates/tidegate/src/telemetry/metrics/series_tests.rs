@@ -90,6 +90,42 @@ async fn what_is_gone_is_shown_for_ten_minutes_more() {
     assert!(!site.shown().iter().any(|line| line.contains(r#"rule="a""#)), "{:?}", site.shown());
 }
 
+/// A request that is decided while rules change is counted under the names that decided it, once it is.
+#[tokio::test]
+async fn what_was_decided_by_rules_that_are_gone_since_is_counted_under_their_names() {
+    let site = Site::new(rules(&[("d", &["a"]), ("gone", &["a"])]));
+    let entries = [("u", "1")];
+    let old = [
+        site.engine.decide(&Request::new("d", &entries)).await.unwrap(),
+        site.engine.decide(&Request::new("gone", &[("else", "1")])).await.unwrap(),
+    ];
+    let count =
+        || old.iter().for_each(|old| site.series.count(DoorName::Http, old, || panic!("it is known")));
+    site.engine.replace_rules(rules(&[("d", &["b"])]));
+    site.engine.replace_rules(rules(&[("d", &["c"])]));
+    count();
+    let allowed = || {
+        let shown = site.shown();
+        shown
+            .into_iter()
+            .filter(|line| line.starts_with("allowed") && !line.ends_with(" 0"))
+            .collect::<Vec<_>>()
+    };
+    let [of_rule, of_none] =
+        [r#"allowed_total{domain="d",rule="a"} 1"#, r#"allowed_total{domain="gone",rule="(none)"} 1"#];
+    let mut seen = allowed();
+    seen.sort_unstable();
+    assert_eq!(seen, [of_rule, of_none]);
+    site.clock.advance(GONE_KEPT);
+    assert_eq!(allowed(), [] as [&str; 0]);
+    count();
+    assert_eq!(
+        allowed(),
+        [r#"allowed_total{domain="(other)",rule="(other)"} 2"#],
+        "nothing is kept for ever"
+    );
+}
+
 #[tokio::test]
 async fn what_comes_back_goes_on() {
     let site = Site::new(rules(&[("d", &["a"])]));

@@ -13,7 +13,7 @@ use tidegate_core::time::Timestamp;
 use tidegate_engine::{Answer, Stage, StageEnd, StageKind};
 use tonic::Code;
 
-use super::request::{Call, Decided, GrpcCall, HttpCall, Record, Reply, Told};
+use super::request::{Call, Decided, GrpcCall, HttpCall, OTHER_METHOD, Record, Reply, Told};
 use super::settings::TraceSettings;
 use super::traceparent::SpanId;
 use crate::door::answer::shown;
@@ -130,13 +130,14 @@ fn request_span(record: &Record, span_id: SpanId) -> Span {
 fn called(call: &Call, attributes: &mut Vec<KeyValue>) -> String {
     match call {
         Call::Http(HttpCall { method, route }) => {
-            attributes.extend([text("http.request.method", method.as_str()), text("url.scheme", "http")]);
+            attributes.extend([text("http.request.method", *method), text("url.scheme", "http")]);
+            let method = if *method == OTHER_METHOD { "HTTP" } else { *method };
             match route {
                 Some(route) => {
                     attributes.push(text("http.route", *route));
                     format!("{method} {route}")
                 }
-                None => method.as_str().to_owned(),
+                None => method.to_owned(),
             }
         }
         Call::Grpc(GrpcCall { service, method }) => {

@@ -34,7 +34,7 @@ use export::Exporting;
 use queue::Queue;
 use request::Record;
 
-pub use request::{Call, GrpcCall, HttpCall, Reply, RequestTrace};
+pub use request::{Call, GrpcCall, HttpCall, Reply, RequestTrace, method_name};
 pub use sampler::{ParentSays, Sampler};
 pub use settings::{
     MAX_HEADERS, MAX_RESOURCE_ATTRIBUTES, OtlpEndpoint, OtlpProtocol, PairsError, TraceSettings, pairs,

@@ -136,7 +136,7 @@ impl std::fmt::Debug for Queue {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Method};
+    use http::HeaderValue;
     use tidegate_core::time::Timestamp;
     use tidegate_engine::{Stage, StageKind};
 
@@ -144,7 +144,7 @@ mod tests {
     use crate::telemetry::trace::{Call, HttpCall, TraceId};
 
     fn record(spans: usize) -> Record {
-        let call = Call::Http(HttpCall { method: Method::POST, route: None });
+        let call = Call::Http(HttpCall { method: "POST", route: None });
         let call = (call, ([127, 0, 0, 1], 8_080).into());
         let now = Timestamp::from_micros(1);
         let correlation = HeaderValue::from_static("c");

@@ -14,10 +14,10 @@ use super::Tracer;
 use super::traceparent::{SpanId, TraceId, TraceParent};
 
 /// A request to an HTTP door.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct HttpCall {
-    /// The method.
-    pub method: Method,
+    /// The method, as in [`method_name`].
+    pub method: &'static str,
     /// The endpoint as the index writes it, such as `/v1/stats/{domain}/{key}`; `None` where there is none.
     pub route: Option<&'static str>,
 }
@@ -31,8 +31,19 @@ pub struct GrpcCall {
     pub method: Option<&'static str>,
 }
 
+/// What a method is called that is none of those that are known.
+pub(super) const OTHER_METHOD: &str = "_OTHER";
+
+/// A method's name, for traces and logs: one of few, since a client may send any word, of any length. As OpenTelemetry's
+/// conventions have it, those of RFC 9110 and `PATCH` are known, and all others are `_OTHER`.
+#[must_use]
+pub fn method_name(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or(OTHER_METHOD)
+}
+
 /// What was called.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Call {
     /// An endpoint.
     Http(HttpCall),

@@ -1,4 +1,4 @@
-//! A closed loop on one thread: every connection has one request in flight, and sends the next when it is answered.
+//! A closed loop over HTTP on one thread: every connection has one request in flight, and sends the next when it is answered.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -8,10 +8,11 @@ use hdrhistogram::Histogram;
 use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use tidegate_bench::machine::ProcessCpu;
 
-use crate::request::Template;
-use tidegate_bench::server::Server;
+use crate::contest::Driven;
+use crate::machine::ProcessCpu;
+use crate::server::Server;
+use crate::template::Template;
 
 /// Before anything is measured: connections are made, tables grow to their size.
 const WARM_UP: Duration = Duration::from_millis(700);
@@ -21,38 +22,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// How a server is driven.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    pub(crate) connections: usize,
-    pub(crate) keys: u64,
-    pub(crate) measured: Duration,
-}
-
-/// What came of it.
-#[derive(Clone, Debug)]
-pub(crate) struct Driven {
-    requests: u64,
-    wall: Duration,
-    server: ProcessCpu,
-    latency_ns: Histogram<u64>,
-    /// How busy this program was, of one core.
-    pub(crate) load_share: f64,
-}
-
-impl Driven {
-    /// Requests per second.
-    pub(crate) fn rate(&self) -> f64 {
-        self.requests as f64 / self.wall.as_secs_f64()
-    }
-
-    /// A part of the server's CPU time per request, µs.
-    pub(crate) fn micros_each(&self, part: fn(ProcessCpu) -> Duration) -> f64 {
-        part(self.server).as_secs_f64() * 1e6 / self.requests as f64
-    }
-
-    /// The latency that this share of the requests did not exceed, µs.
-    pub(crate) fn latency_us(&self, share: f64) -> f64 {
-        self.latency_ns.value_at_quantile(share) as f64 / 1e3
-    }
+pub struct Pace {
+    /// Keep-alive connections, each with one request in flight.
+    pub connections: usize,
+    /// Distinct keys.
+    pub keys: u64,
+    /// The length of the measured stretch.
+    pub measured: Duration,
 }
 
 struct Connection {
@@ -66,7 +42,10 @@ struct Connection {
 }
 
 /// Drives a server for the length of the pace.
-pub(crate) fn drive(server: &Server, request: &Template, pace: &Pace) -> anyhow::Result<Driven> {
+///
+/// # Errors
+/// It hangs up, falls silent, or answers anything but 200.
+pub fn drive(server: &Server, request: &Template, pace: &Pace) -> anyhow::Result<Driven> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(pace.connections.max(1));
     let mut random = fastrand::Rng::with_seed(7);
@@ -183,20 +162,32 @@ impl Connection {
     }
 }
 
-/// The length of a response, head and body; `None` while its head is not complete.
-pub(crate) fn response_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
-    const NAME: &[u8] = b"content-length: ";
-    let Some(end) = memmem::find(answer, b"\r\n\r\n") else { return Ok(None) };
-    let head = &answer[..end];
+/// The length of a response that is 200, head and body; `None` while its head is not complete.
+///
+/// # Errors
+/// It is no such response, or does not say how long it is.
+pub fn response_length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
+    let Some((head, length)) = head_and_length(answer)? else { return Ok(None) };
     ensure!(
         head.starts_with(b"HTTP/1.1 200 "),
         "not a 200: {}",
         String::from_utf8_lossy(&answer[..answer.len().min(400)])
     );
+    Ok(Some(length))
+}
+
+/// The head of a response, and the length of all of it; `None` while the head is not complete.
+///
+/// # Errors
+/// It does not say how long it is.
+pub fn head_and_length(answer: &[u8]) -> anyhow::Result<Option<(&[u8], usize)>> {
+    const NAME: &[u8] = b"content-length: ";
+    let Some(end) = memmem::find(answer, b"\r\n\r\n") else { return Ok(None) };
+    let head = &answer[..end];
     let start = memmem::find(head, NAME).context("an answer without content-length")? + NAME.len();
     let digits = head[start..].iter().take_while(|byte| byte.is_ascii_digit());
     let length = digits.fold(0, |length, digit| length * 10 + usize::from(digit - b'0'));
-    Ok(Some(end + 4 + length))
+    Ok(Some((head, end + 4 + length)))
 }
 
 #[cfg(test)]

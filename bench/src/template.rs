@@ -1,0 +1,73 @@
+//! Requests made from a template: only the digits of the keys change.
+
+use crate::keys::{DIGITS, PREFIX, digits_of};
+
+/// The bytes of a request, and where keys have their digits.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// What is sent.
+    pub bytes: Vec<u8>,
+    digits: Vec<usize>,
+}
+
+/// A key as a template has it before one is drawn.
+#[must_use]
+pub fn any_key() -> String {
+    format!("{PREFIX}{}", "0".repeat(DIGITS))
+}
+
+impl Template {
+    /// A request as it is, with [any keys](any_key) in it.
+    #[must_use]
+    pub fn of(text: String) -> Self {
+        let digits = text.match_indices(PREFIX).map(|(start, _)| start + PREFIX.len()).collect();
+        Self { bytes: text.into_bytes(), digits }
+    }
+
+    /// `POST` over HTTP/1.1 of so many `items` of JSON; a single one is sent alone, not in a list of checks.
+    #[must_use]
+    pub fn post(path: &str, item: &str, items: usize) -> Self {
+        let body = match items {
+            1 => item.to_owned(),
+            _ => format!(r#"{{"checks":[{}]}}"#, vec![item; items].join(",")),
+        };
+        let length = body.len();
+        Self::of(format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// So many checks in one request.
+    #[must_use]
+    pub fn checks(path: &str, batch: usize) -> Self {
+        Self::post(path, &format!(r#"{{"client_id":"{}","cost":1}}"#, any_key()), batch)
+    }
+
+    /// Draws new keys below `keys`.
+    pub fn draw(&mut self, random: &mut fastrand::Rng, keys: u64) {
+        for start in &self.digits {
+            if let Some(place) = self.bytes.get_mut(*start..start + DIGITS) {
+                place.copy_from_slice(&digits_of(random.u64(..keys)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_change() {
+        for batch in [1, 3] {
+            let mut template = Template::checks("/p", batch);
+            assert_eq!(template.digits.len(), batch);
+            let before = String::from_utf8(template.bytes.clone()).unwrap();
+            template.draw(&mut fastrand::Rng::with_seed(1), 1_000_000_000);
+            let after = String::from_utf8(template.bytes.clone()).unwrap();
+            assert_ne!(before, after);
+            let without_digits = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+            assert_eq!(without_digits(&before), without_digits(&after));
+        }
+    }
+}
