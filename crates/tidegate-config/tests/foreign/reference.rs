@@ -4,21 +4,28 @@
 //! of a call, each has its limit, but for those that another one replaces; the call is refused where one is over its limit, or
 //! where all are that are in quota mode.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 /// A node of a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) key: &'static str,
     /// Nothing, a value, or a text with stars.
     pub(crate) value: Option<&'static str>,
     pub(crate) limit: Limit,
     pub(crate) shares: bool,
+    /// Its limit's name, the names of limits that it replaces, and whether it is in quota mode.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) replaces: Vec<&'static str>,
+    pub(crate) is_quota: bool,
     pub(crate) below: Vec<Node>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Limit {
+    #[default]
     None,
     Unlimited,
     /// So many; what tells the limits of a test apart.
@@ -44,6 +51,19 @@ impl Node {
                 node["shadow_mode"] = json!(matches!(self.limit, Limit::Shadow(_)));
             }
         }
+        if self.is_quota {
+            node["quota_mode"] = json!(true);
+        }
+        if self.limit != Limit::None {
+            if let Some(name) = self.name {
+                node["rate_limit"]["name"] = json!(name);
+            }
+            let replaces = self.replaces.iter().filter(|name| Some(**name) != self.name);
+            let replaces: Vec<Value> = replaces.map(|name| json!({ "name": name })).collect();
+            if !replaces.is_empty() {
+                node["rate_limit"]["replaces"] = json!(replaces);
+            }
+        }
         if self.shares && self.is_wildcard() {
             node["share_threshold"] = json!(true);
         }
@@ -62,6 +82,11 @@ pub(crate) fn file(nodes: &[Node]) -> String {
 
 /// The limit of a request whose entries come in this order, and the name of its counter.
 pub(crate) fn limit_of(nodes: &[Node], entries: &[(&str, &str)]) -> Option<(Limit, String)> {
+    node_of(nodes, entries).map(|(node, counter)| (node.limit, counter))
+}
+
+/// The node whose limit that is.
+fn node_of<'n>(nodes: &'n [Node], entries: &[(&str, &str)]) -> Option<(&'n Node, String)> {
     let mut level = nodes;
     let mut counter = String::new();
     for (position, (name, value)) in entries.iter().enumerate() {
@@ -75,7 +100,7 @@ pub(crate) fn limit_of(nodes: &[Node], entries: &[(&str, &str)]) -> Option<(Limi
         let counted = if node.shares && node.is_wildcard() { node.value.unwrap_or_default() } else { value };
         counter.push_str(&format!("{name}={counted};"));
         if position + 1 == entries.len() {
-            return (node.limit != Limit::None).then_some((node.limit, counter));
+            return (node.limit != Limit::None).then_some((node, counter));
         }
         level = &node.below;
     }
@@ -95,6 +120,40 @@ fn spreads(glob: &[u8], value: &[u8]) -> bool {
         (Some((g, more)), Some((v, rest))) => g == v && spreads(more, rest),
         (Some(_), None) => false,
     }
+}
+
+/// What a call is told whose descriptors these are: whether each is over its limit, and whether the call is. Counts what passes.
+#[allow(dead_code, reason = "one of the crates that share this file asks whole calls")]
+pub(crate) fn call(
+    nodes: &[Node],
+    descriptors: &[Vec<(&str, &str)>],
+    counters: &mut HashMap<String, u64>,
+) -> (Vec<bool>, bool) {
+    let found: Vec<_> = descriptors.iter().map(|entries| node_of(nodes, entries)).collect();
+    let replaced: Vec<&str> = found
+        .iter()
+        .flatten()
+        .flat_map(|(node, _)| node.replaces.iter().filter(|name| Some(**name) != node.name))
+        .copied()
+        .collect();
+    let (mut over, mut alone, mut together) = (Vec::new(), false, None);
+    for found in found {
+        let found = found.filter(|(node, _)| !node.name.is_some_and(|name| replaced.contains(&name)));
+        let Some((node, counter)) = found.filter(|(node, _)| node.limit != Limit::Unlimited) else {
+            over.push(false);
+            continue;
+        };
+        let count = counters.entry(counter).or_default();
+        let is_over = matches!(node.limit, Limit::Of(most) if *count >= most);
+        *count += u64::from(!is_over);
+        over.push(is_over);
+        if node.is_quota {
+            together = Some(together.unwrap_or(true) && is_over);
+        } else {
+            alone |= is_over;
+        }
+    }
+    (over, alone || together == Some(true))
 }
 
 /// Whether limits stand on ways with these keys in more than one order.
