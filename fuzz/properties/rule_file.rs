@@ -87,8 +87,12 @@ fn matches(domain: &CompiledDomain, entries: &[(&str, &str)]) {
     };
     let is_spoken_for =
         applying().any(|(_, rule)| !rule.model().otherwise && rule.model().mode == Mode::Enforce);
-    let expected: Vec<u32> = applying()
-        .filter(|(_, rule)| !(rule.model().otherwise && is_spoken_for))
+    let unless_otherwise = || applying().filter(|(_, rule)| !(rule.model().otherwise && is_spoken_for));
+    let is_replaced = |name: &str| {
+        unless_otherwise().any(|(_, rule)| rule.model().replaces.iter().any(|other| other == name))
+    };
+    let expected: Vec<u32> = unless_otherwise()
+        .filter(|(_, rule)| !is_replaced(rule.name()))
         .map(|(position, _)| position)
         .collect();
     assert_eq!(domain.matches(entries).as_slice(), expected, "{entries:?}");
@@ -99,23 +103,27 @@ fn matches(domain: &CompiledDomain, entries: &[(&str, &str)]) {
     }
 }
 
-/// A request that fulfils the conditions of a rule and has what its key needs.
+/// A request that fulfils the conditions of a rule, one alternative of several, and has what its key needs.
 fn request_for(rule: &Rule) -> Vec<(String, String)> {
     let mut entries: Vec<(String, String)> = Vec::new();
-    for wanted in &rule.conditions {
-        let value = match &wanted.condition {
-            Condition::OneOf(patterns) => patterns.last().map(example_of).unwrap_or_default(),
-            Condition::NoneOf(exceptions) => exceptions.within().last().map_or("any".to_owned(), example_of),
-            Condition::Present => "any".to_owned(),
-            Condition::Absent => continue,
+    for wanted in rule.conditions.iter().chain(rule.any.last().into_iter().flatten()) {
+        let value = match wanted.condition.parts().last() {
+            Some(Condition::OneOf(patterns)) => patterns.last().map(example_of).unwrap_or_default(),
+            Some(Condition::NoneOf(exceptions)) => {
+                exceptions.within().last().map_or("any".to_owned(), example_of)
+            }
+            Some(Condition::Present) => "any".to_owned(),
+            _ => continue,
         };
         entries.push((wanted.entry.clone(), value));
     }
-    for entry in &rule.key {
+    for entry in rule.key.iter().chain(&rule.order) {
         if entries.iter().all(|(name, _)| name != entry) {
             entries.push((entry.clone(), "key".to_owned()));
         }
     }
+    let place = |name: &String| rule.order.iter().position(|entry| entry == name);
+    entries.sort_by_key(|(name, _)| place(name));
     entries
 }
 
@@ -123,6 +131,8 @@ fn example_of(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Exact(text) => text.clone(),
         Pattern::Prefix(text) => format!("{text}/more"),
+        Pattern::Glob(glob) => glob.pieces().join("/more/"),
+        Pattern::Regex(regex) => regex.text().trim_matches(['^', '$']).to_owned(),
         Pattern::Template(template) => template
             .segments()
             .iter()

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::model::{Condition, Consistency, Domain, Mode, Rule, Rules};
+use tidegate_core::rule::model::{Condition, Consistency, Denies, Domain, EntryCondition, Mode, Rule, Rules};
 use tidegate_core::rule::pattern::Pattern;
 
 use crate::quotas::named_burst;
@@ -22,11 +22,16 @@ pub fn rule_json(rule: &Rule) -> Value {
         put("formerly", json!(formerly));
     }
     if !rule.conditions.is_empty() {
-        let conditions = rule.conditions.iter().map(|c| (c.entry.clone(), condition(&c.condition)));
-        put("match", Value::Object(conditions.collect()));
+        put("match", conditions(&rule.conditions));
+    }
+    if !rule.any.is_empty() {
+        put("any", rule.any.iter().map(|one| conditions(one)).collect());
     }
     if rule.only {
         put("only", json!(true));
+    }
+    if !rule.order.is_empty() {
+        put("order", json!(rule.order));
     }
     if rule.otherwise {
         put("otherwise", json!(true));
@@ -49,6 +54,12 @@ pub fn rule_json(rule: &Rule) -> Value {
     }
     if rule.mode != Mode::Enforce {
         put("mode", json!(rule.mode.name()));
+    }
+    if !rule.replaces.is_empty() {
+        put("replaces", json!(rule.replaces));
+    }
+    if rule.denies != Denies::Alone {
+        put("denies", json!(rule.denies.name()));
     }
     if let Some(policy) = rule.on_store_failure {
         put("on_store_failure", json!(policy.name()));
@@ -112,8 +123,17 @@ fn tier(rule: &Rule, quota: &Quota) -> Value {
     Value::Object(fields)
 }
 
+fn conditions(conditions: &[EntryCondition]) -> Value {
+    let entries = conditions.iter().map(|wanted| (wanted.entry.clone(), condition(&wanted.condition)));
+    Value::Object(entries.collect())
+}
+
 fn condition(condition: &Condition) -> Value {
     match condition {
+        Condition::AllOf(parts) => {
+            let parts: Vec<Value> = parts.iter().map(self::condition).collect();
+            json!({ "all": parts })
+        }
         Condition::Present => json!("*"),
         Condition::Absent => json!({ "absent": true }),
         Condition::OneOf(patterns) => one_or_several(patterns),
@@ -152,6 +172,16 @@ fn pattern(pattern: &Pattern) -> Value {
         Pattern::Prefix(text) if is_taken_otherwise(text) => json!({ "prefix": text }),
         Pattern::Prefix(text) => json!(format!("{text}*")),
         Pattern::Template(template) => json!(template.text()),
+        Pattern::Glob(glob) => {
+            let short = glob.pieces().join("*");
+            let has_brace = short.starts_with('/') && short.contains('{');
+            if has_brace || glob.pieces().iter().any(|piece| piece.contains('*')) {
+                json!({ "glob": glob.to_string() })
+            } else {
+                json!(short)
+            }
+        }
+        Pattern::Regex(regex) => json!({ "regex": regex.text() }),
     }
 }
 

@@ -8,9 +8,10 @@ use tidegate_config::{EXAMPLE_RULES, Parsed, Severity, load_rules, parse_rules};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{
-    Condition, Consistency, EntryCondition, FailurePolicy, Lease, Mode, Queue, Reserve, Rule, Rules,
+    Condition, Consistency, Denies, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, Queue, Reserve,
+    Rule, Rules,
 };
-use tidegate_core::rule::pattern::{Pattern, Template};
+use tidegate_core::rule::pattern::{Pattern, Regex, Template};
 use tidegate_core::time::Micros;
 
 fn parse(text: &str) -> Parsed {
@@ -87,13 +88,17 @@ fn a_rule_with_everything() {
     let found = rule(
         "match: { path: '/v1/charges/{id}', method: [POST, PUT], client_id: acme*, user_id: '*', \
          debug: { absent: true }, region: { present: true }, glob: { exact: 'a*' }, kind: { prefix: x }, \
-         size: [7, true, 1_000, 1.50, 0x1F, { prefix: '8' }] }, key: [user_id, 7], algorithm: leaky_bucket, \
+         size: [7, true, 1_000, 1.50, 0x1F, { prefix: '8' }], host: ['*.example.com', { glob: 'a\\*b*' }], \
+         agent: { regex: '^curl/[0-9]' }, file: { all: ['/a/*', { not: '*.png' }] } }, \
+         any: [{ a: x }, { b: '*y*', c: '*' }], order: [method, path], replaces: [other], denies: together, \
+         key: [user_id, 7], algorithm: leaky_bucket, \
          limit: 1_000, window: 1h30m, burst: 5, tiers: { pro: { limit: 2000 }, big: { burst: 9, window: 1d } }, \
          reserve: { critical: 20%, high: 5% }, mode: shadow, on_store_failure: local, \
          queue: { max_wait: 2s, max_depth: 500 }",
     );
     let exact = |text: &str| Pattern::Exact(text.to_owned());
     let prefix = |text: &str| Pattern::Prefix(text.to_owned());
+    let glob = |pieces: &[&str]| Pattern::of_pieces(pieces.iter().map(|&piece| piece.to_owned())).unwrap();
     let one_of = |entry: &str, patterns: Vec<Pattern>| EntryCondition {
         entry: entry.to_owned(),
         condition: Condition::OneOf(patterns),
@@ -116,8 +121,22 @@ fn a_rule_with_everything() {
                 "size",
                 vec![exact("7"), exact("true"), exact("1_000"), exact("1.50"), exact("0x1F"), prefix("8")],
             ),
+            one_of("host", vec![glob(&["", ".example.com"]), glob(&["a*b", ""])]),
+            one_of("agent", vec![Pattern::Regex(Regex::parse("^curl/[0-9]").unwrap())]),
+            is(
+                "file",
+                Condition::AllOf(vec![
+                    Condition::OneOf(vec![prefix("/a/")]),
+                    Condition::NoneOf(Exceptions::new(Vec::new(), [glob(&["", ".png"])])),
+                ]),
+            ),
+        ],
+        any: vec![
+            vec![one_of("a", vec![exact("x")])],
+            vec![one_of("b", vec![glob(&["", "y", ""])]), is("c", Condition::Present)],
         ],
         only: false,
+        order: vec!["method".to_owned(), "path".to_owned()],
         otherwise: false,
         key: vec!["user_id".to_owned(), "7".to_owned()],
         algorithm: Algorithm::LeakyBucket,
@@ -131,6 +150,8 @@ fn a_rule_with_everything() {
             Reserve { priority: "high".to_owned(), percent: 5 },
         ],
         mode: Mode::Shadow,
+        replaces: vec!["other".to_owned()],
+        denies: Denies::Together,
         on_store_failure: Some(FailurePolicy::Local),
         queue: Some(Queue { max_wait: Micros::from_secs(2), max_depth: 500 }),
         consistency: Consistency::Exact,

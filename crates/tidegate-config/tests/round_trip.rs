@@ -14,10 +14,10 @@ use tidegate_config::{
 };
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{
-    Condition, Consistency, Domain, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, Queue, Reserve,
-    Rule, Rules,
+    Condition, Consistency, Denies, Domain, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, Queue,
+    Reserve, Rule, Rules,
 };
-use tidegate_core::rule::pattern::{Pattern, Template};
+use tidegate_core::rule::pattern::{Pattern, Regex, Template};
 use tidegate_core::time::Micros;
 
 /// Texts that mean something else without quotes, or break a line, a map or a list.
@@ -163,11 +163,35 @@ fn pattern(entry: &str) -> BoxedStrategy<Pattern> {
             "a path",
             |pattern| !matches!(pattern, Pattern::Template(t) if t.text().contains('#')),
         );
-        return prop_oneof![path().prop_map(Pattern::Exact), path().prop_map(Pattern::Prefix), template]
-            .boxed();
+        let glob = glob(vec!["", "/a", "/{x", "/*"], vec!["", "b", "/c", "*", "{", "ü"]);
+        return prop_oneof![
+            path().prop_map(Pattern::Exact),
+            path().prop_map(Pattern::Prefix),
+            template,
+            glob
+        ]
+        .boxed();
     }
-    prop_oneof![3 => value().prop_map(Pattern::Exact), 2 => value().prop_map(Pattern::Prefix), 1 => template]
-        .boxed()
+    let pieces = || vec!["", "a", "*", "\\", "\\*", "/", "/{", "é", " ", "'", "\""];
+    prop_oneof![
+        3 => value().prop_map(Pattern::Exact),
+        2 => value().prop_map(Pattern::Prefix),
+        1 => template,
+        2 => glob(pieces(), pieces()),
+        1 => select(REGEXES.as_slice()).prop_map(|text| Pattern::Regex(Regex::parse(text).unwrap())),
+    ]
+    .boxed()
+}
+
+const REGEXES: [&str; 5] = ["^a.*b$", r#"\d+\.[^'"]"#, "", "x*", "(?i)é|[{]x"];
+
+/// A text with stars, of these pieces.
+fn glob(first: Vec<&'static str>, others: Vec<&'static str>) -> impl Strategy<Value = Pattern> {
+    let texts = |pieces: Vec<&'static str>| select(pieces).prop_map(str::to_owned);
+    (texts(first), vec(texts(others), 1..4)).prop_filter_map("more than a star", |(first, others)| {
+        let pieces = std::iter::once(first).chain(others);
+        Pattern::of_pieces(pieces).ok().filter(|pattern| *pattern != Pattern::Prefix(String::new()))
+    })
 }
 
 fn condition() -> impl Strategy<Value = EntryCondition> {
@@ -187,8 +211,10 @@ fn condition() -> impl Strategy<Value = EntryCondition> {
             within.dedup();
             Condition::NoneOf(Exceptions::new(within, but))
         });
-        let one_of = one_of.prop_map(Condition::OneOf);
-        let condition = prop_oneof![4 => one_of, 2 => none_of, 1 => Just(Condition::Present), 1 => Just(Condition::Absent)];
+        let one_of = one_of.prop_map(Condition::OneOf).boxed();
+        let none_of = none_of.boxed();
+        let all_of = vec(prop_oneof![one_of.clone(), none_of.clone()], 2..4).prop_map(Condition::AllOf);
+        let condition = prop_oneof![4 => one_of, 2 => none_of, 1 => all_of, 1 => Just(Condition::Present), 1 => Just(Condition::Absent)];
         condition.prop_map(move |condition| EntryCondition { entry: entry.clone(), condition })
     })
 }
@@ -228,6 +254,17 @@ fn consistency() -> impl Strategy<Value = Consistency> {
     prop_oneof![Just(Consistency::Exact), leased]
 }
 
+/// The conditions, of each entry the first.
+fn conditions_of(conditions: impl IntoIterator<Item = EntryCondition>) -> Vec<EntryCondition> {
+    let mut kept: Vec<EntryCondition> = Vec::new();
+    for condition in conditions {
+        if kept.iter().all(|other| other.entry != condition.entry) {
+            kept.push(condition);
+        }
+    }
+    kept
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let policy = option::of(select(vec![FailurePolicy::Allow, FailurePolicy::Deny, FailurePolicy::Local]));
     let mode = select(vec![Mode::Enforce, Mode::Shadow, Mode::Off]);
@@ -236,22 +273,19 @@ fn rule() -> impl Strategy<Value = Rule> {
     let counts = select(Algorithm::ALL.as_slice()).prop_flat_map(|algorithm| {
         (Just(algorithm), quota(algorithm), vec((name(), quota(algorithm)), 0..5))
     });
-    let names = (rule_name(), option::of(rule_name()));
+    let names = (rule_name(), option::of(rule_name()), btree_set(rule_name(), 0..3));
     let rest = (reserve(), mode, policy, queue, consistency());
-    (names, selects, counts, rest).prop_map(
-        |((name, formerly), (conditions, key, (only, otherwise)), counts, rest)| {
+    let any = vec(btree_map(entry(), condition(), 1..3), 0..3);
+    let more = (any, btree_set(entry(), 0..3), select(vec![Denies::Alone, Denies::Together]));
+    (names, selects, counts, rest, more).prop_map(
+        |((name, formerly, replaces), (conditions, key, (only, otherwise)), counts, rest, more)| {
             let (algorithm, quota, mut tiers) = counts;
             let (reserve, mode, on_store_failure, queue, consistency) = rest;
             let mut rule = Rule::new(name, algorithm, quota).with_key(key.into_iter().rev());
             rule.formerly = formerly.filter(|formerly| *formerly != rule.name);
-            for (_, condition) in conditions {
-                let is_new = rule.conditions.iter().all(|other| other.entry != condition.entry);
-                let contradicts =
-                    condition.condition == Condition::Absent && rule.key.contains(&condition.entry);
-                if is_new && !contradicts {
-                    rule.conditions.push(condition);
-                }
-            }
+            rule.conditions = conditions_of(conditions.into_values());
+            rule.conditions
+                .retain(|wanted| wanted.condition != Condition::Absent || !rule.key.contains(&wanted.entry));
             let mut seen: Vec<String> = Vec::new();
             tiers.retain(|(name, _)| {
                 !seen.contains(name) && {
@@ -260,6 +294,10 @@ fn rule() -> impl Strategy<Value = Rule> {
                 }
             });
             rule.only = only;
+            let (any, order, denies) = more;
+            rule.any = any.into_iter().map(|one| conditions_of(one.into_values())).collect();
+            (rule.order, rule.denies) = (order.into_iter().rev().collect(), denies);
+            rule.replaces = replaces.into_iter().filter(|other| *other != rule.name).collect();
             (rule.otherwise, rule.tiers, rule.mode, rule.on_store_failure) =
                 (otherwise, tiers, mode, on_store_failure);
             match consistency {
@@ -291,7 +329,11 @@ fn domain() -> impl Strategy<Value = Domain> {
             let mut domain = Domain { name, subject, default_tier, on_store_failure, rules: Vec::new() };
             for rule in rules {
                 let clashes = |other: &Rule| other.name == rule.name || other.identity() == rule.identity();
-                let always = |rule: &Rule| !rule.only && rule.conditions.is_empty() && rule.key.is_empty();
+                let always = |rule: &Rule| {
+                    let asks_nothing =
+                        rule.conditions.is_empty() && rule.any.is_empty() && rule.order.is_empty();
+                    !rule.only && rule.key.is_empty() && asks_nothing
+                };
                 let hides =
                     |other: &Rule| (rule.otherwise && always(other)) || (other.otherwise && always(&rule));
                 if !domain.rules.iter().any(|other| clashes(other) || hides(other)) {

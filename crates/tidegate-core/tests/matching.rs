@@ -21,7 +21,7 @@ use tidegate_core::rule::CompiledRule;
 use tidegate_core::rule::model::{
     Condition, Domain, EntryCondition, Exceptions, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS, Mode, Rule, Rules,
 };
-use tidegate_core::rule::pattern::{Pattern, Template};
+use tidegate_core::rule::pattern::{Pattern, Regex, Template};
 use tidegate_core::rule::{RuleSet, RuleSetError};
 use tidegate_core::time::Micros;
 
@@ -47,28 +47,55 @@ fn plain(name: impl Into<String>) -> Rule {
     Rule::new(name, Algorithm::TokenBucket, quota(Algorithm::TokenBucket, 10, SECOND, None))
 }
 
+const GLOBS: [&str; 8] = ["*1", "u*", "*s*", "/*7", "/users*s", "u*1*", "*/", "/*/*"];
+/// With what each is, said without an expression.
+const REGEXES: [(&str, fn(&str) -> bool); 3] = [
+    ("^/users/[0-9]", |value| value.strip_prefix("/users/").is_some_and(|rest| rest.starts_with('7'))),
+    ("ers$", |value| value.ends_with("ers")),
+    ("1", |value| value.contains('1')),
+];
+
 fn random_pattern(random: &mut Random) -> Pattern {
-    match random.below(3) {
+    if random.once_in(30) {
+        return Pattern::Regex(Regex::parse(random.pick(&REGEXES).0).unwrap());
+    }
+    match random.below(4) {
         0 => Pattern::Exact(random.pick(&VALUES).to_owned()),
         1 => Pattern::Prefix(random.pick(&PREFIXES).to_owned()),
+        2 => Pattern::of_pieces(random.pick(&GLOBS).split('*').map(str::to_owned)).unwrap(),
         _ => Pattern::Template(Template::parse(random.pick(&TEMPLATES)).unwrap()),
     }
+}
+
+fn random_condition(random: &mut Random) -> EntryCondition {
+    let mut patterns = |most| (0..random.range(1, most)).map(|_| random_pattern(random)).collect::<Vec<_>>();
+    let (few, others) = (patterns(3), patterns(4));
+    let condition = match random.below(9) {
+        0 => Condition::Present,
+        6 => Condition::NoneOf(Exceptions::new(few, others)),
+        7 => Condition::NoneOf(Exceptions::new(Vec::new(), others)),
+        8 => Condition::AllOf(vec![Condition::OneOf(few), Condition::OneOf(others)]),
+        1 => Condition::Absent,
+        _ => Condition::OneOf(few),
+    };
+    EntryCondition { entry: random.pick(&ENTRIES).to_owned(), condition }
 }
 
 fn random_rule(random: &mut Random, number: u64) -> Rule {
     let mut rule = plain(format!("r{number}"));
     for _ in 0..random.below(4) {
-        let mut patterns =
-            |most| (0..random.range(1, most)).map(|_| random_pattern(random)).collect::<Vec<_>>();
-        let (few, others) = (patterns(3), patterns(4));
-        let condition = match random.below(8) {
-            0 => Condition::Present,
-            6 => Condition::NoneOf(Exceptions::new(few, others)),
-            7 => Condition::NoneOf(Exceptions::new(Vec::new(), others)),
-            1 => Condition::Absent,
-            _ => Condition::OneOf(few),
-        };
-        rule.conditions.push(EntryCondition { entry: random.pick(&ENTRIES).to_owned(), condition });
+        rule.conditions.push(random_condition(random));
+    }
+    if random.once_in(8) {
+        let mut one = || (0..random.range(1, 3)).map(|_| random_condition(random)).collect::<Vec<_>>();
+        rule.any = vec![one(), one()];
+    }
+    if random.once_in(20) {
+        rule.order =
+            ENTRIES.iter().take(random.range(1, 3) as usize).rev().map(|&entry| entry.to_owned()).collect();
+    }
+    if random.once_in(20) {
+        rule.replaces = (0..random.range(1, 3)).map(|_| format!("r{}", random.below(30))).collect();
     }
     rule.key = (0..random.below(3)).map(|_| random.pick(&ENTRIES).to_owned()).collect();
     rule.only = random.once_in(5);
@@ -91,31 +118,63 @@ fn expected(rules: &[Rule], entries: &[(&str, &str)]) -> Vec<u32> {
             };
             wanted.len() == given.len() && wanted.iter().zip(&given).all(segment)
         }
+        Pattern::Glob(glob) => spreads(&glob.to_string(), value),
+        Pattern::Regex(regex) => REGEXES
+            .iter()
+            .find(|(text, _)| *text == regex.text())
+            .is_some_and(|(_, is_meant)| is_meant(value)),
     };
-    let holds = |wanted: &EntryCondition| match (&wanted.condition, value(&wanted.entry)) {
+    let meets = |condition: &Condition, value: Option<&str>| match (condition, value) {
         (Condition::OneOf(patterns), Some(value)) => patterns.iter().any(|pattern| fits(pattern, value)),
         (Condition::NoneOf(exceptions), Some(value)) => {
             let within = exceptions.within();
             (within.is_empty() || within.iter().any(|pattern| fits(pattern, value)))
                 && !exceptions.but().any(|pattern| fits(&pattern, value))
         }
-        (Condition::OneOf(_) | Condition::NoneOf(_), None) => false,
+        (Condition::OneOf(_) | Condition::NoneOf(_) | Condition::AllOf(_), _) => false,
         (Condition::Present, value) => value.is_some(),
         (Condition::Absent, value) => value.is_none(),
     };
+    let holds = |wanted: &EntryCondition| match &wanted.condition {
+        Condition::AllOf(parts) => parts.iter().all(|part| meets(part, value(&wanted.entry))),
+        one => meets(one, value(&wanted.entry)),
+    };
     let names = |rule: &Rule, entry: &str| {
-        rule.key.iter().any(|name| name == entry) || rule.conditions.iter().any(|one| one.entry == entry)
+        let conditions = rule.conditions.iter().chain(rule.any.iter().flatten());
+        rule.key.iter().any(|name| name == entry) || conditions.into_iter().any(|one| one.entry == entry)
+    };
+    let comes_in_order = |rule: &Rule| {
+        let given: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
+        let ordered: Vec<&str> =
+            given.into_iter().filter(|name| rule.order.iter().any(|o| o == name)).collect();
+        rule.order.is_empty() || ordered == rule.order
     };
     let applies = |rule: &&(u32, &Rule)| {
         rule.1.mode != Mode::Off
             && rule.1.key.iter().all(|entry| value(entry).is_some())
             && rule.1.conditions.iter().all(holds)
+            && (rule.1.any.is_empty() || rule.1.any.iter().any(|one| one.iter().all(holds)))
+            && comes_in_order(rule.1)
             && (!rule.1.only || entries.iter().all(|(name, _)| names(rule.1, name)))
     };
     let numbered: Vec<(u32, &Rule)> = (0_u32..).zip(rules).collect();
     let matching: Vec<_> = numbered.iter().filter(applies).collect();
     let settled = matching.iter().any(|(_, rule)| !rule.otherwise && rule.mode == Mode::Enforce);
-    matching.iter().filter(|(_, rule)| !(rule.otherwise && settled)).map(|(position, _)| *position).collect()
+    let applying: Vec<_> = matching.into_iter().filter(|(_, rule)| !(rule.otherwise && settled)).collect();
+    let replaced: HashSet<&str> =
+        applying.iter().flat_map(|(_, rule)| &rule.replaces).map(String::as_str).collect();
+    let stay = applying.iter().filter(|(_, rule)| !replaced.contains(rule.name.as_str()));
+    stay.map(|(position, _)| *position).collect()
+}
+
+/// Whether a value fits a text with stars, by every way to spread it over them.
+fn spreads(glob: &str, value: &str) -> bool {
+    match glob.split_once('*') {
+        None => glob == value,
+        Some((before, behind)) => value.strip_prefix(before).is_some_and(|rest| {
+            rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| spreads(behind, &rest[at..]))
+        }),
+    }
 }
 
 #[test]
@@ -224,6 +283,40 @@ fn a_shadow_rule_does_not_keep_an_otherwise_rule_away() {
 }
 
 #[test]
+fn a_rule_that_is_replaced_still_replaces_others() {
+    let named = |name: &str, replaces: &[&str]| {
+        let mut rule = plain(name);
+        rule.replaces = replaces.iter().map(|&name| name.to_owned()).collect();
+        rule
+    };
+    let rules = [named("a", &["b"]), named("b", &["c"]), plain("c"), plain("d")];
+    let set = rule_set(&rules);
+    let domain = set.domain("d").unwrap();
+    assert_eq!(domain.matches(&[]).as_slice(), [0, 3]);
+    assert_eq!(domain.replaced(&[]), ["b", "c"]);
+    assert!(
+        domain.has_replacing_rules() && !rule_set(&rules[2..]).domain("d").unwrap().has_replacing_rules()
+    );
+    // Two that replace one another are both gone.
+    let set = rule_set(&[named("a", &["b"]), named("b", &["a"])]);
+    assert!(set.domain("d").unwrap().matches(&[]).as_slice().is_empty());
+}
+
+#[test]
+fn regular_expressions_have_a_maximum() {
+    use tidegate_core::rule::model::MAX_REGEXES;
+    let with = |count: usize| {
+        let regexes = (0..count).map(|n| Pattern::Regex(Regex::parse(&format!("a{n}")).unwrap())).collect();
+        let mut rule = plain("r");
+        rule.any.push(vec![EntryCondition { entry: "e".into(), condition: Condition::OneOf(regexes) }]);
+        RuleSet::compile(Rules { domains: vec![Domain::new("d", vec![rule])] })
+            .map(|rules| rules.rule_count())
+    };
+    assert_eq!(with(MAX_REGEXES), Ok(1));
+    assert_eq!(with(MAX_REGEXES + 1), Err(RuleSetError::TooManyRegexes("d".into())));
+}
+
+#[test]
 fn exceptions_have_a_maximum() {
     let with = |count: usize, pattern: fn(String) -> Pattern| {
         let exceptions = Exceptions::new(Vec::new(), (0..count).map(|number| pattern(format!("v{number}"))));
@@ -252,6 +345,21 @@ fn sets_that_contradict_themselves_are_refused() {
     empty.conditions.push(EntryCondition { entry: "a".into(), condition });
     let malformed = Some(RuleSetError::Malformed("d".into(), "r".into()));
     assert_eq!(compile(vec![Domain::new("d", vec![empty])]), malformed);
+    let present = || EntryCondition { entry: "a".into(), condition: Condition::Present };
+    let with = |change: &dyn Fn(&mut Rule)| {
+        let mut rule = plain("r");
+        change(&mut rule);
+        compile(vec![Domain::new("d", vec![rule])])
+    };
+    let all_of = |parts| EntryCondition { entry: "a".into(), condition: Condition::AllOf(parts) };
+    let one = || Condition::OneOf(vec![Pattern::Exact("x".into())]);
+    assert_eq!(with(&|rule| rule.any.push(vec![present()])), None);
+    assert_eq!(with(&|rule| rule.any.push(Vec::new())), malformed, "an alternative that is always there");
+    assert_eq!(with(&|rule| rule.any = vec![vec![present()]; 65]), malformed);
+    assert_eq!(with(&|rule| rule.conditions.push(all_of(vec![one(), one()]))), None);
+    assert_eq!(with(&|rule| rule.conditions.push(all_of(vec![one()]))), malformed);
+    assert_eq!(with(&|rule| rule.conditions.push(all_of(vec![one(), Condition::Absent]))), malformed);
+    assert_eq!(with(&|rule| rule.replaces = vec!["x".into(); 65]), malformed);
     let long_key = plain("r").with_key((0..9).map(|number| number.to_string()));
     assert_eq!(compile(vec![Domain::new("d", vec![long_key])]), malformed);
 }

@@ -150,6 +150,7 @@ impl Failure {
         let Some(domain) = domain else { return FailurePolicy::Allow };
         let matches = domain.matches(request.entries);
         let rules = matches.as_slice().iter().filter_map(|position| domain.rule(*position));
+        let rules = rules.filter(|rule| request.is_under(rule));
         let policies =
             rules.filter(|rule| rule.model().mode == Mode::Enforce).map(|rule| self.policy_of(rule));
         policies.max_by_key(|policy| strictness(*policy)).unwrap_or(FailurePolicy::Allow)

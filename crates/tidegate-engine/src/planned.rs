@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 use tidegate_core::quota::Algorithm;
-use tidegate_core::rule::model::{Condition, Mode};
+use tidegate_core::rule::model::{Condition, EntryCondition, Mode, Rule};
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 use tidegate_store::Plan;
 
@@ -50,7 +50,7 @@ impl<'a> Planned<'a> {
         let priority = request.entry(PRIORITY_ENTRY);
         let matches = domain.matches(request.entries);
         for position in matches.as_slice() {
-            if let Some(rule) = domain.rule(*position).filter(|rule| wanted(rule)) {
+            if let Some(rule) = domain.rule(*position).filter(|rule| request.is_under(rule) && wanted(rule)) {
                 self.add(*position, rule, request.quotas.of_rule(tier, rule), priority, request.entries);
             }
         }
@@ -145,9 +145,16 @@ pub(crate) fn find_domain<'a>(rules: &'a RuleSet, name: &str) -> Option<(usize, 
 
 fn rules_selected_by<'a>(domain: &'a CompiledDomain, value: &str) -> Vec<(u32, &'a CompiledRule)> {
     let selected = |rule: &CompiledRule| match rule.model().key.as_slice() {
-        [entry] => rule.model().conditions.iter().filter(|wanted| wanted.entry == *entry).all(|wanted| {
-            wanted.condition.matches(Some(value)) && !matches!(wanted.condition, Condition::Absent)
-        }),
+        [entry] => {
+            let is_met = |conditions: &[EntryCondition]| {
+                let on_entry = conditions.iter().filter(|wanted| wanted.entry == *entry);
+                on_entry.map(|wanted| &wanted.condition).all(|condition| {
+                    condition.matches(Some(value)) && !matches!(condition, Condition::Absent)
+                })
+            };
+            let Rule { conditions, any, .. } = rule.model();
+            is_met(conditions) && (any.is_empty() || any.iter().any(|one| is_met(one)))
+        }
         _ => false,
     };
     let live = |rule: &CompiledRule| rule.model().mode != Mode::Off && selected(rule);

@@ -22,6 +22,9 @@ pub struct Request<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Which quotas hold for the request's subject.
     pub quotas: SubjectQuotas<'a>,
+    /// Rules that do not apply, because those of another request of the same call [replace](tidegate_core::rule::model::Rule::replaces)
+    /// them. Those that replace one another within this request need not be named.
+    pub replaced: &'a [String],
     /// Where it is written down what the request waited for; nobody asks if absent, and it costs nothing.
     pub stages: Option<&'a Stages>,
 }
@@ -77,7 +80,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn new(domain: &'a str, entries: &'a [(&'a str, &'a str)]) -> Self {
         let quotas = SubjectQuotas { tier: None, by_rule: &[] };
-        Self { domain, entries, cost: 1, idempotency_key: None, quotas, stages: None }
+        Self { domain, entries, cost: 1, idempotency_key: None, quotas, replaced: &[], stages: None }
     }
 
     /// The same request at another cost.
@@ -99,6 +102,11 @@ impl<'a> Request<'a> {
     pub const fn with_stages(mut self, stages: Option<&'a Stages>) -> Self {
         self.stages = stages;
         self
+    }
+
+    /// Whether a rule applies that matches.
+    pub(crate) fn is_under(&self, rule: &CompiledRule) -> bool {
+        self.replaced.is_empty() || !self.replaced.iter().any(|name| name == rule.name())
     }
 
     /// The tier of the request's subject, for rules of which nothing else is said.

@@ -3,12 +3,14 @@
 //! Both sets of rules decide the same requests, each at its own time and in its own store, beginning from rest. Nothing
 //! else is touched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use tidegate_core::rule::RuleSet;
+use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleSet};
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Decision, Engine, EngineError, ManualClock, Request, random_seed};
 use tidegate_store::{MemoryOptions, MemoryStore};
+
+use crate::replay::entries_used_by;
 
 /// How much the store of either side may hold.
 const STORE_BYTES: usize = 64 << 20;
@@ -16,6 +18,16 @@ const STORE_BYTES: usize = 64 << 20;
 const MAX_KEYS: usize = 10_000;
 /// The most keys that are named.
 const MAX_NAMED_KEYS: usize = 10;
+
+/// Where requests come from, and so what their entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Callers: each set of rules sees every entry that was sent.
+    Callers,
+    /// A log, which has more fields than a caller would send: each set of rules sees the entries of which its rules speak, as
+    /// in a replay.
+    Log,
+}
 
 /// A request that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,16 +91,17 @@ pub async fn compare(
     before: RuleSet,
     after: RuleSet,
     domain: &str,
+    source: Source,
     requests: impl IntoIterator<Item = TrialRequest>,
 ) -> Result<Comparison, EngineError> {
-    let (before, after) = (Side::new(before), Side::new(after));
+    let (before, after) = (Side::new(before, domain, source), Side::new(after, domain, source));
     let mut tally = Tally::default();
     for request in requests {
         let entries: Vec<(&str, &str)> =
             request.entries.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let asked = Request::new(domain, &entries).with_cost(request.cost);
         let at = Timestamp::from_micros(request.at_us);
-        let (was, is) = (before.decide(&asked, at).await?, after.decide(&asked, at).await?);
+        let (was, is) = (before.decide(asked, at).await?, after.decide(asked, at).await?);
         tally.add(request.at_us, &entries, &was, &is);
     }
     Ok(tally.finish())
@@ -97,19 +110,27 @@ pub async fn compare(
 struct Side {
     engine: Engine<MemoryStore, ManualClock>,
     clock: ManualClock,
+    /// The entries that the rules see; nothing where they see all.
+    seen: Option<BTreeSet<String>>,
 }
 
 impl Side {
-    fn new(rules: RuleSet) -> Self {
+    fn new(rules: RuleSet, domain: &str, source: Source) -> Self {
+        let of_domain = rules.domain(domain).into_iter().flat_map(CompiledDomain::rules);
+        let used = entries_used_by(of_domain.map(CompiledRule::model)).map(str::to_owned);
+        let seen = (source == Source::Log).then(|| used.collect());
         let clock = ManualClock::default();
         let options = MemoryOptions { max_bytes: STORE_BYTES, ..MemoryOptions::new(random_seed()) };
         let engine = Engine::with_parts(rules, MemoryStore::new(&options), clock.clone(), None);
-        Self { engine, clock }
+        Self { engine, clock, seen }
     }
 
-    async fn decide(&self, request: &Request<'_>, at: Timestamp) -> Result<Decision, EngineError> {
+    async fn decide(&self, request: Request<'_>, at: Timestamp) -> Result<Decision, EngineError> {
         self.clock.set(at);
-        self.engine.decide(request).await
+        let Some(seen) = &self.seen else { return self.engine.decide(&request).await };
+        let entries: Vec<(&str, &str)> =
+            request.entries.iter().copied().filter(|(name, _)| seen.contains(*name)).collect();
+        self.engine.decide(&Request { entries: &entries, ..request }).await
     }
 }
 
@@ -207,7 +228,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_lower_limit_refuses_what_is_beyond_it_and_names_whose_it_was() {
-        let made = compare(rules(10), rules(4), "d", requests(&["ann", "bob"], 6)).await.unwrap();
+        let made =
+            compare(rules(10), rules(4), "d", Source::Callers, requests(&["ann", "bob"], 6)).await.unwrap();
         assert_eq!(
             (made.before, made.after),
             (Counts { allowed: 12, denied: 0 }, Counts { allowed: 8, denied: 4 })
@@ -220,20 +242,43 @@ mod tests {
 
     #[tokio::test]
     async fn a_higher_limit_lets_pass_what_was_refused() {
-        let made = compare(rules(2), rules(100), "d", requests(&["ann"], 6)).await.unwrap();
+        let made = compare(rules(2), rules(100), "d", Source::Callers, requests(&["ann"], 6)).await.unwrap();
         assert_eq!((made.newly_denied, made.newly_allowed), (0, 4));
     }
 
     #[tokio::test]
     async fn requests_that_no_rule_applies_to_are_counted_apart() {
         let request = TrialRequest { at_us: 1, entries: vec![("client_ip".into(), "x".into())], cost: 1 };
-        let made = compare(rules(2), rules(1), "d", [request]).await.unwrap();
+        let made = compare(rules(2), rules(1), "d", Source::Callers, [request]).await.unwrap();
         assert_eq!((made.requests, made.unmatched), (1, 1));
     }
 
     #[tokio::test]
+    async fn rules_see_of_a_log_what_they_speak_of_and_of_callers_everything() {
+        let only = |limit: u64| {
+            let yaml = format!(
+                "version: 1\ndomains:\n  - name: d\n    rules:\n      - {{ name: r, key: [user_id], only: true, limit: {limit}, window: 60s, algorithm: fixed_window }}\n"
+            );
+            RuleSet::compile(parse_rules(&yaml, "t").unwrap().rules).unwrap()
+        };
+        let more = || {
+            requests(&["ann"], 6).into_iter().map(|mut request| {
+                request.entries.push(("user_agent".to_owned(), "curl".to_owned()));
+                request
+            })
+        };
+        let made = compare(only(10), only(4), "d", Source::Log, more()).await.unwrap();
+        assert_eq!((made.newly_denied, made.unmatched), (2, 0));
+        let made = compare(only(10), only(4), "d", Source::Callers, more()).await.unwrap();
+        assert_eq!((made.newly_denied, made.unmatched), (0, 6), "a caller sent what no rule speaks of");
+        // Each set of rules sees what its own rules speak of.
+        let made = compare(only(10), rules(4), "d", Source::Log, more()).await.unwrap();
+        assert_eq!((made.newly_denied, made.unmatched), (2, 0));
+    }
+
+    #[tokio::test]
     async fn nothing_was_asked() {
-        let made = compare(rules(2), rules(1), "d", Vec::new()).await.unwrap();
+        let made = compare(rules(2), rules(1), "d", Source::Callers, Vec::new()).await.unwrap();
         assert_eq!(made, Comparison::default());
     }
 }

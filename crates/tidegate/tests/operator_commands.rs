@@ -235,6 +235,24 @@ fn a_trial_on_a_log_tries_what_apply_would_do() {
     desk.says(&["rules", "apply", "mine.yaml", "--log", "log.jsonl", "--tenant", "acme"]);
 }
 
+/// A log has more fields than a caller sends: `only` does not stumble over them, here as little as in a replay.
+#[test]
+fn a_trial_on_a_log_shows_rules_what_a_replay_shows_them() {
+    let desk = Desk::with_rules();
+    desk.write("only.yaml", &RULES.replace("limit: 10\n", "limit: 5\n        only: true\n"));
+    let lines: String = (10..18)
+        .map(|s| format!("{{\"time\":\"2026-11-23T09:00:{s}Z\",\"user_id\":\"u2\",\"path\":\"/a\"}}\n"))
+        .collect();
+    desk.write("log.jsonl", &lines);
+    let tried = desk.json(&["rules", "apply", "only.yaml", "--log", "log.jsonl"]);
+    let effect = &tried["results"][0]["effect"];
+    assert_eq!(
+        (&effect["after"], &effect["unmatched"]),
+        (&json!({ "allowed": 5, "denied": 3 }), &json!(0)),
+        "{tried}"
+    );
+}
+
 #[test]
 fn a_history_is_shown_to_its_beginning() {
     let desk = Desk::new();

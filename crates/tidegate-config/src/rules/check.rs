@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use tidegate_core::rule::model::{Condition, EntryCondition, Mode, Reserve, Rule};
+use tidegate_core::rule::model::{Condition, EntryCondition, MAX_REGEXES, Mode, Reserve, Rule};
 
 use super::fields::Fields;
 use crate::report::Report;
@@ -41,9 +41,11 @@ impl Placed<'_> {
 pub(super) fn domain(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
     unreachable_otherwise(fields, rules, report);
     shared_buckets(fields, rules, report);
+    regexes(fields, rules, report);
     if report.has_errors() {
         return;
     }
+    replaced(fields, rules, report);
     twins(fields, rules, report);
     tiers(fields, rules, report);
     lonely_entries(fields, rules, report);
@@ -53,7 +55,7 @@ pub(super) fn domain(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut
 fn unreachable_otherwise(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
     let Some(always) = rules.iter().find(|placed| {
         let rule = &placed.rule;
-        let is_for_all = !rule.otherwise && !rule.only && rule.conditions.is_empty() && rule.key.is_empty();
+        let is_for_all = !rule.otherwise && !rule.only && rule.key.is_empty() && asks_nothing(rule);
         rule.mode == Mode::Enforce && is_for_all
     }) else {
         return;
@@ -73,6 +75,11 @@ fn unreachable_otherwise(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: 
             remedy,
         );
     }
+}
+
+/// Whether every request that has what the key needs matches, unless it has other entries.
+fn asks_nothing(rule: &Rule) -> bool {
+    rule.conditions.is_empty() && rule.any.is_empty() && rule.order.is_empty()
 }
 
 /// Rules of which one was formerly called what the other is called, or was called: both would continue the same buckets.
@@ -97,6 +104,46 @@ fn shared_buckets(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Re
         );
         let remedy = "give the new rule another name, or remove formerly if the old buckets are not needed";
         report.error(placed.field(field).at, &path.index(placed.index).field(field), message, remedy);
+    }
+}
+
+/// More regular expressions than a domain may have.
+fn regexes(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let mut count = 0;
+    for placed in rules {
+        count += placed.rule.all_conditions().map(|wanted| wanted.condition.regex_count()).sum::<usize>();
+        if count > MAX_REGEXES {
+            let message = format!("from here on the domain has more than {MAX_REGEXES} regular expressions");
+            let remedy = "write values, prefixes or globs where they do";
+            report.error(placed.node.at, &fields.path.field("rules").index(placed.index), message, remedy);
+            return;
+        }
+    }
+}
+
+/// Rules that replace themselves, or what is not there.
+fn replaced(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Report<'_>) {
+    let names: BTreeSet<&str> = rules.iter().map(|placed| placed.rule.name.as_str()).collect();
+    let path = fields.path.field("rules");
+    for placed in rules {
+        let path = path.index(placed.index);
+        let path = path.field("replaces");
+        let (name, at) = (&placed.rule.name, placed.field("replaces").at);
+        for other in &placed.rule.replaces {
+            if other == name {
+                report.error(
+                    at,
+                    &path,
+                    "the rule replaces itself, so it never applies",
+                    "remove its own name",
+                );
+            } else if !names.contains(other.as_str()) {
+                let message = format!("the domain has no rule {}", quote(other));
+                let remedy = nearest(other, names.iter().copied())
+                    .map_or("remove it".to_owned(), |meant| format!("did you mean '{meant}'?"));
+                report.warn(at, &path, message, remedy);
+            }
+        }
     }
 }
 
@@ -131,16 +178,21 @@ fn fingerprint(rule: &Rule) -> u64 {
     (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.only, rule.otherwise, rule.mode)
         .hash(&mut hasher);
     (rule.on_store_failure, rule.queue, rule.consistency).hash(&mut hasher);
+    (&rule.order, &rule.replaces, rule.denies, rule.any.len()).hash(&mut hasher);
     for Reserve { priority, percent } in &rule.reserve {
         (priority, percent).hash(&mut hasher);
     }
-    for EntryCondition { entry, condition } in &rule.conditions {
+    for EntryCondition { entry, condition } in rule.all_conditions() {
         entry.hash(&mut hasher);
-        match condition {
-            Condition::OneOf(patterns) => patterns.hash(&mut hasher),
-            Condition::NoneOf(exceptions) => exceptions.hash(&mut hasher),
-            Condition::Present => "present".hash(&mut hasher),
-            Condition::Absent => "absent".hash(&mut hasher),
+        for part in condition.parts() {
+            match part {
+                Condition::OneOf(patterns) => patterns.hash(&mut hasher),
+                Condition::NoneOf(exceptions) => exceptions.hash(&mut hasher),
+                Condition::Present => "present".hash(&mut hasher),
+                Condition::Absent => "absent".hash(&mut hasher),
+                // A part is none of several parts.
+                Condition::AllOf(_) => {}
+            }
         }
     }
     hasher.finish()
@@ -152,7 +204,9 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         name: _,
         formerly: _,
         conditions,
+        any,
         only,
+        order,
         otherwise,
         key,
         algorithm,
@@ -160,12 +214,16 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         tiers,
         reserve,
         mode,
+        replaces,
+        denies,
         on_store_failure,
         queue,
         consistency,
     } = a;
     conditions == &b.conditions
+        && any == &b.any
         && only == &b.only
+        && order == &b.order
         && otherwise == &b.otherwise
         && key == &b.key
         && algorithm == &b.algorithm
@@ -173,6 +231,8 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         && tiers == &b.tiers
         && reserve == &b.reserve
         && mode == &b.mode
+        && replaces == &b.replaces
+        && denies == &b.denies
         && on_store_failure == &b.on_store_failure
         && queue == &b.queue
         && consistency == &b.consistency
@@ -224,7 +284,7 @@ fn lonely_entries(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Re
     for placed in rules {
         let rule = &placed.rule;
         let mut own: Vec<&str> = rule.key.iter().map(String::as_str).collect();
-        own.extend(rule.conditions.iter().map(|condition| condition.entry.as_str()));
+        own.extend(rule.all_conditions().map(|condition| condition.entry.as_str()));
         own.sort_unstable();
         own.dedup();
         for entry in own {
@@ -238,7 +298,7 @@ fn lonely_entries(fields: &Fields<'_, '_>, rules: &[Placed<'_>], report: &mut Re
             return;
         }
         let rule = &placed.rule;
-        if rule.mode != Mode::Enforce || !rule.conditions.is_empty() {
+        if rule.mode != Mode::Enforce || !asks_nothing(rule) {
             continue;
         }
         for entry in rule.key.iter().map(String::as_str) {

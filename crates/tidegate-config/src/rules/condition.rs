@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use tidegate_core::rule::model::{
-    Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
+    Condition, EntryCondition, Exceptions, MAX_ALTERNATIVES, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS,
+    MAX_EXCEPTIONS, MAX_PARTS,
 };
-use tidegate_core::rule::pattern::{Pattern, Template, TemplateError};
+use tidegate_core::rule::pattern::{Glob, GlobError, Pattern, Regex, RegexError, Template, TemplateError};
 
 use super::fields::{self, Fields, Shape};
+use super::paths::{self, Reach};
 use super::scalar::{self, Name};
 use super::{MAX_PATTERNS, MAX_VALUE_BYTES, is_not};
 use crate::path::Path;
@@ -17,7 +19,7 @@ use crate::yaml::{Node, Value};
 
 pub(crate) const CONDITION: Shape = Shape {
     what: "a condition",
-    fields: &["exact", "prefix", "is", "not", "present", "absent"],
+    fields: &["exact", "prefix", "glob", "regex", "is", "not", "all", "present", "absent"],
     others: &[
         ("equals", "exact"),
         ("value", "exact"),
@@ -26,6 +28,14 @@ pub(crate) const CONDITION: Shape = Shape {
         ("none_of", "not"),
         ("not_in", "not"),
         ("starts_with", "prefix"),
+        ("suffix", "glob"),
+        ("ends_with", "glob"),
+        ("contains", "glob"),
+        ("pattern", "regex"),
+        ("matches", "regex"),
+        ("regexp", "regex"),
+        ("and", "all"),
+        ("all_of", "all"),
         ("exists", "present"),
         ("missing", "absent"),
     ],
@@ -33,6 +43,36 @@ pub(crate) const CONDITION: Shape = Shape {
 
 /// The methods whose names everyone writes in capitals.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+
+/// Reads the lists of conditions of which one has to hold.
+pub(crate) fn read_any(
+    node: &Node,
+    path: &Path<'_>,
+    report: &mut Report<'_>,
+) -> Option<Vec<Vec<EntryCondition>>> {
+    let remedy = "write for example [{ path: \"/v1/*\" }, { host: api.example.com }]";
+    let items = fields::list(node, path, remedy, report)?;
+    fields::at_most(MAX_ALTERNATIVES, items.len(), "alternatives", node, path, report);
+    let mut any = Vec::with_capacity(items.len().min(MAX_ALTERNATIVES));
+    for (index, item) in items.iter().take(MAX_ALTERNATIVES).enumerate() {
+        let path = path.index(index);
+        let Some(one) = read(item, &path, report) else { continue };
+        if matches!(&item.value, Value::Map(entries) if entries.is_empty()) {
+            let remedy = "write a condition, or remove any";
+            report.error(item.at, &path, "the alternative always holds, so any says nothing", remedy);
+        }
+        any.push(one);
+    }
+    if items.is_empty() {
+        report.error(
+            node.at,
+            path,
+            "the list is empty, so nothing matches",
+            "write at least one, or remove any",
+        );
+    }
+    Some(any)
+}
 
 /// Reads the map of conditions.
 pub(crate) fn read(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<EntryCondition>> {
@@ -100,7 +140,7 @@ impl Reader<'_, '_, '_> {
                         self.report.error(
                             item.at,
                             &path,
-                            "present, absent and not cannot be one of several",
+                            "present, absent, all and not cannot be one of several",
                             remedy,
                         );
                         None
@@ -182,8 +222,7 @@ impl Reader<'_, '_, '_> {
         }
         let [(key, value)] = entries.as_slice() else {
             let message = format!("the condition has {} parts", entries.len());
-            let remedy =
-                "write exactly one of exact, prefix, is, not, present and absent; not may stand beside is";
+            let remedy = "write exactly one of exact, prefix, glob, regex, is, not, all, present and absent; not may stand beside is";
             self.report.error(node.at, path, message, remedy);
             return None;
         };
@@ -192,6 +231,15 @@ impl Reader<'_, '_, '_> {
             "present" => return self.flag(value, &path, "absent").then_some(Condition::Present),
             "absent" => return self.flag(value, &path, "present").then_some(Condition::Absent),
             "is" => return self.short_form(value, &path),
+            "all" => return self.all_of(value, &path),
+            "glob" => {
+                let text = self.value(value, &path)?;
+                self.glob(Glob::parse(text), value, &path)
+            }
+            "regex" => {
+                let text = self.value(value, &path)?;
+                self.regex(text, value, &path)
+            }
             "exact" => {
                 let text = self.value(value, &path)?;
                 self.exact(text, value, &path)
@@ -203,6 +251,30 @@ impl Reader<'_, '_, '_> {
             _ => None,
         };
         pattern.map(|pattern| Condition::OneOf(vec![pattern]))
+    }
+
+    /// `{all: […]}`: each of them a condition on the value.
+    fn all_of(&mut self, node: &Node, path: &Path<'_>) -> Option<Condition> {
+        let remedy = "write for example [\"/v1/*\", {not: /v1/health}]";
+        let items = fields::list(node, path, remedy, self.report)?;
+        if !(2..=MAX_PARTS).contains(&items.len()) {
+            let message = format!("{} conditions are to hold together", items.len());
+            self.report.error(node.at, path, message, format!("write 2 to {MAX_PARTS} of them"));
+            return None;
+        }
+        let mut parts = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            let path = path.index(index);
+            match self.condition(item, &path)? {
+                part @ (Condition::OneOf(_) | Condition::NoneOf(_)) => parts.push(part),
+                Condition::Present | Condition::Absent | Condition::AllOf(_) => {
+                    let message = "only conditions on the value can be parts of all";
+                    self.report.error(item.at, &path, message, "write values, not, glob or regex");
+                    return None;
+                }
+            }
+        }
+        Some(Condition::AllOf(parts))
     }
 
     /// The `true` of `{present: true}`.
@@ -219,20 +291,11 @@ impl Reader<'_, '_, '_> {
         flag == Some(true)
     }
 
-    /// A text in the short form: exact, `prefix*` or a path template.
+    /// A text in the short form: exact, with stars, or a path template.
     fn pattern(&mut self, node: &Node, path: &Path<'_>) -> Option<Pattern> {
         let text = self.value(node, path)?;
-        let (before, star) = match text.strip_suffix('*') {
-            Some(before) => (before, true),
-            None => (text, false),
-        };
-        if before.contains('*') {
-            let remedy = "write {exact: …} if the stars belong to the value; a prefix has one, at its end";
-            self.report.error(node.at, path, format!("{} has a '*' inside", quote(text)), remedy);
-            return None;
-        }
         if text.starts_with('/') && text.contains('{') {
-            if star {
+            if text.contains('*') {
                 let message = format!("{} mixes a path template with '*'", quote(text));
                 let remedy = "write a template such as /users/{id}, or a prefix such as /users/*";
                 self.report.error(node.at, path, message, remedy);
@@ -240,7 +303,11 @@ impl Reader<'_, '_, '_> {
             }
             return self.template(text, node, path);
         }
-        if star { self.prefix(before, node, path) } else { self.exact(text, node, path) }
+        match text.strip_suffix('*') {
+            Some(before) if !before.contains('*') => self.prefix(before, node, path),
+            None if !text.contains('*') => self.exact(text, node, path),
+            _ => self.glob(Glob::new(text.split('*').map(str::to_owned)), node, path),
+        }
     }
 
     /// The text of a value, within its bounds.
@@ -298,6 +365,51 @@ impl Reader<'_, '_, '_> {
         self.possible_path(text, Reach::Beginning, node, path).then(|| Pattern::Prefix(text.to_owned()))
     }
 
+    /// A text with stars. Where the only one is at the end, it is a prefix.
+    pub(crate) fn glob(
+        &mut self,
+        glob: Result<Glob, GlobError>,
+        node: &Node,
+        path: &Path<'_>,
+    ) -> Option<Pattern> {
+        let glob = match glob {
+            Ok(glob) => glob,
+            Err(error) => {
+                let remedy = match error {
+                    GlobError::NoStar => "write {exact: …} for one value",
+                    GlobError::OnlyStars => "write '*' alone, or {present: true}",
+                    GlobError::TooManyStars => "use fewer stars, or {regex: …}",
+                    GlobError::BadEscape => "write \\\\ for a backslash, \\* for a star of the value",
+                };
+                self.report.error(node.at, path, error.to_string(), remedy);
+                return None;
+            }
+        };
+        let mut places = glob.pieces().iter().enumerate().filter(|(_, piece)| !piece.is_empty());
+        let is_possible = places.all(|(place, piece)| {
+            let reach = if place == 0 { Reach::Beginning } else { Reach::Within };
+            self.possible_path(piece, reach, node, path)
+        });
+        let pattern = is_possible.then(|| Pattern::of_pieces(glob.pieces().iter().cloned()));
+        pattern.and_then(Result::ok)
+    }
+
+    pub(crate) fn regex(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
+        match Regex::parse(text) {
+            Ok(regex) => Some(Pattern::Regex(regex)),
+            Err(error) => {
+                let remedy = match error {
+                    RegexError::TooLong | RegexError::TooLarge => {
+                        "write it simpler: [0-9] for \\d, [a-z] for \\w, or a glob"
+                    }
+                    RegexError::Syntax(_) => "see https://docs.rs/regex for what can be written",
+                };
+                self.report.error(node.at, path, error.to_string(), remedy);
+                None
+            }
+        }
+    }
+
     fn template(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
         match Template::parse(text) {
             Ok(template) => {
@@ -318,62 +430,11 @@ impl Reader<'_, '_, '_> {
         }
     }
 
-    /// Whether a normalised path can be like `text`: decoded once, without empty or dot segments, without query.
+    /// Whether a normalised path can be like `text`.
     fn possible_path(&mut self, text: &str, reach: Reach, node: &Node, path: &Path<'_>) -> bool {
-        if self.entry != "path" {
-            return true;
-        }
-        let problem = if !text.starts_with('/') {
-            Some(("every path begins with '/'", format!("write /{}", text.trim_start())))
-        } else if text.contains("//") {
-            Some(("no normalised path has '//'", format!("write {}", merged_slashes(text))))
-        } else if has_dot_segment(text, reach) {
-            Some(("no normalised path has a segment '.' or '..'", "write the path without it".to_owned()))
-        } else if text.contains(['?', '#']) {
-            let remedy = "write the part before '?' or '#'; a path has neither query nor fragment".to_owned();
-            Some(("no path contains '?' or '#'", remedy))
-        } else if has_escape(text) {
-            Some((
-                "paths are decoded before they are matched",
-                "write the character itself, not %xx".to_owned(),
-            ))
-        } else {
-            None
-        };
+        let problem = if self.entry == "path" { paths::problem(text, reach) } else { None };
         let Some((why, remedy)) = problem else { return true };
         self.report.error(node.at, path, format!("{} never matches: {why}", quote(text)), remedy);
         false
     }
-}
-
-/// How much of a value a text stands for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Whole,
-    Beginning,
-}
-
-/// Whether a segment is `.` or `..`; the last one of a prefix may still go on, as in `/.well-known`.
-fn has_dot_segment(text: &str, reach: Reach) -> bool {
-    let mut segments: Vec<&str> = text.split('/').collect();
-    if reach == Reach::Beginning {
-        segments.pop();
-    }
-    segments.iter().any(|segment| matches!(*segment, "." | ".."))
-}
-
-fn has_escape(text: &str) -> bool {
-    text.as_bytes().windows(3).any(
-        |bytes| matches!(bytes, [b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()),
-    )
-}
-
-fn merged_slashes(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c != '/' || !out.ends_with('/') {
-            out.push(c);
-        }
-    }
-    out
 }

@@ -5,6 +5,7 @@ pub(crate) mod condition;
 mod domain;
 pub(crate) mod fields;
 mod lease;
+mod paths;
 mod quota;
 mod rule;
 pub(crate) mod scalar;

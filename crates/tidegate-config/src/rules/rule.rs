@@ -2,7 +2,8 @@
 
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{
-    Condition, EntryCondition, MAX_KEY_ENTRIES, MAX_TIERS, Mode, Queue, Reserve, Rule,
+    Condition, Denies, EntryCondition, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_REPLACED, MAX_TIERS, Mode, Queue,
+    Reserve, Rule,
 };
 
 use super::Defaults;
@@ -21,7 +22,9 @@ pub(super) const RULE: Shape = Shape {
         "name",
         "formerly",
         "match",
+        "any",
         "only",
+        "order",
         "otherwise",
         "key",
         "algorithm",
@@ -32,6 +35,8 @@ pub(super) const RULE: Shape = Shape {
         "tiers",
         "reserve",
         "mode",
+        "replaces",
+        "denies",
         "on_store_failure",
         "queue",
         "consistency",
@@ -45,6 +50,13 @@ pub(super) const RULE: Shape = Shape {
         ("when", "match"),
         ("where", "match"),
         ("conditions", "match"),
+        ("match_any", "any"),
+        ("any_of", "any"),
+        ("or", "any"),
+        ("in_order", "order"),
+        ("replace", "replaces"),
+        ("overrides", "replaces"),
+        ("quota_mode", "denies"),
         ("default", "otherwise"),
         ("else", "otherwise"),
         ("keys", "key"),
@@ -115,7 +127,9 @@ pub(super) fn read(
     let formerly = fields
         .optional("formerly", report, |node, path, report| scalar::name(node, path, Name::Rule, report));
     let conditions = fields.optional("match", report, condition::read).unwrap_or_default();
+    let any = fields.optional("any", report, condition::read_any).unwrap_or_default();
     let only = fields.optional("only", report, scalar::boolean).unwrap_or(false);
+    let order = fields.optional("order", report, read_order).unwrap_or_default();
     let otherwise = fields.optional("otherwise", report, scalar::boolean).unwrap_or(false);
     let remedy = "write key: [client_ip] for one bucket per address, or key: [] for one bucket for all";
     let key = fields
@@ -130,6 +144,8 @@ pub(super) fn read(
         .unwrap_or_default();
     let reserve = fields.optional("reserve", report, read_reserve).unwrap_or_default();
     let mode = fields.optional("mode", report, read_mode).unwrap_or_default();
+    let replaces = fields.optional("replaces", report, read_replaces).unwrap_or_default();
+    let denies = fields.optional("denies", report, read_denies).unwrap_or_default();
     let on_store_failure = fields.optional("on_store_failure", report, domain::failure_policy);
     let queue =
         fields.optional("queue", report, |node, path, report| read_queue(node, path, algorithm, report));
@@ -139,7 +155,9 @@ pub(super) fn read(
         formerly: formerly.filter(|formerly| *formerly != name),
         name,
         conditions,
+        any,
         only,
+        order,
         otherwise,
         key: key?,
         algorithm: algorithm?,
@@ -147,10 +165,51 @@ pub(super) fn read(
         tiers,
         reserve,
         mode,
+        replaces,
+        denies,
         on_store_failure,
         queue,
         consistency,
     })
+}
+
+fn read_order(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    const MOST: usize = MAX_CONDITIONS + MAX_KEY_ENTRIES;
+    let remedy = "write a list of entries, for example [country, city]";
+    names(node, path, (MOST, "entries", Name::Entry), remedy, report)
+}
+
+fn read_replaces(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let remedy = "write a list of the names of rules";
+    names(node, path, (MAX_REPLACED, "rules", Name::Rule), remedy, report)
+}
+
+/// A list of names, each once.
+fn names(
+    node: &Node,
+    path: &Path<'_>,
+    (most, what, kind): (usize, &str, Name),
+    remedy: &str,
+    report: &mut Report<'_>,
+) -> Option<Vec<String>> {
+    let items = fields::list(node, path, remedy, report)?;
+    fields::at_most(most, items.len(), what, node, path, report);
+    let mut names: Vec<String> = Vec::new();
+    for (index, item) in items.iter().take(most).enumerate() {
+        let path = path.index(index);
+        let Some(name) = scalar::name(item, &path, kind, report) else { continue };
+        if names.contains(&name) {
+            let message = format!("{} stands twice", quote(&name));
+            report.error(item.at, &path, message, "remove one of the two");
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
+fn read_denies(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Denies> {
+    let choices = [Denies::Alone, Denies::Together].map(|denies| (denies.name(), denies));
+    scalar::choice(node, path, &choices, &[], report)
 }
 
 fn read_algorithm(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Algorithm> {

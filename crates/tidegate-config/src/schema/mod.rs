@@ -10,7 +10,8 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tidegate_core::quota::{MAX_LIMIT, MAX_LOG_LIMIT, MAX_PERMITS, MAX_SLIDING_WINDOW_LIMIT};
 use tidegate_core::rule::model::{
-    MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_NAME_BYTES, MAX_RULES, MAX_TIERS,
+    MAX_ALTERNATIVES, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_NAME_BYTES,
+    MAX_PARTS, MAX_REPLACED, MAX_RULES, MAX_TIERS,
 };
 
 use crate::rules::{MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_VALUE_BYTES};
@@ -112,8 +113,14 @@ struct Rule {
     /// What a request must look like: entries and what is asked of their values. Without it, every request matches.
     #[schemars(rename = "match", extend("maxProperties" = MAX_CONDITIONS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
     conditions: Option<std::collections::BTreeMap<String, Condition>>,
-    /// `true`: applies only to requests that have no entries but those that `match` and `key` name. Default: `false`.
+    /// Further conditions, in the form of `match`: all of at least one of these have to hold, too.
+    #[schemars(length(min = 1, max = MAX_ALTERNATIVES))]
+    any: Option<Vec<Alternative>>,
+    /// `true`: applies only to requests that have no entries but those that `match`, `any` and `key` name. Default: `false`.
     only: Option<bool>,
+    /// Entries that a request must have, in this order. Default: the order says nothing.
+    #[schemars(length(max = MAX_CONDITIONS + MAX_KEY_ENTRIES), extend("uniqueItems" = true))]
+    order: Option<Vec<Name>>,
     /// `true`: applies only where no other enforced rule of the domain matched. Default: `false`.
     otherwise: Option<bool>,
     /// The entries whose values select the bucket, for example `[client_ip]`; `[]` is one bucket for all. A request
@@ -143,6 +150,11 @@ struct Rule {
     reserve: Option<std::collections::BTreeMap<String, Percent>>,
     /// Whether the verdict is obeyed. Default: `enforce`.
     mode: Option<Mode>,
+    /// Rules of this domain that do not apply where this one does, whatever its mode but `off`.
+    #[schemars(length(max = MAX_REPLACED), extend("uniqueItems" = true), with = "Option<Vec<RuleName>>")]
+    replaces: Option<Vec<String>>,
+    /// What a denial means for a gRPC call with several descriptors. Default: `alone`.
+    denies: Option<Denies>,
     /// The answer when the store does not answer. Default: the domain's.
     on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn. Only with `token_bucket` and `leaky_bucket`.
@@ -153,6 +165,11 @@ struct Rule {
     /// What a node takes in advance. Only with `consistency: leased`.
     lease: Option<Lease>,
 }
+
+/// Entries and what is asked of their values.
+#[derive(JsonSchema)]
+#[schemars(transparent, extend("minProperties" = 1, "maxProperties" = MAX_CONDITIONS, "propertyNames" = { "$ref": "#/$defs/Name" }))]
+struct Alternative(std::collections::BTreeMap<String, Condition>);
 
 /// Other numbers for one tier.
 #[derive(JsonSchema)]
@@ -201,8 +218,8 @@ struct Lease {
     hold: Option<Duration>,
 }
 
-/// What is asked of one entry: a value, `prefix*`, `*` for any value, a path template such as `/users/{id}`, one of a
-/// list, or one of the long forms.
+/// What is asked of one entry: a value, one with stars such as `prefix*`, `*` for any value, a path template such as
+/// `/users/{id}`, one of a list, or one of the long forms.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 enum Condition {
@@ -210,14 +227,34 @@ enum Condition {
     OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
     Text(LongValue),
     Except(Except),
+    All(All),
     Presence(Presence),
+}
+
+/// Several conditions on one value.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct All {
+    /// All of these have to hold.
+    #[schemars(length(min = 2, max = MAX_PARTS))]
+    all: Vec<Part>,
+}
+
+/// One of several conditions on a value.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Part {
+    Value(Value),
+    OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
+    Text(LongValue),
+    Except(Except),
 }
 
 /// Values that are meant, but for some.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, extend("minProperties" = 1))]
 struct Except {
-    /// A value, `prefix*`, `*` for any value, a path template, or a list of these. Default: any value.
+    /// A value, one with stars, `*` for any value, a path template, or a list of these. Default: any value.
     is: Option<Values>,
     /// What is not meant.
     not: Option<Excepted>,
@@ -231,7 +268,7 @@ enum Values {
     OneOf(#[schemars(length(min = 1, max = MAX_PATTERNS))] Vec<OneValue>),
 }
 
-/// What is not meant: a value, `prefix*`, a path template, or a list of these.
+/// What is not meant: a value, one with stars, a path template, or a list of these.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 enum Excepted {
@@ -256,6 +293,10 @@ enum LongValue {
     Exact(Value),
     /// A value that begins with this text.
     Prefix(Value),
+    /// A value that fits this text, in which each `*` stands for any text, `\\*` for a star and `\\\\` for a backslash.
+    Glob(Value),
+    /// A value in which this regular expression is found; `^` and `$` are its beginning and end. At most 512 bytes.
+    Regex(Value),
 }
 
 /// Whether the entry is there.
@@ -296,6 +337,16 @@ enum Mode {
     Shadow,
     /// As if the rule were not there.
     Off,
+}
+
+/// What a denial means for a call that asks for several requests at once, which only gRPC has.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum Denies {
+    /// The call is refused.
+    Alone,
+    /// The call is refused where every request of it that such a rule applies to is denied.
+    Together,
 }
 
 /// The answer when the store does not answer.

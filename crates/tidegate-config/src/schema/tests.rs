@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 use tidegate_core::quota::Algorithm;
-use tidegate_core::rule::model::{Consistency, FailurePolicy, Lease, Mode};
+use tidegate_core::rule::model::{Consistency, Denies, FailurePolicy, Lease, Mode};
 
 use super::json_schema;
 use crate::rules::shapes;
@@ -46,9 +46,9 @@ fn schema_and_reader_know_the_same_fields() {
         .flat_map(|name| schema["$defs"][name]["oneOf"].as_array().unwrap())
         .flat_map(|form| form["properties"].as_object().unwrap().keys().map(String::as_str))
         .collect();
-    let exceptions = schema["$defs"]["Except"]["properties"].as_object().unwrap();
-    let long_forms: BTreeSet<&str> =
-        long_forms.into_iter().chain(exceptions.keys().map(String::as_str)).collect();
+    let maps = ["Except", "All"].map(|name| schema["$defs"][name]["properties"].as_object().unwrap());
+    let of_maps = maps.iter().flat_map(|fields| fields.keys().map(String::as_str));
+    let long_forms: BTreeSet<&str> = long_forms.into_iter().chain(of_maps).collect();
     for (name, shape) in shapes() {
         let read: BTreeSet<&str> = shape.iter().copied().collect();
         if name == "Condition" {
@@ -71,6 +71,7 @@ fn schema_and_core_know_the_same_words() {
     let schema = schema();
     assert_eq!(words(&schema, "Algorithm"), Algorithm::ALL.map(Algorithm::name));
     assert_eq!(words(&schema, "Mode"), [Mode::Enforce, Mode::Shadow, Mode::Off].map(Mode::name));
+    assert_eq!(words(&schema, "Denies"), [Denies::Alone, Denies::Together].map(Denies::name));
     let lease = Consistency::Leased(Lease::default());
     assert_eq!(
         words(&schema, "Consistency"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::index::value_of;
 use super::lineage::{Lineage, Revision};
-use super::model::{FailurePolicy, Rule};
+use super::model::{Condition, EntryCondition, FailurePolicy, Rule};
 use super::pattern::Pattern;
 use crate::algorithm::{Meter, State};
 use crate::hash::identity;
@@ -124,20 +124,30 @@ impl CompiledRule {
     /// Whether a request has what the rule's key needs and fulfils its conditions.
     #[must_use]
     pub fn applies_to(&self, entries: &[(&str, &str)]) -> bool {
+        let hold = |conditions: &[EntryCondition]| {
+            conditions.iter().all(|wanted| wanted.condition.matches(value_of(entries, &wanted.entry)))
+        };
         self.model.key.iter().all(|entry| value_of(entries, entry).is_some())
-            && self
-                .model
-                .conditions
-                .iter()
-                .all(|wanted| wanted.condition.matches(value_of(entries, &wanted.entry)))
+            && hold(&self.model.conditions)
+            && (self.model.any.is_empty() || self.model.any.iter().any(|one| hold(one)))
             && (!self.model.only || self.others(entries).next().is_none())
+            && self.is_in_order(entries)
+    }
+
+    /// Whether the entries that have to come in an order do.
+    #[must_use]
+    pub fn is_in_order(&self, entries: &[(&str, &str)]) -> bool {
+        let order = self.model.order.as_slice();
+        let mut given =
+            entries.iter().map(|(entry, _)| *entry).filter(|entry| order.iter().any(|o| o == entry));
+        order.is_empty() || order.iter().all(|wanted| given.next() == Some(wanted)) && given.next().is_none()
     }
 
     /// The entries of a request that neither the key nor a condition names.
     pub fn others<'a>(&'a self, entries: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a str> {
         let is_named = |entry: &str| {
             self.model.key.iter().any(|named| named == entry)
-                || self.model.conditions.iter().any(|wanted| wanted.entry == entry)
+                || self.model.all_conditions().any(|wanted| wanted.entry == entry)
         };
         entries.iter().map(|(entry, _)| *entry).filter(move |entry| !is_named(entry))
     }
@@ -195,8 +205,8 @@ impl CompiledRule {
     /// What an entry contributes to the partition key: its value, or the path template that it matched.
     #[must_use]
     pub fn key_part<'a>(&'a self, entry: &str, value: &'a str) -> &'a str {
-        for wanted in self.model.conditions.iter().filter(|wanted| wanted.entry == entry) {
-            for pattern in wanted.condition.patterns() {
+        for wanted in self.model.all_conditions().filter(|wanted| wanted.entry == entry) {
+            for pattern in wanted.condition.parts().iter().flat_map(Condition::patterns) {
                 match pattern {
                     Pattern::Template(template) if template.matches(value) => return template.text(),
                     _ => {}

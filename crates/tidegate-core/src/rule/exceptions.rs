@@ -51,6 +51,11 @@ impl Exceptions {
         self.exact.len() + self.others.len()
     }
 
+    /// The exceptions that are not exact values.
+    pub(super) fn other_patterns(&self) -> &[Pattern] {
+        &self.others
+    }
+
     /// How many exceptions are not exact values: each of them is tried, one after another.
     #[must_use]
     pub const fn pattern_count(&self) -> usize {

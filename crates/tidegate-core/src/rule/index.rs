@@ -6,7 +6,7 @@
 
 use crate::hash::FnvMap;
 use crate::rule::compiled::CompiledRule;
-use crate::rule::model::{Condition, MAX_RULES_TOGETHER};
+use crate::rule::model::{Condition, EntryCondition, MAX_RULES_TOGETHER};
 use crate::rule::pattern::{Pattern, Segment, Template};
 
 /// Positions of rules in their domain, ascending, each once. Up to 16 need no allocation.
@@ -93,48 +93,48 @@ impl Index {
             }
         }
         for (position, rule) in (0_u32..).zip(rules) {
-            // The condition whose commonest pattern is named by the fewest rules.
-            let anchor = rule
-                .model()
-                .conditions
-                .iter()
-                .map(|condition| (condition.entry.as_str(), condition.condition.patterns()))
-                .filter(|(_, patterns)| !patterns.is_empty())
-                .map(|(entry, patterns)| {
-                    let commonest =
-                        patterns.iter().filter_map(|pattern| popularity.get(&(entry, pattern))).max();
-                    (commonest.copied().unwrap_or_default(), entry, patterns)
-                })
-                .min_by_key(|(commonest, _, patterns)| (*commonest, patterns.len()));
+            let own = anchor_of(&rule.model().conditions, &popularity);
             let rarest = needed(rule)
                 .map(|entry| (needs.get(entry).copied().unwrap_or_default(), entry))
                 .min_by_key(|(count, _)| *count);
-            match (anchor, rarest) {
+            match (own, rarest) {
                 // A value that too many rules name is not what tells them apart.
                 (Some((commonest, ..)), Some((count, entry)))
                     if commonest > MAX_RULES_TOGETHER && count < commonest =>
                 {
                     table(&mut index.present, entry).push(position);
                 }
-                (Some((_, entry, patterns)), _) => {
-                    for pattern in patterns {
-                        index.insert(entry, pattern, position);
+                (Some((_, entry, patterns)), _) => index.insert(entry, patterns, position),
+                (None, rarest) => {
+                    let of_each = rule.model().any.iter().map(|one| anchor_of(one, &popularity));
+                    match (of_each.collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()), rarest) {
+                        // One of the alternatives has to hold, so one of their anchors finds the rule.
+                        (Some(anchors), _) => {
+                            for (_, entry, patterns) in anchors {
+                                index.insert(entry, patterns, position);
+                            }
+                        }
+                        (None, Some((_, entry))) => table(&mut index.present, entry).push(position),
+                        (None, None) => index.always.push(position),
                     }
                 }
-                (None, Some((_, entry))) => table(&mut index.present, entry).push(position),
-                (None, None) => index.always.push(position),
             }
         }
         index
     }
 
-    fn insert(&mut self, entry: &str, pattern: &Pattern, position: u32) {
-        match pattern {
-            Pattern::Exact(value) => {
-                table(&mut self.exact, entry).entry(value.clone()).or_default().push(position);
+    fn insert(&mut self, entry: &str, patterns: &[Pattern], position: u32) {
+        for pattern in patterns {
+            match pattern {
+                Pattern::Exact(value) => {
+                    table(&mut self.exact, entry).entry(value.clone()).or_default().push(position);
+                }
+                Pattern::Prefix(prefix) => table(&mut self.prefix, entry).insert(prefix, position),
+                Pattern::Glob(glob) => table(&mut self.prefix, entry).insert(glob.beginning(), position),
+                Pattern::Template(template) => table(&mut self.template, entry).insert(template, position),
+                // Not an anchor.
+                Pattern::Regex(_) => table(&mut self.present, entry).push(position),
             }
-            Pattern::Prefix(prefix) => table(&mut self.prefix, entry).insert(prefix, position),
-            Pattern::Template(template) => table(&mut self.template, entry).insert(template, position),
         }
     }
 
@@ -179,17 +179,35 @@ pub(super) fn value_of<'a>(entries: &[(&str, &'a str)], name: &str) -> Option<&'
     entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value)
 }
 
+/// The condition whose commonest pattern is named by the fewest rules, of those by whose patterns rules are found: how many name
+/// it, its entry, its patterns.
+fn anchor_of<'r>(
+    conditions: &'r [EntryCondition],
+    popularity: &FnvMap<(&str, &Pattern), usize>,
+) -> Option<(usize, &'r str, &'r [Pattern])> {
+    conditions
+        .iter()
+        .map(|condition| (condition.entry.as_str(), condition.condition.patterns()))
+        .filter(|(_, patterns)| !patterns.is_empty() && patterns.iter().all(Pattern::is_anchor))
+        .map(|(entry, patterns)| {
+            let commonest = patterns.iter().filter_map(|pattern| popularity.get(&(entry, pattern))).max();
+            (commonest.copied().unwrap_or_default(), entry, patterns)
+        })
+        .min_by_key(|(commonest, _, patterns)| (*commonest, patterns.len()))
+}
+
 /// The entries that a request must have, whatever their values.
 fn needed(rule: &CompiledRule) -> impl Iterator<Item = &str> {
-    let conditions = rule.model().conditions.iter().filter(|condition| match condition.condition {
-        Condition::Present | Condition::NoneOf(_) => true,
-        Condition::OneOf(_) | Condition::Absent => false,
+    let conditions = rule.model().conditions.iter().filter(|condition| match &condition.condition {
+        Condition::Present | Condition::NoneOf(_) | Condition::AllOf(_) => true,
+        Condition::OneOf(patterns) => !patterns.iter().all(Pattern::is_anchor),
+        Condition::Absent => false,
     });
     conditions.map(|condition| condition.entry.as_str()).chain(rule.model().key.iter().map(String::as_str))
 }
 
 fn patterns(rule: &CompiledRule) -> impl Iterator<Item = (&str, &Pattern)> {
-    rule.model().conditions.iter().flat_map(|condition| {
+    rule.model().all_conditions().flat_map(|condition| {
         condition.condition.patterns().iter().map(|pattern| (condition.entry.as_str(), pattern))
     })
 }

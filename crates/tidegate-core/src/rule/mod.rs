@@ -2,11 +2,13 @@
 
 mod compiled;
 mod exceptions;
+mod glob;
 mod index;
 mod lease;
 mod lineage;
 pub mod model;
 pub mod pattern;
+mod regex;
 mod set;
 mod tier;
 

@@ -20,6 +20,14 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_KEY_ENTRIES: usize = 8;
 /// The most conditions of one rule.
 pub const MAX_CONDITIONS: usize = 16;
+/// The most alternatives of one rule.
+pub const MAX_ALTERNATIVES: usize = 64;
+/// The most parts of a condition all of which have to hold.
+pub const MAX_PARTS: usize = 8;
+/// The most rules that one rule replaces.
+pub const MAX_REPLACED: usize = 64;
+/// The most regular expressions of one domain.
+pub const MAX_REGEXES: usize = 64;
 /// The most rules of a domain that one value of an entry, the presence of an entry, or nothing at all selects. It
 /// bounds what one request can match, and so what it can cost.
 pub const MAX_RULES_TOGETHER: usize = 64;
@@ -63,8 +71,12 @@ pub struct Rule {
     pub formerly: Option<String>,
     /// What a request must look like. No condition matches every request.
     pub conditions: Vec<EntryCondition>,
+    /// Lists of conditions, of which all of at least one have to hold, too; none is no such demand.
+    pub any: Vec<Vec<EntryCondition>>,
     /// Applies only to requests that have no entries but those that the conditions and the key name.
     pub only: bool,
+    /// Entries that a request must have, in this order; others may stand between them. None: the order says nothing.
+    pub order: Vec<String>,
     /// Applies only where no other enforced rule of the domain matched.
     pub otherwise: bool,
     /// The entries whose values select the bucket; none means one bucket for all.
@@ -79,6 +91,10 @@ pub struct Rule {
     pub reserve: Vec<Reserve>,
     /// Whether the verdict is obeyed.
     pub mode: Mode,
+    /// Rules of the domain that do not apply where this one does, whatever its mode but off. They still replace others.
+    pub replaces: Vec<String>,
+    /// What a denial means for a call that asks for several requests at once.
+    pub denies: Denies,
     /// The answer when the store does not answer; the domain's where absent.
     pub on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn.
@@ -107,6 +123,8 @@ pub enum Condition {
     Present,
     /// The entry is not there.
     Absent,
+    /// All of these hold, each of them [`Condition::OneOf`] or [`Condition::NoneOf`] (at least two are named).
+    AllOf(Vec<Condition>),
 }
 
 impl Condition {
@@ -118,18 +136,49 @@ impl Condition {
                 patterns.iter().any(|pattern| pattern.matches(value))
             }
             (Condition::NoneOf(exceptions), Some(value)) => exceptions.matches(value),
+            (Condition::AllOf(parts), value) => parts.iter().all(|part| part.matches(value)),
             (Condition::Present, Some(_)) | (Condition::Absent, None) => true,
             (Condition::OneOf(_) | Condition::NoneOf(_) | Condition::Present, None)
             | (Condition::Absent, Some(_)) => false,
         }
     }
 
-    /// The patterns of which the value must match one; none where it need not.
+    /// The conditions of which this one consists: itself, unless it is several that all have to hold.
+    #[must_use]
+    pub fn parts(&self) -> &[Condition] {
+        match self {
+            Condition::AllOf(parts) => parts,
+            one => core::slice::from_ref(one),
+        }
+    }
+
+    /// How many regular expressions this names.
+    #[must_use]
+    pub fn regex_count(&self) -> usize {
+        let of_patterns = |patterns: &[Pattern]| {
+            patterns.iter().filter(|pattern| matches!(pattern, Pattern::Regex(_))).count()
+        };
+        let of_part = |part: &Condition| match part {
+            Condition::NoneOf(exceptions) => {
+                of_patterns(exceptions.within()) + of_patterns(exceptions.other_patterns())
+            }
+            part => of_patterns(part.patterns()),
+        };
+        self.parts().iter().map(of_part).sum()
+    }
+
+    /// The patterns of which the value must match one; none where it need not. Of several parts, those of the first that has
+    /// any by which rules are found, else of the first that has any.
     #[must_use]
     pub fn patterns(&self) -> &[Pattern] {
         match self {
             Condition::OneOf(patterns) => patterns,
             Condition::NoneOf(exceptions) => exceptions.within(),
+            Condition::AllOf(parts) => {
+                let some = || parts.iter().map(Condition::patterns).filter(|patterns| !patterns.is_empty());
+                let anchored = some().find(|patterns| patterns.iter().all(Pattern::is_anchor));
+                anchored.or_else(|| some().next()).unwrap_or_default()
+            }
             Condition::Present | Condition::Absent => &[],
         }
     }
@@ -154,6 +203,17 @@ pub enum Mode {
     Shadow,
     /// As if the rule were not there.
     Off,
+}
+
+/// What the denial of one request means for a call that asks for several, as Envoy's rate limit service does. Within one
+/// request it changes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Denies {
+    /// The call is refused.
+    #[default]
+    Alone,
+    /// The call is refused where every request of it that such a rule applies to is denied.
+    Together,
 }
 
 /// The answer when the store does not answer.
@@ -185,7 +245,9 @@ impl Rule {
             name: name.into(),
             formerly: None,
             conditions: Vec::new(),
+            any: Vec::new(),
             only: false,
+            order: Vec::new(),
             otherwise: false,
             key: Vec::new(),
             algorithm,
@@ -193,10 +255,17 @@ impl Rule {
             tiers: Vec::new(),
             reserve: Vec::new(),
             mode: Mode::Enforce,
+            replaces: Vec::new(),
+            denies: Denies::Alone,
             on_store_failure: None,
             queue: None,
             consistency: Consistency::Exact,
         }
+    }
+
+    /// Its conditions and those of all alternatives.
+    pub fn all_conditions(&self) -> impl Iterator<Item = &EntryCondition> {
+        self.conditions.iter().chain(self.any.iter().flatten())
     }
 
     /// The name that its buckets go by.
@@ -237,6 +306,17 @@ impl Mode {
             Mode::Enforce => "enforce",
             Mode::Shadow => "shadow",
             Mode::Off => "off",
+        }
+    }
+}
+
+impl Denies {
+    /// The name in rule files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Denies::Alone => "alone",
+            Denies::Together => "together",
         }
     }
 }

@@ -1,6 +1,9 @@
-//! Patterns for the value of a descriptor entry: exact, prefix and path template.
+//! Patterns for the value of a descriptor entry: exact, prefix, glob, regular expression and path template.
 
 use core::fmt;
+
+pub use super::glob::{Glob, GlobError, MAX_STARS};
+pub use super::regex::{MAX_REGEX_BYTES, Regex, RegexError};
 
 /// The most segments of a path template.
 pub const MAX_TEMPLATE_SEGMENTS: usize = 32;
@@ -15,6 +18,10 @@ pub enum Pattern {
     Prefix(String),
     /// A path whose segments fit.
     Template(Template),
+    /// A value that fits a text with stars.
+    Glob(Glob),
+    /// A value in which the expression is found.
+    Regex(Regex),
 }
 
 /// A path template such as `/users/{id}/orders`: `{name}` stands for exactly one segment that is not empty.
@@ -148,6 +155,31 @@ impl Pattern {
             Pattern::Exact(text) => value == text,
             Pattern::Prefix(text) => value.starts_with(text.as_str()),
             Pattern::Template(template) => template.matches(value),
+            Pattern::Glob(glob) => glob.matches(value),
+            Pattern::Regex(regex) => regex.matches(value),
+        }
+    }
+
+    /// A text with stars as the simplest pattern: a beginning where the only star is at the end.
+    ///
+    /// # Errors
+    /// As [`Glob::new`].
+    pub fn of_pieces(pieces: impl IntoIterator<Item = String>) -> Result<Self, GlobError> {
+        let glob = Glob::new(pieces)?;
+        Ok(match glob.pieces() {
+            [beginning, end] if end.is_empty() => Pattern::Prefix(beginning.clone()),
+            _ => Pattern::Glob(glob),
+        })
+    }
+
+    /// Whether rules with this pattern are found by the value. Of those of an expression, or of a glob that begins with a star,
+    /// only the entry is known.
+    #[must_use]
+    pub(super) fn is_anchor(&self) -> bool {
+        match self {
+            Pattern::Exact(_) | Pattern::Prefix(_) | Pattern::Template(_) => true,
+            Pattern::Glob(glob) => !glob.beginning().is_empty(),
+            Pattern::Regex(_) => false,
         }
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::compiled::CompiledRule;
 use super::index::{Index, Matches};
 use super::model::{
-    Condition, Domain, FailurePolicy, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
-    MAX_KEY_ENTRIES, MAX_QUOTAS, MAX_RULES, MAX_RULES_TOGETHER, Mode, Rules,
+    Condition, Domain, FailurePolicy, MAX_ALTERNATIVES, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTED_PATTERNS,
+    MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_PARTS, MAX_QUOTAS, MAX_REGEXES, MAX_REPLACED, MAX_RULES,
+    MAX_RULES_TOGETHER, Mode, Rule, Rules,
 };
 use crate::hash::FnvMap;
 use crate::time::Timestamp;
@@ -28,7 +29,9 @@ pub enum RuleSetError {
     SharedBuckets(String, String, String),
     /// More than [`MAX_RULES_TOGETHER`] rules of a domain that the same thing selects.
     TooManyTogether(String),
-    /// A rule with more key entries, conditions, exceptions or tiers than it may have, or an empty list of patterns.
+    /// More than [`MAX_REGEXES`] regular expressions in a domain.
+    TooManyRegexes(String),
+    /// A rule with more key entries, conditions, alternatives, exceptions or tiers than it may have, or an empty list of patterns.
     Malformed(String, String),
 }
 
@@ -39,6 +42,10 @@ impl fmt::Display for RuleSetError {
             RuleSetError::TooManyTogether(domain) => write!(
                 f,
                 "more than {MAX_RULES_TOGETHER} rules of '{domain}' apply to the same requests: give them different matches"
+            ),
+            RuleSetError::TooManyRegexes(domain) => write!(
+                f,
+                "'{domain}' has more than {MAX_REGEXES} regular expressions: write values, prefixes or globs where they do"
             ),
             RuleSetError::DuplicateDomain(domain) => write!(f, "the domain '{domain}' stands twice"),
             RuleSetError::DuplicateRule(domain, rule) => {
@@ -51,7 +58,7 @@ impl fmt::Display for RuleSetError {
             RuleSetError::Malformed(domain, rule) => {
                 write!(
                     f,
-                    "the rule '{rule}' of '{domain}' has too many key entries, conditions, exceptions or tiers, or an empty list"
+                    "the rule '{rule}' of '{domain}' has too many key entries, conditions, alternatives, exceptions or tiers, or an empty list"
                 )
             }
         }
@@ -113,6 +120,8 @@ pub struct CompiledDomain {
     on_store_failure: Option<FailurePolicy>,
     rules: Vec<CompiledRule>,
     index: Index,
+    /// Whether any rule replaces others.
+    replaces: bool,
 }
 
 impl RuleSet {
@@ -222,23 +231,15 @@ impl CompiledDomain {
             if names.insert(&rule.name, ()).is_some() {
                 return Err(RuleSetError::DuplicateRule(domain.name.clone(), rule.name.clone()));
             }
-            let is_malformed = |condition: &Condition| match condition {
-                Condition::OneOf(list) => list.is_empty(),
-                Condition::NoneOf(exceptions) => {
-                    exceptions.is_empty()
-                        || exceptions.len() > MAX_EXCEPTIONS
-                        || exceptions.pattern_count() > MAX_EXCEPTED_PATTERNS
-                }
-                Condition::Present | Condition::Absent => false,
-            };
-            if rule.key.len() > MAX_KEY_ENTRIES
-                || rule.conditions.len() > MAX_CONDITIONS
-                || rule.tiers.len() > MAX_QUOTAS
-                || rule.conditions.iter().any(|condition| is_malformed(&condition.condition))
-            {
+            if !is_well_formed(rule) {
                 return Err(RuleSetError::Malformed(domain.name.clone(), rule.name.clone()));
             }
         }
+        let conditions = domain.rules.iter().flat_map(Rule::all_conditions);
+        if conditions.map(|wanted| wanted.condition.regex_count()).sum::<usize>() > MAX_REGEXES {
+            return Err(RuleSetError::TooManyRegexes(domain.name));
+        }
+        let replaces = domain.rules.iter().any(|rule| !rule.replaces.is_empty());
         let rules: Vec<_> = domain
             .rules
             .into_iter()
@@ -255,6 +256,7 @@ impl CompiledDomain {
             on_store_failure: domain.on_store_failure,
             rules,
             index,
+            replaces,
         })
     }
 
@@ -294,10 +296,42 @@ impl CompiledDomain {
         self.rules.get(position as usize)
     }
 
-    /// The rules that apply to a request: every rule that matches, except rules that are off, and `otherwise` rules
-    /// where an enforced rule that is not one matched. A shadow rule never keeps an `otherwise` rule from applying.
+    /// Whether any rule replaces others: where none does, nobody has to ask what is [replaced](Self::replaced).
+    #[must_use]
+    pub const fn has_replacing_rules(&self) -> bool {
+        self.replaces
+    }
+
+    /// The rules that apply to a request: every rule that matches, except rules that are off, `otherwise` rules where an
+    /// enforced rule that is not one matched, and rules that another of these replaces. A shadow rule never keeps an
+    /// `otherwise` rule from applying.
     #[must_use]
     pub fn matches(&self, entries: &[(&str, &str)]) -> Matches {
+        let mut matches = self.matching(entries);
+        if self.replaces {
+            let replaced = self.replaced_by(&matches);
+            if !replaced.is_empty() {
+                matches.settle(|position| {
+                    self.rule(position).is_some_and(|rule| !replaced.contains(&rule.name()))
+                });
+            }
+        }
+        matches
+    }
+
+    /// The names of the rules that are replaced where a request is made.
+    #[must_use]
+    pub fn replaced(&self, entries: &[(&str, &str)]) -> Vec<&str> {
+        if self.replaces { self.replaced_by(&self.matching(entries)) } else { Vec::new() }
+    }
+
+    fn replaced_by(&self, matches: &Matches) -> Vec<&str> {
+        let rules = matches.as_slice().iter().filter_map(|position| self.rule(*position));
+        rules.flat_map(|rule| &rule.model().replaces).map(String::as_str).collect()
+    }
+
+    /// The rules that apply to a request, were it not for those that others replace.
+    fn matching(&self, entries: &[(&str, &str)]) -> Matches {
         let mut matches = Matches::default();
         self.index.candidates(entries, &mut matches);
         matches.settle(|position| {
@@ -310,4 +344,30 @@ impl CompiledDomain {
         }
         matches
     }
+}
+
+/// Whether a rule keeps to the maxima, and no list of it is empty that may not be.
+fn is_well_formed(rule: &Rule) -> bool {
+    let is_one = |condition: &Condition| match condition {
+        Condition::OneOf(list) => !list.is_empty(),
+        Condition::NoneOf(exceptions) => {
+            !exceptions.is_empty()
+                && exceptions.len() <= MAX_EXCEPTIONS
+                && exceptions.pattern_count() <= MAX_EXCEPTED_PATTERNS
+        }
+        Condition::Present | Condition::Absent | Condition::AllOf(_) => false,
+    };
+    let is_condition = |condition: &Condition| match condition {
+        Condition::AllOf(parts) => (2..=MAX_PARTS).contains(&parts.len()) && parts.iter().all(is_one),
+        Condition::Present | Condition::Absent => true,
+        one => is_one(one),
+    };
+    rule.key.len() <= MAX_KEY_ENTRIES
+        && rule.conditions.len() <= MAX_CONDITIONS
+        && rule.any.len() <= MAX_ALTERNATIVES
+        && rule.any.iter().all(|one| (1..=MAX_CONDITIONS).contains(&one.len()))
+        && rule.order.len() <= MAX_CONDITIONS + MAX_KEY_ENTRIES
+        && rule.replaces.len() <= MAX_REPLACED
+        && rule.tiers.len() <= MAX_QUOTAS
+        && rule.all_conditions().all(|condition| is_condition(&condition.condition))
 }

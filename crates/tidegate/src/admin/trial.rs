@@ -20,7 +20,7 @@ use super::call::{Call, DRY_RUN};
 use super::{Admin, beside, domains};
 use crate::gate::Catalog;
 use crate::replay::{LogFormat, LogInput, LogStream, ReadOptions, trial_requests};
-use crate::trial::{Comparison, TrialRequest, compare};
+use crate::trial::{Comparison, Source, TrialRequest, compare};
 
 /// How much of the past is tried where the caller does not say.
 const USUAL_SPAN: &str = "15m";
@@ -157,7 +157,11 @@ impl Trial {
     fn compared(&self, changed: &Changed, requests: &[TrialRequest]) -> Result<Comparison, Problem> {
         let (before, after) = (alone(changed.before.as_ref())?, alone(changed.after.as_ref())?);
         let requests = requests.iter().take_while(|_| !self.is_over()).cloned();
-        let made = self.runtime.block_on(compare(before, after, &changed.domain, requests));
+        let source = match self.tried {
+            Tried::Recent { .. } => Source::Callers,
+            Tried::Log(_) => Source::Log,
+        };
+        let made = self.runtime.block_on(compare(before, after, &changed.domain, source, requests));
         made.map_err(|_| Problem::new(ProblemType::Internal, "the trial was interrupted; try again"))
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tidegate_core::decision::Verdict;
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::model::{Condition, Exceptions, Mode};
+use tidegate_core::rule::model::{Condition, Denies, EntryCondition, Exceptions, Mode};
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::rule::{CompiledDomain, CompiledRule};
 use tidegate_core::time::Micros;
@@ -62,12 +62,17 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<u8> {
 
 fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) -> String {
     let mut out = format!("Domain {}, cost {}\n", domain.name(), decision.cost());
-    let matched = domain.matches(entries);
+    let (matched, replaced) = (domain.matches(entries), domain.replaced(entries));
     for (position, rule) in (0_u32..).zip(domain.rules()) {
         let applies = matched.as_slice().contains(&position);
+        let standing = match (applies, replaced.contains(&rule.name())) {
+            (true, _) => Standing::Applies,
+            (false, true) => Standing::Replaced,
+            (false, false) => Standing::Apart,
+        };
         let _ =
             writeln!(out, "\n{} {}", if applies { "matches       " } else { "does not match" }, rule.name());
-        for reason in reasons(rule, entries, applies) {
+        for reason in reasons(rule, entries, standing) {
             let _ = writeln!(out, "    {reason}");
         }
         let _ = options(&mut out, rule);
@@ -92,10 +97,26 @@ fn page(domain: &CompiledDomain, entries: &[(&str, &str)], decision: &Decision) 
     out
 }
 
+/// What becomes of a rule beside the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Applies,
+    /// Another one that applies is in its place, if it matches.
+    Replaced,
+    /// It does not match, or leaves the request to others.
+    Apart,
+}
+
 /// What else the rule says that changes a verdict.
 fn options(out: &mut String, rule: &CompiledRule) -> std::fmt::Result {
     for reserve in &rule.model().reserve {
         writeln!(out, "    keeps {} % for priority={} and higher", reserve.percent, reserve.priority)?;
+    }
+    if !rule.model().replaces.is_empty() {
+        writeln!(out, "    replaces {}", rule.model().replaces.join(", "))?;
+    }
+    if rule.model().denies == Denies::Together {
+        writeln!(out, "    denies a call with several descriptors only together with others")?;
     }
     if let Some(queue) = rule.model().queue {
         writeln!(out, "    lets {} units wait for up to {}", queue.max_depth, queue.max_wait)?;
@@ -145,15 +166,26 @@ fn says(verdict: &Verdict, enforced: bool) -> String {
     }
 }
 
-fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], applies: bool) -> Vec<String> {
+fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], standing: Standing) -> Vec<String> {
     let value = |name: &str| entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
     let mark = |holds: bool| if holds { "yes" } else { "NO " };
     let mut reasons = Vec::new();
+    let holds = |wanted: &EntryCondition| wanted.condition.matches(value(&wanted.entry));
+    let reason = |wanted: &EntryCondition| {
+        let found = value(&wanted.entry).map_or("absent".to_owned(), |value| format!("'{value}'"));
+        format!("{} {}: it is {found}", wanted.entry, describe(&wanted.condition))
+    };
     for wanted in &rule.model().conditions {
-        let found = value(&wanted.entry);
-        let holds = mark(wanted.condition.matches(found));
-        let found = found.map_or("absent".to_owned(), |value| format!("'{value}'"));
-        reasons.push(format!("{holds}  {} {}: it is {found}", wanted.entry, describe(&wanted.condition)));
+        reasons.push(format!("{}  {}", mark(holds(wanted)), reason(wanted)));
+    }
+    if !rule.model().any.is_empty() {
+        let any = &rule.model().any;
+        let is_one_met = any.iter().any(|one| one.iter().all(holds));
+        reasons.push(format!("{}  one of {} alternatives holds", mark(is_one_met), any.len()));
+        for one in any.iter().take(MAX_SHOWN) {
+            let all: Vec<String> = one.iter().map(reason).collect();
+            reasons.push(format!("  {}  {}", mark(one.iter().all(holds)), all.join("; ")));
+        }
     }
     for entry in &rule.model().key {
         let found = value(entry);
@@ -165,9 +197,15 @@ fn reasons(rule: &CompiledRule, entries: &[(&str, &str)], applies: bool) -> Vec<
         let found = if others.is_empty() { "there are none".to_owned() } else { others.join(", ") };
         reasons.push(format!("{}  without other entries: {found}", mark(others.is_empty())));
     }
+    if !rule.model().order.is_empty() {
+        let is_in_order = rule.is_in_order(entries);
+        reasons.push(format!("{}  in this order: {}", mark(is_in_order), rule.model().order.join(", ")));
+    }
     if rule.model().mode == Mode::Off {
         reasons.push("NO   its mode is off".to_owned());
-    } else if rule.model().otherwise && !applies && rule.applies_to(entries) {
+    } else if standing == Standing::Replaced && rule.applies_to(entries) {
+        reasons.push("NO   another rule that matched replaces it".to_owned());
+    } else if rule.model().otherwise && standing == Standing::Apart && rule.applies_to(entries) {
         reasons.push("NO   it is an 'otherwise' rule, and another enforced rule matched".to_owned());
     } else if reasons.is_empty() {
         reasons.push("yes  it has no conditions".to_owned());
@@ -198,6 +236,10 @@ fn describe(condition: &Condition) -> String {
             texts.join(" or ")
         }
         Condition::NoneOf(exceptions) => describe_exceptions(exceptions),
+        Condition::AllOf(parts) => {
+            let texts: Vec<String> = parts.iter().map(describe).collect();
+            texts.join(", and ")
+        }
     }
 }
 
@@ -206,5 +248,7 @@ fn describe_pattern(pattern: &Pattern) -> String {
         Pattern::Exact(text) => format!("is '{text}'"),
         Pattern::Prefix(text) => format!("begins with '{text}'"),
         Pattern::Template(template) => format!("fits {template}"),
+        Pattern::Glob(glob) => format!("fits '{glob}'"),
+        Pattern::Regex(regex) => format!("has a match of '{}'", regex.text()),
     }
 }

@@ -42,18 +42,20 @@ pub struct Look<'a> {
     domain: Cow<'a, str>,
     known: Option<Known<'a>>,
     lookup: Lookup,
+    /// Rules that do not apply, because those of another request of the call replace them.
+    replaced: Vec<String>,
     trace: Option<RequestTrace>,
 }
 
 impl<'a> Look<'a> {
     /// Nothing is known of the request's subject.
     const fn nothing(domain: Cow<'a, str>) -> Self {
-        Self { domain, known: None, lookup: Lookup::NotNeeded, trace: None }
+        Self { domain, known: None, lookup: Lookup::NotNeeded, replaced: Vec::new(), trace: None }
     }
 
     /// What is known, and how it was found.
     const fn at(domain: Cow<'a, str>, known: Option<Known<'a>>, lookup: Lookup) -> Self {
-        Self { domain, known, lookup, trace: None }
+        Self { domain, known, lookup, replaced: Vec::new(), trace: None }
     }
 
     /// The trace of the request, if it is traced.
@@ -95,6 +97,11 @@ impl<'a> Look<'a> {
         self.known.as_ref()?.tier()
     }
 
+    /// Notes rules that do not apply, because those of another request of the call replace them.
+    pub fn replace(&mut self, rules: &[String]) {
+        self.replaced.extend_from_slice(rules);
+    }
+
     /// Tells the request's trace, if there is one, what was decided.
     pub fn tell(&self, decision: &Decision) {
         if let Some(trace) = &self.trace {
@@ -118,7 +125,8 @@ impl<'a> Look<'a> {
         idempotency_key: Option<&'r str>,
     ) -> Request<'r> {
         let stages = self.trace().map(RequestTrace::stages);
-        Request { domain: &self.domain, entries, cost, idempotency_key, quotas: self.quotas(), stages }
+        let (domain, quotas, replaced) = (&*self.domain, self.quotas(), &*self.replaced);
+        Request { domain, entries, cost, idempotency_key, quotas, replaced, stages }
     }
 }
 

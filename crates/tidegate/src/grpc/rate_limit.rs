@@ -1,6 +1,7 @@
 //! `envoy.service.ratelimit.v3`: every descriptor is one request of its domain, decided and charged on its own.
 //!
-//! Envoy's own rate limit service charges each descriptor by itself, too: where one is refused, the others stay charged.
+//! Envoy's own rate limit service charges each descriptor by itself, too: where one is refused, the others stay charged. Rules
+//! that replace others do so for all descriptors of a call, and rules that deny together look at one another's.
 //! Together they are one request in progress, as important as the most important of them, since one is decided after the
 //! other.
 
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use tidegate_core::quota::Quota;
+use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, EngineError};
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitService;
 use tidegate_proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
@@ -46,6 +48,9 @@ impl<S: BucketStore, C: Clock> RateLimitService for RateLimit<S, C> {
         let mut looks: SmallVec<[Look<'_>; 1]> = SmallVec::with_capacity(asked.len());
         for entries in &entries {
             looks.push(gate.look(&caller, &request.domain, entries).await);
+        }
+        if looks.len() > 1 {
+            replace(&gate.engine().rules(), &asked, &entries, &mut looks);
         }
         let answers = self.answers(&caller, &request.domain, &asked, &entries, &looks).await;
         let answers = answers.map_err(|error| to_wire::no_decision(&error))?;
@@ -111,6 +116,18 @@ impl<S: BucketStore, C: Clock> RateLimit<S, C> {
         look.tell(&decision);
         Ok(Answered::Decided(decision))
     }
+}
+
+/// What the rules of one descriptor replace does not apply to the others of the call either.
+fn replace(rules: &RuleSet, asked: &[Asked<'_>], entries: &[Borrowed<'_>], looks: &mut [Look<'_>]) {
+    let Some(domain) = looks.first().and_then(|look| rules.domain(look.domain())) else { return };
+    if !domain.has_replacing_rules() {
+        return;
+    }
+    let of_rules = asked.iter().zip(entries).filter(|(asked, _)| asked.quota.is_none());
+    let replaced = of_rules.flat_map(|(_, entries)| domain.replaced(entries));
+    let replaced: Vec<String> = replaced.map(str::to_owned).collect();
+    looks.iter_mut().for_each(|look| look.replace(&replaced));
 }
 
 /// The entries as one key, from which they could be told again.

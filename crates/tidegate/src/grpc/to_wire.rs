@@ -8,9 +8,11 @@ use http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use prost_types::{Any, Duration};
+use tidegate_core::decision::Verdict;
 use tidegate_core::quota::Quota;
+use tidegate_core::rule::model::Denies;
 use tidegate_core::time::{Micros, Timestamp};
-use tidegate_engine::{Decision, EngineError};
+use tidegate_engine::{Decision, EngineError, RuleVerdict};
 use tidegate_proto::envoy::config::core::v3::HeaderValue;
 use tidegate_proto::envoy::service::ratelimit::v3::RateLimitResponse;
 use tidegate_proto::envoy::service::ratelimit::v3::rate_limit_response::rate_limit::Unit;
@@ -82,13 +84,14 @@ pub(super) async fn response(
     for (answered, asked) in answers.iter().zip(asked) {
         statuses.push(status(answered, asked.hits, now)?);
     }
-    let overall = if statuses.iter().any(is_over) { Code::OverLimit } else { Code::Ok };
+    let overall = if is_refused(answers, &statuses) { Code::OverLimit } else { Code::Ok };
     let strictest = answers.iter().zip(looks).zip(&statuses);
     let strictest = strictest.max_by_key(|((answered, _), status)| restriction(answered, status));
     let mut response =
         RateLimitResponse { overall_code: overall.into(), statuses: Vec::new(), ..Default::default() };
     if let Some(((answered, look), status)) = strictest {
-        let sends_body = is_over(status) && options.denied_body == DeniedBody::Send;
+        let sends_body =
+            overall == Code::OverLimit && is_over(status) && options.denied_body == DeniedBody::Send;
         match answered {
             Answered::Decided(decision) if !sends_body => {
                 let fields = &mut response.response_headers_to_add;
@@ -198,6 +201,34 @@ fn current_limit(rule: &str, quota: &Quota) -> RateLimit {
         name: answer::shown(rule).to_owned(),
         requests_per_unit: saturated(quota.limit()),
         unit: unit.into(),
+    }
+}
+
+/// Whether a call is refused: one descriptor is over its limit, or, of those whose rules deny together, all are.
+fn is_refused(answers: &[Answered<'_>], statuses: &[DescriptorStatus]) -> bool {
+    let mut all_together = None;
+    for (answered, status) in answers.iter().zip(statuses) {
+        match denies(answered) {
+            Denies::Alone if is_over(status) => return true,
+            Denies::Alone => {}
+            Denies::Together => all_together = Some(all_together.unwrap_or(true) && is_over(status)),
+        }
+    }
+    all_together == Some(true)
+}
+
+/// What the denial of one descriptor means for its call. Where a rule denies that does so alone, it does not matter which others
+/// apply.
+fn denies(answered: &Answered<'_>) -> Denies {
+    let Answered::Decided(decision) = answered else { return Denies::Alone };
+    let is_together = |verdict: &RuleVerdict<'_>| verdict.rule.model().denies == Denies::Together;
+    let denies_alone = |verdict: RuleVerdict<'_>| {
+        verdict.is_enforced() && !is_together(&verdict) && matches!(verdict.verdict, Verdict::Deny { .. })
+    };
+    if decision.verdicts().any(|verdict| is_together(&verdict)) && !decision.verdicts().any(denies_alone) {
+        Denies::Together
+    } else {
+        Denies::Alone
     }
 }
 

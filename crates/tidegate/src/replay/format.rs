@@ -95,8 +95,8 @@ enum Wanted {
 /// Every entry that rules look at, some more than once: in their keys and conditions, and what says the tier and the priority.
 pub fn entries_used_by<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> impl Iterator<Item = &'a str> {
     let of_rule = |rule: &'a Rule| {
-        let conditions = rule.conditions.iter().map(|wanted| wanted.entry.as_str());
-        rule.key.iter().map(String::as_str).chain(conditions)
+        let conditions = rule.all_conditions().map(|wanted| wanted.entry.as_str());
+        rule.key.iter().chain(&rule.order).map(String::as_str).chain(conditions)
     };
     [TIER_ENTRY, PRIORITY_ENTRY].into_iter().chain(rules.into_iter().flat_map(of_rule))
 }

@@ -4,28 +4,32 @@
 //! of exactly this key and value, else the first wildcard of the key that fits, else the node of the bare key; never
 //! back up. The limit of the last node holds, if the list ends there. So each node with a limit becomes a rule whose
 //! conditions say the whole way: what each entry is, and which of its siblings it is not; and `only`, because the list
-//! has to end. What that cannot say is refused, with its line.
+//! has to end. A key that a way names again is another entry, whose name has a number at its end: so the gRPC door names
+//! them, too.
 
 mod order;
+mod siblings;
 mod tree;
 
 use std::collections::HashMap;
 
 use tidegate_core::quota::{Algorithm, MAX_LIMIT, Quota};
 use tidegate_core::rule::model::{
-    Condition, Domain, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_RULES, Mode, Rule,
+    Condition, Domain, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_REPLACED, MAX_RULES,
+    Mode, Rule,
 };
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::time::Micros;
 
 use super::naming::Names;
 use crate::path::Path;
-use crate::report::{Report, Spot};
+use crate::report::Report;
 use crate::rules::fields::{Fields, Shape};
 use crate::rules::scalar::{self, Name};
 use crate::suggest::quote;
 use crate::yaml::Node;
-use tree::{Descriptor, Limit, Matcher, Siblings};
+use siblings::Siblings;
+use tree::{Descriptor, Limit, Matcher, Replaced};
 
 /// The most exceptions of all rules of a file together: what siblings take away from wildcards and bare keys.
 const MAX_EXCEPTIONS_TOGETHER: usize = 400_000;
@@ -48,16 +52,49 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Domain> {
     }
     let mut builder = Builder::new(&descriptors);
     builder.level(&descriptors, &mut Vec::new(), report);
-    order::check(&builder.placed, report);
+    order::tell_apart(&mut builder.placed);
+    replace(&mut builder.placed, report);
     let rules = builder.placed.into_iter().map(|placed| placed.rule).collect();
     Some(Domain::new(name?, rules))
 }
 
-/// A rule, and where its limit stands.
-struct Placed {
+/// A rule, the name that its limit has there, and what it replaces there.
+struct Placed<'d> {
     rule: Rule,
-    at: Spot,
-    field: String,
+    name: Option<&'d str>,
+    replaces: &'d [Replaced],
+}
+
+/// Says of each rule which others it replaces: there, all limits of a name.
+fn replace(placed: &mut [Placed<'_>], report: &mut Report<'_>) {
+    let mut of_name: HashMap<&str, Vec<String>> = HashMap::new();
+    for one in placed.iter() {
+        if let Some(name) = one.name {
+            of_name.entry(name).or_default().push(one.rule.name.clone());
+        }
+    }
+    for one in placed.iter_mut() {
+        for replaced in one.replaces {
+            match of_name.get(replaced.name.as_str()) {
+                Some(names) => one.rule.replaces.extend(names.iter().cloned()),
+                None => {
+                    let message = format!("no limit is called {}", quote(&replaced.name));
+                    report.warn(replaced.at, &Path::written(&replaced.field), message, "remove it");
+                }
+            }
+        }
+        if one.rule.replaces.len() > MAX_REPLACED
+            && let Some(first) = one.replaces.first()
+        {
+            let message = format!("{} limits are replaced", one.rule.replaces.len());
+            let remedy = format!("use at most {MAX_REPLACED}");
+            report.error(first.at, &Path::written(&first.field), message, remedy);
+        }
+        // What is unlimited is a rule that is off, which replaces nothing; one that is never obeyed does.
+        if one.rule.mode == Mode::Off && !one.rule.replaces.is_empty() {
+            one.rule.mode = Mode::Shadow;
+        }
+    }
 }
 
 /// One step of the way to a node.
@@ -71,8 +108,8 @@ struct Step {
 }
 
 /// Makes rules of nodes.
-struct Builder {
-    placed: Vec<Placed>,
+struct Builder<'d> {
+    placed: Vec<Placed<'d>>,
     names: Names,
     /// How many limits have a name.
     given: HashMap<String, usize>,
@@ -81,8 +118,8 @@ struct Builder {
     is_full: bool,
 }
 
-impl Builder {
-    fn new(descriptors: &[Descriptor]) -> Self {
+impl<'d> Builder<'d> {
+    fn new(descriptors: &'d [Descriptor]) -> Self {
         let mut given = HashMap::new();
         let mut rest: Vec<&Descriptor> = descriptors.iter().collect();
         while let Some(descriptor) = rest.pop() {
@@ -94,7 +131,7 @@ impl Builder {
         Self { placed: Vec::new(), names: Names::default(), given, exceptions: 0, is_full: false }
     }
 
-    fn level(&mut self, level: &[Descriptor], way: &mut Vec<Step>, report: &mut Report<'_>) {
+    fn level(&mut self, level: &'d [Descriptor], way: &mut Vec<Step>, report: &mut Report<'_>) {
         let siblings = Siblings::of(level);
         for descriptor in level {
             let field = Path::written(&descriptor.field);
@@ -102,14 +139,8 @@ impl Builder {
                 return;
             }
             let Some(condition) = self.condition(descriptor, &siblings, &field, report) else { continue };
-            if way.iter().any(|step| step.condition.entry == descriptor.key) {
-                let message = format!("the key {} stands twice on the way here", quote(&descriptor.key));
-                let remedy = "give the two entries different keys: here a request has each entry once";
-                report.error(descriptor.at, &field, message, remedy);
-                continue;
-            }
             let is_key = !matches!(descriptor.matcher, Matcher::Exact(_)) && !descriptor.is_shared;
-            let condition = EntryCondition { entry: descriptor.key.clone(), condition };
+            let condition = EntryCondition { entry: distinct(&descriptor.key, way), condition };
             way.push(Step { condition, is_key, word: descriptor.word() });
             if let Some(limit) = &descriptor.limit {
                 self.rule(descriptor, limit, way, report);
@@ -142,7 +173,7 @@ impl Builder {
             return None;
         }
         let within: Vec<Pattern> = match &descriptor.matcher {
-            Matcher::Prefix(prefix) if !prefix.is_empty() => vec![Pattern::Prefix(prefix.clone())],
+            Matcher::Wildcard(wildcard) => wildcard.pattern.iter().cloned().collect(),
             _ => Vec::new(),
         };
         Some(match (within.is_empty(), but.is_empty()) {
@@ -166,7 +197,7 @@ impl Builder {
         !self.is_full
     }
 
-    fn rule(&mut self, descriptor: &Descriptor, limit: &Limit, way: &[Step], report: &mut Report<'_>) {
+    fn rule(&mut self, descriptor: &Descriptor, limit: &'d Limit, way: &[Step], report: &mut Report<'_>) {
         let path = Path::written(&descriptor.field);
         let key: Vec<String> =
             way.iter().filter(|step| step.is_key).map(|step| step.condition.entry.clone()).collect();
@@ -198,14 +229,24 @@ impl Builder {
         let mut rule = Rule::new(self.names.give(&wanted), Algorithm::FixedWindow, quota).with_key(key);
         rule.conditions = way.iter().map(|step| step.condition.clone()).collect();
         (rule.only, rule.mode) = (true, mode);
-        self.placed.push(Placed { rule, at: descriptor.at, field: descriptor.field.clone() });
+        if !limit.is_unlimited() {
+            rule.denies = descriptor.denies;
+        }
+        self.placed.push(Placed { rule, name: limit.name.as_deref(), replaces: &limit.replaces });
     }
+}
+
+/// The name of an entry whose key may stand on the way already: the second one gets `.2`, the third `.3`, as at the gRPC door.
+fn distinct(key: &str, way: &[Step]) -> String {
+    let is_taken = |name: &str| way.iter().any(|step| step.condition.entry == name);
+    let numbered = (2_u32..).map(|number| format!("{key}.{number}"));
+    std::iter::once(key.to_owned()).chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 fn excepted(condition: &Condition) -> usize {
     match condition {
         Condition::NoneOf(exceptions) => exceptions.len(),
-        Condition::OneOf(_) | Condition::Present | Condition::Absent => 0,
+        Condition::OneOf(_) | Condition::Present | Condition::Absent | Condition::AllOf(_) => 0,
     }
 }
 

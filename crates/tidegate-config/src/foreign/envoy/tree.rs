@@ -1,8 +1,9 @@
 //! The tree of descriptors: read, each node checked for itself and against its siblings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::rule::model::{Denies, MAX_REPLACED};
+use tidegate_core::rule::pattern::{Glob, GlobError, Pattern};
 
 use crate::path::Path;
 use crate::report::{Report, Spot};
@@ -58,6 +59,7 @@ pub(super) struct Descriptor {
     /// Whether all values share one bucket.
     pub(super) is_shared: bool,
     pub(super) is_shadow: bool,
+    pub(super) denies: Denies,
     pub(super) limit: Option<Limit>,
     pub(super) below: Vec<Descriptor>,
     pub(super) at: Spot,
@@ -69,17 +71,35 @@ pub(super) struct Descriptor {
 pub(super) enum Matcher {
     /// This one.
     Exact(String),
-    /// Those that begin with this text: all, where it is empty.
-    Prefix(String),
+    /// Those that fit a text with stars.
+    Wildcard(Wildcard),
     /// Those that no sibling is for.
     Rest,
+}
+
+/// A value with stars.
+pub(super) struct Wildcard {
+    /// As it is written.
+    pub(super) text: String,
+    /// What fits it; nothing where every value does.
+    pub(super) pattern: Option<Pattern>,
 }
 
 /// A limit.
 pub(super) struct Limit {
     pub(super) name: Option<String>,
+    /// The names of limits that do not hold where this one does.
+    pub(super) replaces: Vec<Replaced>,
     /// Requests and seconds; nothing where there is no limit.
     pub(super) per_unit: Option<(u64, u64)>,
+}
+
+/// The name of limits that another one replaces, and where it stands.
+pub(super) struct Replaced {
+    pub(super) name: String,
+    pub(super) at: Spot,
+    /// The path of its field in the file.
+    pub(super) field: String,
 }
 
 impl Descriptor {
@@ -87,7 +107,7 @@ impl Descriptor {
     pub(super) fn word(&self) -> String {
         match &self.matcher {
             Matcher::Exact(value) => format!("{}_{value}", self.key),
-            Matcher::Prefix(prefix) => format!("{}_{prefix}any", self.key),
+            Matcher::Wildcard(wildcard) => format!("{}_{}", self.key, wildcard.text.replace('*', "any")),
             Matcher::Rest => self.key.clone(),
         }
     }
@@ -96,7 +116,7 @@ impl Descriptor {
     fn composite_key(&self) -> String {
         match &self.matcher {
             Matcher::Exact(value) => format!("{}_{value}", self.key),
-            Matcher::Prefix(prefix) => format!("{}_{prefix}*", self.key),
+            Matcher::Wildcard(wildcard) => format!("{}_{}", self.key, wildcard.text),
             Matcher::Rest => self.key.clone(),
         }
     }
@@ -128,7 +148,7 @@ pub(super) fn descriptors(fields: &Fields<'_, '_>, report: &mut Report<'_>) -> V
         }
         level.push(descriptor);
     }
-    let wildcards = level.iter().filter(|one| matches!(one.matcher, Matcher::Prefix(_))).count();
+    let wildcards = level.iter().filter(|one| matches!(one.matcher, Matcher::Wildcard(_))).count();
     fields::at_most(MAX_WILDCARDS, wildcards, "wildcards in one list", node, &path, report);
     level
 }
@@ -146,15 +166,9 @@ fn descriptor(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<De
     let (is_shadow, is_quota, is_shared) = (flag("shadow_mode"), flag("quota_mode"), flag("share_threshold"));
     // Statistics have their own form here.
     let _ = (flag("detailed_metric"), flag("value_to_metric"));
-    if is_quota {
-        let message = "quota_mode weighs several descriptors of a call against one another";
-        let remedy = "remove it, or set it to false: here each descriptor is decided by itself";
-        let at = fields.get("quota_mode").map_or(node.at, |node| node.at);
-        report.error(at, &path.field("quota_mode"), message, remedy);
-    }
-    if is_shared && !matches!(matcher, Some(Matcher::Prefix(_)) | None) {
+    if is_shared && !matches!(matcher, Some(Matcher::Wildcard(_)) | None) {
         let message = "share_threshold is for values with '*'";
-        let remedy = "remove it, or end the value with '*'";
+        let remedy = "remove it, or write a value with '*'";
         report.error(
             fields.get("share_threshold").map_or(node.at, |node| node.at),
             &path.field("share_threshold"),
@@ -175,6 +189,7 @@ fn descriptor(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<De
         matcher: matcher?,
         is_shared,
         is_shadow,
+        denies: if is_quota { Denies::Together } else { Denies::Alone },
         limit: match limit {
             Some(limit) => Some(limit?),
             None => None,
@@ -194,20 +209,16 @@ fn matcher(key: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> 
     if text.is_empty() {
         return Some(Matcher::Rest);
     }
-    match text.strip_suffix('*') {
-        Some("") => Some(Matcher::Prefix(String::new())),
-        Some(prefix) if !prefix.contains('*') => {
-            reader.prefix(prefix, node, path).map(|_| Matcher::Prefix(prefix.to_owned()))
+    if !text.contains('*') {
+        return reader.exact(text, node, path).map(|_| Matcher::Exact(text.to_owned()));
+    }
+    let wildcard = |pattern| Matcher::Wildcard(Wildcard { text: text.to_owned(), pattern });
+    match (Glob::new(text.split('*').map(str::to_owned)), text.strip_suffix('*')) {
+        (Err(GlobError::OnlyStars), _) => Some(wildcard(None)),
+        (_, Some(prefix)) if !prefix.contains('*') => {
+            reader.prefix(prefix, node, path).map(|pattern| wildcard(Some(pattern)))
         }
-        None if !text.contains('*') => {
-            reader.exact(text, node, path).map(|_| Matcher::Exact(text.to_owned()))
-        }
-        _ => {
-            let message = format!("{} has a '*' that is not at its end", quote(text));
-            let remedy = "write a value, or a beginning with one '*' at its end: here there is nothing else";
-            report.error(node.at, path, message, remedy);
-            None
-        }
+        (glob, _) => reader.glob(glob, node, path).map(|pattern| wildcard(Some(pattern))),
     }
 }
 
@@ -218,7 +229,7 @@ fn rate_limit(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<Li
         Value::Null => None,
         _ => scalar::name(node, path, Name::Domain, report),
     });
-    replaces(&fields, report);
+    let replaces = replaces(&fields, name.as_deref(), report);
     if is_unlimited {
         for field in ["unit", "requests_per_unit"] {
             if let Some(node) = fields.get(field) {
@@ -226,7 +237,7 @@ fn rate_limit(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<Li
                 report.error(node.at, &path.field(field), message, "remove one of the two");
             }
         }
-        return Some(Limit { name, per_unit: None });
+        return Some(Limit { name, replaces, per_unit: None });
     }
     let words = || listed(UNITS.iter().map(|(word, _)| *word));
     let remedy = format!("write unit: and one of {}", words());
@@ -254,80 +265,33 @@ fn rate_limit(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<Li
             Some(requests)
         }),
     };
-    Some(Limit { name, per_unit: Some((requests?, seconds?)) })
+    Some(Limit { name, replaces, per_unit: Some((requests?, seconds?)) })
 }
 
-/// `replaces` drops limits of other descriptors of the same call, which here are decided by themselves.
-fn replaces(fields: &Fields<'_, '_>, report: &mut Report<'_>) {
-    let Some(node) = fields.get("replaces").filter(|node| !matches!(node.value, Value::Null)) else { return };
+/// The limits that do not hold where this one does: of the same descriptor, or of another one of the same call.
+fn replaces(fields: &Fields<'_, '_>, own: Option<&str>, report: &mut Report<'_>) -> Vec<Replaced> {
+    let Some(node) = fields.get("replaces").filter(|node| !matches!(node.value, Value::Null)) else {
+        return Vec::new();
+    };
     let path = fields.path.field("replaces");
     let remedy = "write a list of limits, each with '- name:'";
-    let Some(items) = fields::list(node, &path, remedy, report) else { return };
-    for (index, item) in items.iter().enumerate() {
-        if let Some(fields) = Fields::read(item, path.index(index), &REPLACED, report) {
+    let Some(items) = fields::list(node, &path, remedy, report) else { return Vec::new() };
+    fields::at_most(MAX_REPLACED, items.len(), "limits to replace", node, &path, report);
+    let mut replaced: Vec<Replaced> = Vec::new();
+    for (index, item) in items.iter().take(MAX_REPLACED).enumerate() {
+        let Some(fields) = Fields::read(item, path.index(index), &REPLACED, report) else { continue };
+        let name =
             fields.required("name", "write name: and the name of a limit", report, |node, path, report| {
                 scalar::name(node, path, Name::Domain, report)
             });
+        let Some(name) = name else { continue };
+        if own == Some(name.as_str()) {
+            let message = "the limit replaces itself";
+            report.error(item.at, &fields.path, message, "remove its own name");
+        }
+        if replaced.iter().all(|other| other.name != name) {
+            replaced.push(Replaced { name, at: item.at, field: fields.path.to_string() });
         }
     }
-    if !items.is_empty() {
-        let message = "replaces drops limits of other descriptors of the same call";
-        let remedy = "send only the descriptor that is to count: here each is decided by itself";
-        report.error(node.at, &path, message, remedy);
-    }
-}
-
-/// The nodes of one level by their key.
-pub(super) struct Siblings<'d> {
-    by_key: HashMap<&'d str, OfKey<'d>>,
-}
-
-/// The nodes of one key.
-#[derive(Default)]
-struct OfKey<'d> {
-    exact: BTreeSet<&'d str>,
-    /// In the order of the file, which decides among them.
-    wildcards: Vec<(&'d str, &'d Descriptor)>,
-}
-
-impl<'d> Siblings<'d> {
-    pub(super) fn of(level: &'d [Descriptor]) -> Self {
-        let mut by_key: HashMap<&str, OfKey<'_>> = HashMap::new();
-        for descriptor in level {
-            let of_key = by_key.entry(&descriptor.key).or_default();
-            match &descriptor.matcher {
-                Matcher::Exact(value) => {
-                    of_key.exact.insert(value);
-                }
-                Matcher::Prefix(prefix) => of_key.wildcards.push((prefix, descriptor)),
-                Matcher::Rest => {}
-            }
-        }
-        Self { by_key }
-    }
-
-    /// The values that a node would be for, were it not for siblings that come before it.
-    ///
-    /// # Errors
-    /// The line of a wildcard that leaves it nothing.
-    pub(super) fn taken_from(&self, descriptor: &Descriptor) -> Result<Vec<Pattern>, u32> {
-        let Some(of_key) = self.by_key.get(descriptor.key.as_str()) else { return Ok(Vec::new()) };
-        let own = match &descriptor.matcher {
-            Matcher::Exact(_) => return Ok(Vec::new()),
-            Matcher::Prefix(prefix) => prefix.as_str(),
-            Matcher::Rest => "",
-        };
-        let exact = of_key.exact.range(own..).take_while(|value| value.starts_with(own));
-        let mut taken: Vec<Pattern> = exact.map(|value| Pattern::Exact((*value).to_owned())).collect();
-        let before = of_key.wildcards.iter().take_while(|(_, wildcard)| !std::ptr::eq(*wildcard, descriptor));
-        for (prefix, wildcard) in before {
-            if own.starts_with(prefix) {
-                return Err(wildcard.at.line);
-            }
-            if prefix.starts_with(own) {
-                taken.push(Pattern::Prefix((*prefix).to_owned()));
-            }
-        }
-        Ok(taken)
-    }
+    replaced
 }

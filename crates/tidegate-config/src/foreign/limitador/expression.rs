@@ -1,75 +1,57 @@
-//! Conditions and variables: the part of CEL that asks one thing of one entry.
+//! Conditions and variables: the part of CEL that asks entries of one descriptor.
 //!
 //! ```text
-//! condition = term { "&&" term }
-//! term      = "!" term | "(" condition ")" | "has(" entry ")" | text "in" "descriptors[0]" | text "==" entry
-//!           | entry ( "==" text | "!=" text | "in" "[" text { "," text } "]"
-//!                   | ".startsWith(" text ")" | ".matches(" text ")" )
-//! entry     = "descriptors[0]." name | "descriptors[0][" text "]" | name { "." name }
+//! condition = all { "||" all }
+//! all       = term { "&&" term }
+//! term      = "!" term | "(" condition ")" | "true" | "false" | "has(" entry ")" | text "in" descriptor
+//!           | text ( "==" | "!=" ) entry
+//!           | "descriptors." ( "exists" | "all" ) "(" name "," condition ")"
+//!           | entry ( "==" text | "!=" text | "in" "[" [ text { "," text } ] "]"
+//!                   | "." ( "startsWith" | "endsWith" | "contains" | "matches" ) "(" text ")" )
+//! entry     = descriptor "." name | descriptor "[" text "]" | name { "." name }
+//! descriptor = "descriptors[0]" | the name in exists() or all()
 //! ```
-//!
-//! An entry that a request lacks is an error there, and the limit does not apply: so `!=` is "there, and not this" here.
 
-use std::collections::BTreeMap;
-
-use tidegate_core::rule::model::{
-    Condition, EntryCondition, Exceptions, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS, MAX_EXCEPTIONS,
-};
-use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::rule::pattern::{GlobError, Pattern, Regex};
 
 use super::lexer::{Token, tokens};
-use crate::path::Path;
-use crate::report::Report;
-use crate::rules::MAX_PATTERNS;
-use crate::rules::condition::Reader;
-use crate::rules::fields;
-use crate::rules::scalar::{self, Name};
 use crate::suggest::quote;
-use crate::yaml::Node;
 
 /// The deepest nesting of brackets and negations.
 const MAX_NESTING: usize = 16;
 
 /// Why an expression has no equal here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal(String);
+pub(super) struct Refusal(pub(super) String);
 
-impl Refusal {
-    /// Reports a condition.
-    fn of_condition(self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
-        let remedy = "write it as ==, !=, in, has() or startsWith() of one entry, joined by &&";
-        self.report(text, remedy, node, path, report);
-    }
-
-    /// Reports a variable.
-    pub(super) fn of_variable(self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
-        self.report(text, "write the name of one entry, such as descriptors[0].user_id", node, path, report);
-    }
-
-    fn report(self, text: &str, remedy: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
-        let message = format!("the expression {} has no equal here: {}", quote(text), self.0);
-        report.error(node.at, path, message, remedy);
-    }
-}
-
-/// What an expression asks of an entry.
+/// An expression that is true or false, or, of entries that are missing, neither.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Asked {
-    Is(Vec<Pattern>),
-    Not(Vec<Pattern>),
-    Present,
-    Absent,
+pub(super) enum Expression {
+    Constant(bool),
+    Asks(Asks),
+    Not(Box<Expression>),
+    And(Vec<Expression>),
+    Or(Vec<Expression>),
 }
 
-impl Asked {
-    fn negated(self) -> Self {
-        match self {
-            Asked::Is(patterns) => Asked::Not(patterns),
-            Asked::Not(patterns) => Asked::Is(patterns),
-            Asked::Present => Asked::Absent,
-            Asked::Absent => Asked::Present,
-        }
-    }
+/// What is asked of one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asks {
+    pub(super) entry: String,
+    pub(super) asked: Asked,
+    /// Whether it was named without a descriptor.
+    pub(super) is_bare: bool,
+}
+
+/// A question to an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Whether its value matches one of these. An error where it is missing.
+    Is(Vec<Pattern>),
+    /// Whether it has a value: true, or an error where it is missing.
+    AnyValue,
+    /// Whether it is there.
+    Present,
 }
 
 /// The entry that a variable names.
@@ -78,280 +60,243 @@ impl Asked {
 /// It is more than the name of an entry.
 pub(super) fn variable(text: &str) -> Result<String, Refusal> {
     let mut parser = Parser::of(text)?;
-    let entry = parser.entry()?;
+    let named = parser.entry()?;
     parser.end()?;
-    Ok(entry)
+    Ok(named.entry)
 }
 
-/// The conditions of a limit, by entry.
-#[derive(Default)]
-pub(super) struct Conditions(BTreeMap<String, Merged>);
-
-/// Everything that is asked of one entry.
-#[derive(Default)]
-struct Merged {
-    is: Option<Vec<Pattern>>,
-    not: Vec<Pattern>,
-    is_present: bool,
-    is_absent: bool,
-}
-
-impl Conditions {
-    /// Adds what one expression asks.
-    pub(super) fn add(&mut self, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
-        match parse(text) {
-            Ok(asked) => {
-                for (entry, asked) in asked {
-                    if !scalar::check_name(&entry, node.at, path, Name::Entry, report) {
-                        continue;
-                    }
-                    if let Err(refusal) = self.ask(entry, asked, node, path, report) {
-                        refusal.of_condition(text, node, path, report);
-                    }
-                }
-            }
-            Err(refusal) => refusal.of_condition(text, node, path, report),
-        }
-    }
-
-    fn ask(
-        &mut self,
-        entry: String,
-        asked: Asked,
-        node: &Node,
-        path: &Path<'_>,
-        report: &mut Report<'_>,
-    ) -> Result<(), Refusal> {
-        let mut reader = Reader { entry: &entry, report };
-        let asked = match asked {
-            Asked::Is(patterns) => Asked::Is(possible(patterns, &mut reader, node, path)),
-            Asked::Not(mut patterns) => {
-                // No entry has an empty value.
-                patterns.retain(|pattern| *pattern != Pattern::Exact(String::new()));
-                Asked::Not(possible(patterns, &mut reader, node, path))
-            }
-            other => other,
-        };
-        let merged = self.0.entry(entry).or_default();
-        match asked {
-            Asked::Is(_) if merged.is.is_some() => {
-                return Err(Refusal(
-                    "the entry is compared with several values that all have to be".to_owned(),
-                ));
-            }
-            Asked::Is(patterns) => merged.is = Some(patterns),
-            Asked::Not(patterns) => {
-                merged.is_present = true;
-                merged.not.extend(patterns);
-            }
-            Asked::Present => merged.is_present = true,
-            Asked::Absent => merged.is_absent = true,
-        }
-        Ok(())
-    }
-
-    /// The conditions in the order of their entries.
-    pub(super) fn finish(
-        self,
-        node: &Node,
-        path: &Path<'_>,
-        report: &mut Report<'_>,
-    ) -> Option<Vec<EntryCondition>> {
-        fields::at_most(MAX_CONDITIONS, self.0.len(), "entries with conditions", node, path, report);
-        let mut conditions = Vec::with_capacity(self.0.len());
-        for (entry, merged) in self.0 {
-            let (is, not) = (merged.is.as_ref().map_or(0, Vec::len), merged.not.len());
-            fields::at_most(MAX_PATTERNS, is, "values", node, path, report);
-            fields::at_most(MAX_EXCEPTIONS, not, "exceptions", node, path, report);
-            let condition = match (merged.is, merged.not) {
-                (is, _) if merged.is_absent && (is.is_some() || merged.is_present) => {
-                    let message = format!("the entry {} has to be there and not to be there", quote(&entry));
-                    report.error(node.at, path, message, "remove one of the two conditions");
-                    continue;
-                }
-                _ if merged.is_absent => Condition::Absent,
-                (Some(is), not) if not.is_empty() => Condition::OneOf(is),
-                (None, not) if not.is_empty() => Condition::Present,
-                (is, not) => {
-                    let exceptions = Exceptions::new(is.unwrap_or_default(), not);
-                    let patterns = exceptions.pattern_count();
-                    fields::at_most(MAX_EXCEPTED_PATTERNS, patterns, "prefixes", node, path, report);
-                    Condition::NoneOf(exceptions)
-                }
-            };
-            conditions.push(EntryCondition { entry, condition });
-        }
-        Some(conditions)
-    }
-}
-
-/// The patterns, each once and as a rule file could say it; what no request can have is reported.
-fn possible(
-    patterns: Vec<Pattern>,
-    reader: &mut Reader<'_, '_, '_>,
-    node: &Node,
-    path: &Path<'_>,
-) -> Vec<Pattern> {
-    let mut kept: Vec<Pattern> = Vec::with_capacity(patterns.len());
-    for pattern in patterns {
-        let checked = match &pattern {
-            Pattern::Exact(text) if reader.is_value(text, node, path) => reader.exact(text, node, path),
-            Pattern::Prefix(text) if reader.is_value(text, node, path) => reader.prefix(text, node, path),
-            _ => None,
-        };
-        kept.extend(checked.filter(|pattern| !kept.contains(pattern)));
-    }
-    kept
-}
-
-fn parse(text: &str) -> Result<Vec<(String, Asked)>, Refusal> {
+/// Reads a condition.
+///
+/// # Errors
+/// What of it is not read.
+pub(super) fn condition(text: &str) -> Result<Expression, Refusal> {
     let mut parser = Parser::of(text)?;
-    let asked = parser.condition(0)?;
+    let condition = parser.condition(0)?;
     parser.end()?;
-    Ok(asked)
+    Ok(condition)
 }
 
 struct Parser {
     tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
+    /// Names that stand for the descriptor.
+    aliases: Vec<String>,
+}
+
+/// An entry, and how it was named.
+struct Named {
+    entry: String,
+    is_bare: bool,
+}
+
+impl Named {
+    fn asks(self, asked: Asked) -> Expression {
+        Expression::Asks(Asks { entry: self.entry, asked, is_bare: self.is_bare })
+    }
 }
 
 impl Parser {
     fn of(text: &str) -> Result<Self, Refusal> {
-        Ok(Self { tokens: tokens(text).map_err(Refusal)?.into_iter().peekable() })
+        let tokens = tokens(text).map_err(Refusal)?.into_iter().peekable();
+        Ok(Self { tokens, aliases: Vec::new() })
     }
 
-    fn condition(&mut self, depth: usize) -> Result<Vec<(String, Asked)>, Refusal> {
-        let mut asked = self.term(depth)?;
-        loop {
-            if self.takes("&&") {
-                asked.extend(self.term(depth)?);
-            } else if self.takes("||") {
-                return Err(refused("|| would need several limits; 'in' says several values of one entry"));
-            } else {
-                return Ok(asked);
-            }
+    fn condition(&mut self, depth: usize) -> Result<Expression, Refusal> {
+        let mut parts = vec![self.all(depth)?];
+        while self.takes("||") {
+            parts.push(self.all(depth)?);
         }
+        Ok(one_or(parts, Expression::Or))
     }
 
-    fn term(&mut self, depth: usize) -> Result<Vec<(String, Asked)>, Refusal> {
+    fn all(&mut self, depth: usize) -> Result<Expression, Refusal> {
+        let mut parts = vec![self.term(depth)?];
+        while self.takes("&&") {
+            parts.push(self.term(depth)?);
+        }
+        Ok(one_or(parts, Expression::And))
+    }
+
+    fn term(&mut self, depth: usize) -> Result<Expression, Refusal> {
         if depth > MAX_NESTING {
             return Err(refused("it is nested too deep"));
         }
         if self.takes("!") {
-            let asked = self.term(depth + 1)?;
-            let [(entry, asked)] = <[_; 1]>::try_from(asked)
-                .map_err(|_| refused("! of several conditions would need several limits"))?;
-            return Ok(vec![(entry, asked.negated())]);
+            return Ok(Expression::Not(Box::new(self.term(depth + 1)?)));
         }
         if self.takes("(") {
-            let asked = self.condition(depth + 1)?;
+            let inner = self.condition(depth + 1)?;
             self.expect(")")?;
-            return Ok(asked);
+            return Ok(inner);
         }
-        if let Some(Token::Text(_)) = self.tokens.peek() {
-            let text = self.text()?;
-            if self.takes("==") {
-                return Ok(vec![(self.entry()?, Asked::Is(vec![Pattern::Exact(text)]))]);
+        match self.tokens.peek() {
+            Some(Token::Text(_)) => self.behind_a_text(),
+            Some(Token::Name(name)) if name == "true" || name == "false" => {
+                let constant = name == "true";
+                self.tokens.next();
+                Ok(Expression::Constant(constant))
             }
-            self.expect_name("in")?;
-            self.descriptor()?;
-            return Ok(vec![(text, Asked::Present)]);
+            Some(Token::Name(name)) if name == "has" => {
+                self.tokens.next();
+                self.expect("(")?;
+                let named = self.entry()?;
+                self.expect(")")?;
+                Ok(named.asks(Asked::Present))
+            }
+            _ => self.of_an_entry(depth),
         }
-        if self.tokens.peek() == Some(&Token::Name("has".to_owned())) {
-            self.tokens.next();
-            self.expect("(")?;
-            let entry = self.entry()?;
-            self.expect(")")?;
-            return Ok(vec![(entry, Asked::Present)]);
+    }
+
+    /// `'x' == entry`, `'entry' in descriptor`.
+    fn behind_a_text(&mut self) -> Result<Expression, Refusal> {
+        let text = self.text()?;
+        if self.takes("==") {
+            return Ok(self.entry()?.asks(is(text)));
         }
-        let (entry, call) = self.entry_or_call()?;
-        let asked = match call {
-            Some(call) => self.call(&call)?,
-            None => self.comparison()?,
-        };
-        Ok(vec![(entry, asked)])
+        if self.takes("!=") {
+            return Ok(Expression::Not(Box::new(self.entry()?.asks(is(text)))));
+        }
+        self.expect_name("in")?;
+        match self.tokens.next() {
+            Some(Token::Name(name)) if name == "descriptors" => self.index()?,
+            Some(Token::Name(name)) if self.aliases.contains(&name) => {}
+            other => return Err(expected("descriptors[0]", other.as_ref())),
+        }
+        Ok(Named { entry: text, is_bare: false }.asks(Asked::Present))
+    }
+
+    fn of_an_entry(&mut self, depth: usize) -> Result<Expression, Refusal> {
+        match self.entry_or_call()? {
+            Head::Entry(named) => self.comparison(named),
+            Head::Call(named, function) => {
+                let asked = self.call(&function)?;
+                Ok(named.asks(asked))
+            }
+            Head::OfAll => self.of_all(depth),
+        }
+    }
+
+    /// `exists(d, …)` or `all(d, …)` of descriptors, of which there is one here: what stands in the brackets.
+    fn of_all(&mut self, depth: usize) -> Result<Expression, Refusal> {
+        let alias = self.name()?;
+        self.expect(",")?;
+        self.aliases.push(alias);
+        let inner = self.condition(depth + 1)?;
+        self.aliases.pop();
+        self.expect(")")?;
+        Ok(inner)
     }
 
     /// What stands behind an entry.
-    fn comparison(&mut self) -> Result<Asked, Refusal> {
+    fn comparison(&mut self, named: Named) -> Result<Expression, Refusal> {
         if self.takes("==") {
-            return Ok(Asked::Is(vec![Pattern::Exact(self.text()?)]));
+            return Ok(named.asks(is(self.text()?)));
         }
         if self.takes("!=") {
-            return Ok(Asked::Not(vec![Pattern::Exact(self.text()?)]));
+            return Ok(Expression::Not(Box::new(named.asks(is(self.text()?)))));
         }
         self.expect_name("in")?;
         self.expect("[")?;
-        let mut values = vec![Pattern::Exact(self.text()?)];
-        while self.takes(",") {
+        let mut values = Vec::new();
+        while !self.takes("]") {
+            if !values.is_empty() {
+                self.expect(",")?;
+            }
             values.push(Pattern::Exact(self.text()?));
         }
-        self.expect("]")?;
-        Ok(Asked::Is(values))
+        Ok(named.asks(Asked::Is(values)))
     }
 
     /// A function of an entry, behind its name and bracket.
     fn call(&mut self, name: &str) -> Result<Asked, Refusal> {
+        if !matches!(name, "startsWith" | "endsWith" | "contains" | "matches") {
+            return Err(refused(&format!("{name}() is not read")));
+        }
         let text = self.text()?;
         self.expect(")")?;
-        let pattern = match name {
-            "startsWith" => Pattern::Prefix(text),
-            "matches" => simple_regex(&text).ok_or_else(|| {
-                refused("of regular expressions only ^text$ and ^text, without other signs, have one")
-            })?,
-            _ => return Err(refused(&format!("{name}() is not read"))),
+        if text.is_empty() {
+            return Ok(Asked::AnyValue);
+        }
+        let pieces = match name {
+            "matches" => return of_regex(&text),
+            "startsWith" => vec![text, String::new()],
+            "endsWith" => vec![String::new(), text],
+            _ => vec![String::new(), text, String::new()],
         };
+        let pattern = Pattern::of_pieces(pieces).map_err(|error| refused(&error.to_string()))?;
         Ok(Asked::Is(vec![pattern]))
     }
 
-    fn entry(&mut self) -> Result<String, Refusal> {
+    fn entry(&mut self) -> Result<Named, Refusal> {
         match self.entry_or_call()? {
-            (entry, None) => Ok(entry),
-            (_, Some(call)) => Err(refused(&format!("{call}() cannot stand here"))),
+            Head::Entry(named) => Ok(named),
+            Head::Call(_, call) => Err(refused(&format!("{call}() cannot stand here"))),
+            Head::OfAll => Err(refused("exists() cannot stand here")),
         }
     }
 
     /// An entry, and the name of the function of it that is called, behind its bracket.
-    fn entry_or_call(&mut self) -> Result<(String, Option<String>), Refusal> {
+    fn entry_or_call(&mut self) -> Result<Head, Refusal> {
         let name = match self.tokens.next() {
             Some(Token::Name(name)) if !matches!(name.as_str(), "true" | "false" | "null" | "in") => name,
             Some(other) => return Err(refused(&format!("{} is not an entry", shown(&other)))),
             None => return Err(refused("it ends too early")),
         };
-        let is_of_descriptor = name == "descriptors";
-        let mut entry = name;
-        if is_of_descriptor {
-            self.index()?;
-            entry = if self.takes("[") {
-                let entry = self.text()?;
-                self.expect("]")?;
-                entry
-            } else {
-                self.expect(".")?;
-                self.name()?
-            };
-        } else if self.tokens.peek() == Some(&Token::Sign("(")) {
-            return Err(refused(&format!("{entry}() is not read")));
+        if name == "limit" && self.tokens.peek() == Some(&Token::Sign(".")) {
+            return Err(refused("what the limit itself is called is not read"));
         }
+        if name == "descriptors" {
+            if self.takes(".") {
+                return self.function_of_descriptors();
+            }
+            self.index()?;
+            return self.entry_of_descriptor();
+        }
+        if self.aliases.contains(&name) {
+            return self.entry_of_descriptor();
+        }
+        if self.tokens.peek() == Some(&Token::Sign("(")) {
+            return Err(refused(&format!("{name}() is not read")));
+        }
+        let mut entry = name;
         while self.takes(".") {
             let name = self.name()?;
             if self.takes("(") {
-                return Ok((entry, Some(name)));
-            }
-            if is_of_descriptor {
-                return Err(refused(
-                    "values of entries are texts and have no fields; put a name with dots in [\"…\"]",
-                ));
+                return Ok(Head::Call(Named { entry, is_bare: true }, name));
             }
             entry = format!("{entry}.{name}");
         }
-        Ok((entry, None))
+        Ok(Head::Entry(Named { entry, is_bare: true }))
     }
 
-    /// `descriptors[0]`.
-    fn descriptor(&mut self) -> Result<(), Refusal> {
-        self.expect_name("descriptors")?;
-        self.index()
+    /// Behind `descriptors.`
+    fn function_of_descriptors(&mut self) -> Result<Head, Refusal> {
+        let name = self.name()?;
+        if !matches!(name.as_str(), "exists" | "all") {
+            return Err(refused(&format!("descriptors.{name} is not read")));
+        }
+        self.expect("(")?;
+        Ok(Head::OfAll)
+    }
+
+    /// Behind `descriptors[0]`, or a name that stands for it.
+    fn entry_of_descriptor(&mut self) -> Result<Head, Refusal> {
+        let entry = if self.takes("[") {
+            let entry = self.text()?;
+            self.expect("]")?;
+            entry
+        } else {
+            self.expect(".")?;
+            self.name()?
+        };
+        let named = Named { entry, is_bare: false };
+        if !self.takes(".") {
+            return Ok(Head::Entry(named));
+        }
+        let name = self.name()?;
+        if self.takes("(") {
+            return Ok(Head::Call(named, name));
+        }
+        Err(refused("values of entries are texts and have no fields; put a name with dots in [\"…\"]"))
     }
 
     fn index(&mut self) -> Result<(), Refusal> {
@@ -399,6 +344,26 @@ impl Parser {
     }
 }
 
+/// What a term begins with.
+enum Head {
+    Entry(Named),
+    /// A function of an entry, up to its bracket.
+    Call(Named, String),
+    /// `descriptors.exists(` or `descriptors.all(`.
+    OfAll,
+}
+
+fn is(text: String) -> Asked {
+    Asked::Is(vec![Pattern::Exact(text)])
+}
+
+fn one_or(mut parts: Vec<Expression>, several: fn(Vec<Expression>) -> Expression) -> Expression {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => several(parts),
+    }
+}
+
 fn refused(reason: &str) -> Refusal {
     Refusal(reason.to_owned())
 }
@@ -415,20 +380,45 @@ fn shown(token: &Token) -> String {
     }
 }
 
-/// `^text$` and `^text`, which other patterns can say; `\` makes a sign a letter.
-fn simple_regex(regex: &str) -> Option<Pattern> {
-    let mut text = String::new();
-    let mut chars = regex.strip_prefix('^')?.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => text.push(chars.next().filter(char::is_ascii_punctuation)?),
-            '$' => return chars.next().is_none().then_some(Pattern::Exact(text)),
-            '.' if chars.as_str() == "*" || chars.as_str() == "*$" => break,
-            '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' => return None,
-            c => text.push(c),
+/// What a regular expression asks: in simpler words where texts and `.*` are all there is to it.
+fn of_regex(regex: &str) -> Result<Asked, Refusal> {
+    if let Some(pieces) = texts_between_stars(regex) {
+        match (pieces.as_slice(), Pattern::of_pieces(pieces.clone())) {
+            ([text], _) => return Ok(is(text.clone())),
+            (_, Ok(pattern)) => return Ok(Asked::Is(vec![pattern])),
+            (_, Err(GlobError::OnlyStars)) => return Ok(Asked::AnyValue),
+            (_, Err(_)) => {}
         }
     }
-    Some(Pattern::Prefix(text))
+    let regex = Regex::parse(regex).map_err(|error| refused(&error.to_string()))?;
+    Ok(Asked::Is(vec![Pattern::Regex(regex)]))
+}
+
+/// The texts between `.*` and missing `^` and `$`; `\` makes a sign a letter. No value has a line break, at which `.` would stop.
+fn texts_between_stars(regex: &str) -> Option<Vec<String>> {
+    let (mut pieces, rest) = match regex.strip_prefix('^') {
+        Some(rest) => (vec![String::new()], rest),
+        None => (vec![String::new(), String::new()], regex),
+    };
+    let mut chars = rest.chars();
+    while let Some(c) = chars.next() {
+        let piece = pieces.last_mut()?;
+        match c {
+            '\\' => piece.push(chars.next().filter(char::is_ascii_punctuation)?),
+            '$' => return chars.next().is_none().then_some(pieces),
+            '.' if chars.as_str().starts_with('*') => {
+                chars.next();
+                if chars.as_str().starts_with(['?', '+', '*', '{']) {
+                    return None;
+                }
+                pieces.push(String::new());
+            }
+            '.' | '+' | '*' | '?' | '(' | ')' | '|' | '[' | ']' | '{' | '}' | '^' => return None,
+            c => piece.push(c),
+        }
+    }
+    pieces.push(String::new());
+    Some(pieces)
 }
 
 #[cfg(test)]

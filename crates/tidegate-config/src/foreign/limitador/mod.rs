@@ -1,12 +1,14 @@
 //! The limits of Limitador: a list, each limit with its namespace, conditions and variables.
 //!
 //! All limits of a namespace that apply to a request apply together there, as rules do here; a namespace becomes a domain.
-//! Conditions and variables are expressions of CEL; those of them that ask one thing of one entry have an equal here, and
-//! the others are refused with their line. What differs is where a window begins: there with the first request, here at
-//! a multiple of its length. In any window that begins anywhere both let at most twice the limit pass.
+//! Conditions and variables are expressions of CEL; those that ask entries of one descriptor for texts have an equal here,
+//! and the others are refused with their line. A limit is one rule, whatever `||` its conditions have: one counter. What differs is
+//! where a window begins: there with the first request, here at a multiple of its length. In any window that begins anywhere
+//! both let at most twice the limit pass.
 
 mod expression;
 mod lexer;
+mod normal;
 
 use std::collections::HashMap;
 
@@ -17,9 +19,12 @@ use tidegate_core::rule::model::{
 use tidegate_core::rule::pattern::Pattern;
 use tidegate_core::time::Micros;
 
+use self::expression::{Asked, Asks, Expression, Refusal};
+use self::normal::{Alternatives, Asking};
 use super::naming::Names;
 use crate::path::Path;
 use crate::report::{Report, Spot};
+use crate::rules::condition::Reader;
 use crate::rules::fields::{self, Fields, Shape};
 use crate::rules::is_not;
 use crate::rules::scalar::{self, Name};
@@ -45,7 +50,7 @@ struct Read {
     /// `id`, else `name`.
     own_name: Option<String>,
     quota: Quota,
-    conditions: Vec<EntryCondition>,
+    asking: Asking,
     key: Vec<String>,
     at: Spot,
     index: usize,
@@ -66,7 +71,7 @@ pub(super) fn read(root: &Node, report: &mut Report<'_>) -> Option<Vec<Domain>> 
         .filter_map(|(index, item)| limit(item, path.index(index), index, report))
         .collect();
     twice(&limits, report);
-    if limits.is_empty() {
+    if items.is_empty() {
         report.warn(root.at, &path, "there is no limit, so nothing is limited", "add a limit");
     } else {
         let message = "windows begin at multiples of their length, not with the first request";
@@ -103,27 +108,26 @@ fn limit(node: &Node, path: Path<'_>, index: usize, report: &mut Report<'_>) -> 
         }
         Some(seconds)
     });
-    let conditions = fields.optional("conditions", report, conditions);
-    let key = fields.optional("variables", report, variables);
-    if let (Some(conditions), Some(key)) = (&conditions, &key) {
-        let absent = |entry: &&String| {
-            conditions.iter().any(|one| one.entry == **entry && one.condition == Condition::Absent)
-        };
-        if let Some(entry) = key.iter().find(absent) {
-            let message = format!("the variable {} is needed, and must not be there", quote(entry));
-            report.error(node.at, &path, message, "remove the variable or the condition");
-        }
-    }
+    let given = fields.get("conditions");
+    let asking = given.map_or_else(
+        || Alternatives::always().finish().ok().flatten().map(Some),
+        |node| conditions(node, &path.field("conditions"), report),
+    );
+    let key = fields.optional("variables", report, variables).unwrap_or_default();
     let quota = Quota::new(Algorithm::FixedWindow, max_value?, Micros::from_secs(seconds?), None).ok()?;
-    Some(Read {
-        namespace: namespace?,
-        own_name: id.or(name),
-        quota,
-        conditions: conditions.unwrap_or_default(),
-        key: key.unwrap_or_default(),
-        at: node.at,
-        index,
-    })
+    let (asking, namespace) = (asking?, namespace?);
+    let needs_absent = |asking: &Asking| {
+        let is_absent = |one: &EntryCondition| one.condition == Condition::Absent && key.contains(&one.entry);
+        asking.conditions.iter().any(is_absent)
+            || !asking.any.is_empty() && asking.any.iter().all(|one| one.iter().any(is_absent))
+    };
+    let Some(asking) = asking.filter(|asking| !needs_absent(asking)) else {
+        let message = "no request fulfils the conditions, so the limit never applies";
+        let at = given.map_or(node.at, |node| node.at);
+        report.warn(at, &path.field("conditions"), message, "remove it, or correct them");
+        return None;
+    };
+    Some(Read { namespace, own_name: id.or(name), quota, asking, key, at: node.at, index })
 }
 
 fn at_most(most: u64, node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u64> {
@@ -156,13 +160,71 @@ fn texts<'n>(
     Some(texts)
 }
 
-fn conditions(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<EntryCondition>> {
+/// `Some(None)`: no request fulfils them.
+fn conditions(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Option<Asking>> {
     let remedy = "write a list of texts such as \"descriptors[0].method == 'GET'\"";
-    let mut all = expression::Conditions::default();
+    let mut alternatives = Some(Alternatives::always());
     for (index, (item, text)) in texts(node, path, remedy, report)?.into_iter().enumerate() {
-        all.add(text, item, &path.index(index), report);
+        let path = path.index(index);
+        let read = expression::condition(text).map(|mut expression| {
+            check(&mut expression, item, &path, report);
+            expression
+        });
+        let known = alternatives.take();
+        match read.and_then(|expression| known.map(|known| known.and(&expression)).transpose()) {
+            Ok(more) => alternatives = more,
+            Err(refusal) => refused(&refusal, text, item, &path, report),
+        }
     }
-    all.finish(node, path, report)
+    match alternatives?.finish() {
+        Ok(asking) => Some(asking),
+        Err(Refusal(reason)) => {
+            report.error(node.at, path, format!("the conditions have no equal here: {reason}"), REMEDY);
+            None
+        }
+    }
+}
+
+const REMEDY: &str =
+    "ask entries of descriptors[0] with ==, !=, in, has(), startsWith() and the like, joined by && and ||";
+
+fn refused(Refusal(reason): &Refusal, text: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
+    let message = format!("the expression {} has no equal here: {reason}", quote(text));
+    report.error(node.at, path, message, REMEDY);
+}
+
+/// Reports entries that no request has, and values that they cannot have, and takes the latter out.
+fn check(expression: &mut Expression, node: &Node, path: &Path<'_>, report: &mut Report<'_>) {
+    match expression {
+        Expression::Constant(_) => {}
+        Expression::Not(inner) => check(inner, node, path, report),
+        Expression::And(parts) | Expression::Or(parts) => {
+            parts.iter_mut().for_each(|part| check(part, node, path, report));
+        }
+        Expression::Asks(Asks { entry, asked, .. }) => {
+            scalar::check_name(entry, node.at, path, Name::Entry, report);
+            let mut reader = Reader { entry, report };
+            if let Asked::Is(patterns) = asked {
+                patterns.retain(|pattern| is_possible(pattern, &mut reader, node, path));
+            }
+        }
+    }
+}
+
+fn is_possible(pattern: &Pattern, reader: &mut Reader<'_, '_, '_>, node: &Node, path: &Path<'_>) -> bool {
+    match pattern {
+        // No entry has an empty value: that is no mistake, only never so.
+        Pattern::Exact(text) if text.is_empty() => true,
+        Pattern::Exact(text) => reader.is_value(text, node, path) && reader.exact(text, node, path).is_some(),
+        Pattern::Prefix(text) => {
+            reader.is_value(text, node, path) && reader.prefix(text, node, path).is_some()
+        }
+        Pattern::Glob(glob) => {
+            glob.pieces().iter().all(|piece| reader.is_value(piece, node, path))
+                && reader.glob(Ok(glob.clone()), node, path).is_some()
+        }
+        Pattern::Regex(_) | Pattern::Template(_) => true,
+    }
 }
 
 fn variables(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
@@ -180,7 +242,11 @@ fn variables(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Ve
                     key.push(entry);
                 }
             }
-            Err(refusal) => refusal.of_variable(text, item, &path, report),
+            Err(Refusal(reason)) => {
+                let message = format!("the expression {} has no equal here: {reason}", quote(text));
+                let remedy = "write the name of one entry, such as descriptors[0].user_id";
+                report.error(item.at, &path, message, remedy);
+            }
         }
     }
     fields::at_most(MAX_KEY_ENTRIES, key.len(), "variables", node, path, report);
@@ -193,13 +259,9 @@ fn variables(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Ve
 fn twice(limits: &[Read], report: &mut Report<'_>) {
     let mut seen: HashMap<String, &Read> = HashMap::new();
     for limit in limits {
-        let identity = format!(
-            "{:?} {:?} {:?} {:?}",
-            limit.namespace,
-            limit.quota.window(),
-            limit.conditions,
-            limit.key
-        );
+        let Asking { conditions, any } = &limit.asking;
+        let window = limit.quota.window();
+        let identity = format!("{:?} {window:?} {conditions:?} {any:?} {:?}", limit.namespace, limit.key);
         if let Some(first) = seen.get(&identity) {
             let message = format!("the limit counts the same as the one in line {}", first.at.line);
             let remedy = "remove one of the two: there, only one of them is kept";
@@ -231,7 +293,7 @@ fn domains(limits: Vec<Read>) -> Vec<Domain> {
         let Some((domain, names)) = domains.get_mut(place) else { continue };
         let mut rule =
             Rule::new(names.give(&wanted), Algorithm::FixedWindow, limit.quota).with_key(limit.key);
-        rule.conditions = limit.conditions;
+        (rule.conditions, rule.any) = (limit.asking.conditions, limit.asking.any);
         domain.rules.push(rule);
     }
     domains.into_iter().map(|(domain, _)| domain).collect()
@@ -244,16 +306,18 @@ fn described(limit: &Read) -> String {
         name.push_str(if name.contains("-by-") { "-" } else { "-by-" });
         name.push_str(entry);
     }
-    if !limit.conditions.is_empty() {
+    if !limit.asking.conditions.is_empty() || !limit.asking.any.is_empty() {
         name.push_str("-when");
     }
-    for condition in &limit.conditions {
+    let mut say = |condition: &EntryCondition| {
         name.push('-');
         name.push_str(&condition.entry);
         if let [Pattern::Exact(value)] = condition.condition.patterns() {
             name.push('-');
             name.push_str(value);
         }
-    }
+    };
+    limit.asking.conditions.iter().for_each(&mut say);
+    limit.asking.any.iter().flatten().for_each(say);
     name
 }

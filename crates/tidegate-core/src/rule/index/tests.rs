@@ -54,3 +54,37 @@ fn ten_thousand_prefixes_and_templates_are_as_many_candidates_as_ten() {
         assert_eq!(candidates(rules, &[("path", "/nothing")]), 0);
     }
 }
+
+#[test]
+fn rules_that_differ_in_an_alternative_or_in_the_beginning_of_a_glob_are_few_candidates() {
+    for count in [10, 10_000] {
+        let either = |number| {
+            let mut rule = rule(format!("r{number}"));
+            rule.any = ["a", "b"].map(|entry| vec![one_of(entry, Pattern::Exact(number_of(number)))]).into();
+            rule
+        };
+        assert_eq!(candidates((0..count).map(either).collect(), &[("a", "v7"), ("b", "v8")]), 2);
+        let starred = |number| {
+            let mut rule = rule(format!("r{number}"));
+            let glob = Pattern::of_pieces([format!("/p{number}/"), ".png".to_owned()]).unwrap();
+            rule.conditions.push(one_of("path", glob));
+            rule
+        };
+        assert_eq!(candidates((0..count).map(starred).collect(), &[("path", "/p7/a.png")]), 1);
+    }
+}
+
+fn number_of(number: usize) -> String {
+    format!("v{number}")
+}
+
+#[test]
+fn what_no_value_finds_is_found_by_its_entry_or_by_the_other_condition() {
+    let mut expression = rule("expression".to_owned()).when("method", "GET");
+    let regex = Pattern::Regex(crate::rule::pattern::Regex::parse("^x").unwrap());
+    expression.conditions.push(one_of("path", regex.clone()));
+    assert_eq!(candidates(vec![expression.clone()], &[("path", "x"), ("method", "PUT")]), 0);
+    expression.conditions.remove(0);
+    assert_eq!(candidates(vec![expression.clone()], &[("method", "GET")]), 0);
+    assert_eq!(candidates(vec![expression], &[("path", "y")]), 1);
+}

@@ -15,7 +15,7 @@ use super::{AdminArguments, text};
 use crate::admin::effect_json;
 use crate::cli::check::block_on;
 use crate::replay::{LogStream, Progress, ReadOptions, trial_requests_with};
-use crate::trial::compare;
+use crate::trial::{Source, compare};
 
 /// Tries the domains of `text` on logs, one after the other.
 pub(super) fn on_logs(
@@ -86,7 +86,7 @@ fn effect_of(
     let mut failed = None;
     let requests = trial_requests_with(stream, progress)
         .map_while(|request| request.map_err(|error| failed = Some(error)).ok());
-    let made = block_on(compare(was, is, name, requests))??;
+    let made = block_on(compare(was, is, name, Source::Log, requests))??;
     match failed {
         Some(error) => Err(error.into()),
         None => Ok(effect_json(&made)),

@@ -1,11 +1,11 @@
 use super::*;
 
-fn asked(text: &str) -> Vec<(String, Asked)> {
-    parse(text).unwrap()
+fn asks(entry: &str, asked: Asked) -> Expression {
+    Expression::Asks(Asks { entry: entry.to_owned(), asked, is_bare: true })
 }
 
-fn exact(text: &str) -> Pattern {
-    Pattern::Exact(text.to_owned())
+fn not(inner: Expression) -> Expression {
+    Expression::Not(Box::new(inner))
 }
 
 #[test]
@@ -14,36 +14,75 @@ fn an_entry_is_named_in_three_ways() {
         assert_eq!(variable(text).unwrap(), "a", "{text}");
     }
     assert_eq!(variable("req.header.x").unwrap(), "req.header.x");
-    assert!(variable("descriptors[0]").is_err());
-    assert!(variable("a.startsWith('x')").is_err());
-}
-
-#[test]
-fn terms_are_joined_and_negated() {
-    assert_eq!(
-        asked("a == 'x' && !(b in ['y', 'z'])"),
-        [
-            ("a".to_owned(), Asked::Is(vec![exact("x")])),
-            ("b".to_owned(), Asked::Not(vec![exact("y"), exact("z")]))
-        ]
-    );
-    assert_eq!(asked("!!!has(a)"), [("a".to_owned(), Asked::Absent)]);
-    assert_eq!(asked("((('a' in descriptors[0])))"), [("a".to_owned(), Asked::Present)]);
-}
-
-#[test]
-fn quotes_are_taken_off() {
-    assert_eq!(asked(r#"a == 'it\'s "\\"'"#), [("a".to_owned(), Asked::Is(vec![exact("it's \"\\\"")]))]);
-    assert_eq!(asked("a == 'ü ==='"), [("a".to_owned(), Asked::Is(vec![exact("ü ===")]))]);
-}
-
-#[test]
-fn regular_expressions_of_plain_text_are_patterns() {
-    assert_eq!(simple_regex("^/a$"), Some(exact("/a")));
-    assert_eq!(simple_regex("^/a"), Some(Pattern::Prefix("/a".to_owned())));
-    assert_eq!(simple_regex("^/a.*"), Some(Pattern::Prefix("/a".to_owned())));
-    assert_eq!(simple_regex(r"^a\.b$"), Some(exact("a.b")));
-    for regex in ["a", "a$", "^a.b", "^a+", "^(a)", "^a$b", r"^\d", "^[ab]", "^a|b"] {
-        assert_eq!(simple_regex(regex), None, "{regex}");
+    for text in ["descriptors[0]", "a.startsWith('x')", "limit.name", "descriptors.exists(d, has(d.a))"] {
+        assert!(variable(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn and_binds_stronger_than_or_and_not_than_both() {
+    let (a, b, c) = (asks("a", is("x".into())), asks("b", Asked::Present), asks("c", is("z".into())));
+    assert_eq!(
+        condition("a == 'x' || has(b) && !(c == 'z')").unwrap(),
+        Expression::Or(vec![a.clone(), Expression::And(vec![b.clone(), not(c.clone())])])
+    );
+    assert_eq!(
+        condition("(a == 'x' || has(b)) && c != 'z'").unwrap(),
+        Expression::And(vec![Expression::Or(vec![a.clone(), b.clone()]), not(c)])
+    );
+    assert_eq!(condition("!!has(b)").unwrap(), not(not(b)));
+    assert_eq!(condition("('x' == a)").unwrap(), a);
+    assert_eq!(condition("'x' != a").unwrap(), not(a));
+}
+
+#[test]
+fn a_name_may_stand_for_the_descriptor() {
+    for text in [
+        "descriptors[0].a == 'x' && 'b' in descriptors[0]",
+        "descriptors.exists(d, d.a == 'x' && 'b' in d)",
+        "descriptors.all(other, other['a'] == 'x' && has(other.b))",
+    ] {
+        let Expression::And(parts) = condition(text).unwrap() else { panic!("{text}") };
+        let asked: Vec<(&str, bool)> = parts
+            .iter()
+            .map(|part| match part {
+                Expression::Asks(asks) => (asks.entry.as_str(), asks.is_bare),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(asked, [("a", false), ("b", false)], "{text}");
+    }
+    // Outside of its brackets it is a name like others.
+    let Expression::And(parts) = condition("descriptors.exists(d, has(d.a)) && has(d.a)").unwrap() else {
+        panic!()
+    };
+    assert_eq!(parts[1], asks("d.a", Asked::Present));
+}
+
+#[test]
+fn regular_expressions_of_plain_text_are_simpler_patterns() {
+    let pieces = |regex: &str| texts_between_stars(regex).map(|pieces| pieces.join("*"));
+    for (regex, simpler) in [
+        ("^/a$", "/a"),
+        ("^/a", "/a*"),
+        ("^/a.*", "/a**"),
+        ("^/a.*$", "/a*"),
+        ("a", "*a*"),
+        ("a$", "*a"),
+        (r"\.png$", "*.png"),
+        (r"^a\.b$", "a.b"),
+        ("^/a/.*/b$", "/a/*/b"),
+        ("^.*$", "*"),
+    ] {
+        assert_eq!(pieces(regex).as_deref(), Some(simpler), "{regex}");
+    }
+    for regex in ["^a.b", "^a+", "^(a)", "^a$b", r"^\d", "^[ab]", "^a|b", "a.*?", "a{2}", "^a.*+"] {
+        assert_eq!(pieces(regex), None, "{regex}");
+        let is_other =
+            matches!(of_regex(regex), Ok(Asked::Is(patterns)) if matches!(patterns[0], Pattern::Regex(_)));
+        assert!(is_other || regex == "^a.*+", "{regex}");
+    }
+    assert_eq!(of_regex("^.*$"), Ok(Asked::AnyValue));
+    assert_eq!(of_regex("^/a$"), Ok(is("/a".into())));
+    assert!(of_regex("(").is_err());
 }
