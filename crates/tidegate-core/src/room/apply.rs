@@ -303,13 +303,15 @@ impl Room {
         let holds = self.settings.spec().session.early_end == EarlyEnd::HoldsSeat;
         let mut seats = Seats::default();
         for (number, seat) in self.seats.iter() {
-            match (seat.state, flush) {
-                (SeatState::Ready { .. }, _) => {}
+            let kept = match (seat.state, flush) {
                 (SeatState::Active(_), Flush::Everybody) if holds => {
-                    seats.put(number, Seat { visitor: Visitor::default(), state: SeatState::Held, ..*seat })
+                    Some(Seat { visitor: Visitor::default(), state: SeatState::Held, ..*seat })
                 }
-                (SeatState::Active(_), Flush::Everybody) => {}
-                (SeatState::Active(_) | SeatState::Held, _) => seats.put(number, *seat),
+                (SeatState::Active(_), Flush::Everybody) | (SeatState::Ready { .. }, _) => None,
+                (SeatState::Active(_) | SeatState::Held, _) => Some(*seat),
+            };
+            if let Some(kept) = kept {
+                seats.put(number, kept);
             }
         }
         self.seats = seats;
