@@ -129,8 +129,8 @@ fn run(seed: u64, total: u64, steps: u64, kind: Kind) -> Counts {
 #[test]
 fn a_room_equals_its_model() {
     let seed = seed();
-    let total = operations(200_000);
-    let small = Kind { visitors: 40, capacity: 8, operated: true, any_method: true };
+    let total = operations(300_000);
+    let small = Kind { visitors: 40, capacity: 8, operated: true, any_method: true, hurry: 1 };
     let counts = run(seed, total, 500, small);
     let Counts { joined, called, admitted, ended, lost, resumed, refused } = counts;
     println!(
@@ -145,15 +145,17 @@ fn a_room_equals_its_model() {
 #[test]
 fn a_long_line_equals_its_model() {
     let total = operations(60_000);
-    let large = Kind { visitors: 3_000, capacity: 30, operated: true, any_method: false };
+    let large = Kind { visitors: 3_000, capacity: 30, operated: true, any_method: false, hurry: 40 };
     run(seed() ^ 0x11, total, 6_000, large);
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
     /// The same, in short histories that are made shorter when they fail.
     #[test]
     fn short_histories_equal_the_model(start in any::<u64>(), steps in prop::collection::vec(any::<u64>(), 1..60)) {
-        let kind = Kind { visitors: 6, capacity: 2, operated: true, any_method: true };
+        let kind = Kind { visitors: 6, capacity: 2, operated: true, any_method: true, hurry: 1 };
         let mut trace = Trace::new(start, kind);
         for step in steps {
             trace.world.random = Random::new(step);
@@ -165,7 +167,8 @@ proptest! {
 
 #[test]
 fn a_time_before_the_last_event_is_taken_for_it() {
-    let world = World::new(5, Kind { visitors: 5, capacity: 1, operated: false, any_method: false });
+    let world =
+        World::new(5, Kind { visitors: 5, capacity: 1, operated: false, any_method: false, hurry: 1 });
     let mut spec = world.settings().spec().clone();
     (spec.capacity, spec.opening, spec.seats_per_prefix) = (1, None, None);
     let settings = tidegate_core::room::Settings::new(spec).unwrap();

@@ -51,7 +51,7 @@ pub struct EstimatedWait {
     pub low: Micros,
     /// One in ten is later.
     pub high: Micros,
-    /// Why waits have become longer, where the last change was for the worse.
+    /// Why waits have become longer, where they have in the last five minutes.
     pub slower: Option<Slower>,
 }
 

@@ -169,7 +169,7 @@ impl Room {
                 self.released = settings.meter().carry(self.settings.meter(), &self.released, at);
                 self.settings = settings.as_ref().clone();
             }
-            Event::Paced { pace, slower } => self.pace = Some(Pace { each: *pace, slower: *slower, at }),
+            Event::Paced { pace, slower } => self.pace = Some(Pace::after(self.pace, *pace, *slower, at)),
             Event::Flushed(flush) => self.flush(*flush),
             Event::Resumed { epoch, serving, last, lease, hold_until } => {
                 self.epoch = *epoch;

@@ -14,8 +14,9 @@ const SHORT_STEPS: u64 = 3;
 
 /// How often the pace that is shown is looked at.
 pub(crate) const LOOK_EVERY: Micros = Micros::from_secs(1);
-/// How long a cut or a pause is told as the reason for longer waits.
-pub(crate) const REASON_HOLDS: Micros = Micros::from_secs(300);
+/// How long a cut or a pause counts as the reason for longer waits, and how long a reason is told: as long as the longest interval of
+/// polls.
+pub(crate) const REASON_HOLDS: Micros = super::poll::MAX_INTERVAL;
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +85,10 @@ fn index(step: u64) -> usize {
 pub struct Pace {
     /// The time from one call to the next.
     pub each: Micros,
-    /// Why it has grown; `None` where it became shorter the last time it changed.
-    pub slower: Option<Slower>,
     /// When it changed.
     pub at: Timestamp,
+    /// Why and when it last grew.
+    pub grew: Option<(Slower, Timestamp)>,
 }
 
 impl Pace {
@@ -96,29 +97,42 @@ impl Pace {
         let (new, old) = (new.as_micros(), self.each.as_micros());
         new < old || u128::from(new) * 100 > u128::from(old) * 115
     }
+
+    /// The pace after it changed to `each` at `at`, for that reason where it grew.
+    pub(crate) fn after(before: Option<Pace>, each: Micros, slower: Option<Slower>, at: Timestamp) -> Self {
+        let grew = slower.map(|why| (why, at)).or_else(|| before.and_then(|before| before.grew));
+        Self { each, at, grew }
+    }
+
+    /// Why waits are longer than they were told at the last poll, perhaps: everybody polls while the reason is told.
+    pub(crate) fn slower(&self, now: Timestamp) -> Option<Slower> {
+        self.grew.filter(|(_, at)| now.since(*at) <= REASON_HOLDS).map(|(why, _)| why)
+    }
 }
 
 /// The wait of a ticket with `ahead` others ahead. Calls that come at random (Poisson) are as far from the mean as its square root,
 /// and four in five within 1.28 of that.
-pub(crate) fn in_order(ahead: u64, pace: &Pace) -> EstimatedWait {
+pub(crate) fn in_order(now: Timestamp, ahead: u64, pace: &Pace) -> EstimatedWait {
     let mean = wait(ahead, pace.each).as_micros();
-    let spread = u128::from(mean) * 128 / (100 * u128::from((ahead + 1).isqrt()));
+    // The root in 1/1024, so that a position less is never a longer wait.
+    let root = ((u128::from(ahead) + 1) << 20).isqrt();
+    let spread = ((u128::from(mean) * 128) << 10) / (100 * root);
     let spread = u64::try_from(spread).unwrap_or(u64::MAX);
     EstimatedWait {
         low: Micros::from_micros(mean.saturating_sub(spread)),
         high: Micros::from_micros(mean.saturating_add(spread)),
-        slower: pace.slower,
+        slower: pace.slower(now),
     }
 }
 
 /// The wait of a ticket that is drawn from `among`: each time one in `among` is, so one in ten is after a tenth of so many calls,
 /// and nine in ten are after 2.3 times.
-pub(crate) fn drawn(among: u64, pace: &Pace) -> EstimatedWait {
+pub(crate) fn drawn(now: Timestamp, among: u64, pace: &Pace) -> EstimatedWait {
     let all = wait(among, pace.each).as_micros();
     EstimatedWait {
         low: Micros::from_micros(all / 10),
         high: Micros::from_micros(all.saturating_mul(23) / 10),
-        slower: pace.slower,
+        slower: pace.slower(now),
     }
 }
 

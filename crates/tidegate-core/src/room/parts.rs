@@ -73,7 +73,7 @@ pub enum BadParts {
     SeatedTwice(QueueNumber),
     /// The draw is of numbers that were not given, or no number was.
     NumberOutOfRange,
-    /// A call was later than any time that was counted.
+    /// A call was later than any time that was counted, or the release rate is another one.
     ReleasesOutOfRange,
 }
 
@@ -85,7 +85,7 @@ impl fmt::Display for BadParts {
             BadParts::SeatOutOfOrder(number) => write!(f, "seat {number} was not given or still waits"),
             BadParts::SeatedTwice(number) => write!(f, "the visitor of seat {number} has another one"),
             BadParts::NumberOutOfRange => f.write_str("the next number or the draw cannot be"),
-            BadParts::ReleasesOutOfRange => f.write_str("the last call is later than the time counted"),
+            BadParts::ReleasesOutOfRange => f.write_str("what was released cannot be at this rate"),
         }?;
         f.write_str("; the snapshot is damaged, use an earlier one")
     }
@@ -146,7 +146,8 @@ impl Room {
         {
             return Err(BadParts::NumberOutOfRange);
         }
-        if !parts.releases.is_sound() {
+        let (parts_of_a_microsecond, _) = parts.settings.spec().release.rate();
+        if !parts.releases.is_sound() || parts.released.fraction >= parts_of_a_microsecond {
             return Err(BadParts::ReleasesOutOfRange);
         }
         let line = restore_line(&parts, tickets)?;
@@ -170,7 +171,6 @@ impl Room {
             former_last: parts.former_last,
             hold_until: parts.hold_until,
         };
-        room.settings.meter().repair(&mut room.released, parts.clock);
         room.enter_all();
         room.check_identities()?;
         Ok(room)

@@ -48,15 +48,15 @@ pub struct Session {
 }
 
 /// When a session ends that was seen at `seen`: min(start + limit, seen + idle), and never sooner than the pass that was
-/// given says.
+/// given says. One that began without a limit, in a room that has no idle time any more, ends with that pass.
 pub(crate) fn deadline(
     terms: &SessionTerms,
     limit_at: Option<Timestamp>,
     seen: Timestamp,
     given: Timestamp,
 ) -> Timestamp {
-    let idle_at = terms.idle.map_or(Timestamp::MAX, |idle| seen.saturating_add(idle));
-    idle_at.min(limit_at.unwrap_or(Timestamp::MAX)).max(given)
+    let idle_at = terms.idle.map(|idle| seen.saturating_add(idle));
+    idle_at.into_iter().chain(limit_at).min().map_or(given, |end| end.max(given))
 }
 
 /// When a session that starts, or is renewed, at `from` has to end.

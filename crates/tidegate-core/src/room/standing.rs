@@ -88,9 +88,9 @@ impl Room {
             position: self.is_in_order().then_some(ahead),
             estimated_wait: self.pace.as_ref().map(|pace| {
                 if self.is_in_order() {
-                    estimate::in_order(ahead, pace)
+                    estimate::in_order(now, ahead, pace)
                 } else {
-                    estimate::drawn(self.line.waiting(), pace)
+                    estimate::drawn(now, self.line.waiting(), pace)
                 }
             }),
             poll_after: self.interval(now, number, ahead),

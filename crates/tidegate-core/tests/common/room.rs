@@ -30,6 +30,8 @@ pub struct Kind {
     pub operated: bool,
     /// Whether rooms let visitors in at random, or without any gate.
     pub any_method: bool,
+    /// How much less time passes than in a small room, so that many visitors are as diligent as few.
+    pub hurry: u64,
 }
 
 pub struct World {
@@ -108,14 +110,15 @@ impl World {
     /// Some time passes: none, a little, much, or just until something is due.
     pub fn advance(&mut self, due: Option<Timestamp>) {
         let until_due = due.map_or(0, |due| due.since(self.now()).as_micros());
+        let hurry = self.kind.hurry;
         self.now += match self.random.below(12) {
             0..=4 => 0,
-            5..=7 => self.random.below(SECOND / 4),
-            8 => self.random.below(3 * SECOND),
-            9 => until_due,
-            10 => until_due.saturating_sub(1),
-            _ if self.random.once_in(12) => self.random.below(100 * SECOND),
-            _ => self.random.below(SECOND),
+            5..=7 => self.random.below(SECOND / 4 / hurry),
+            8 => self.random.below(3 * SECOND / hurry),
+            9 if self.random.once_in(hurry) => until_due,
+            10 if self.random.once_in(hurry) => until_due.saturating_sub(1),
+            _ if self.random.once_in(12 * hurry) => self.random.below(100 * SECOND),
+            _ => self.random.below(SECOND / hurry),
         };
     }
 

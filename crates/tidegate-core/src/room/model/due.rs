@@ -134,7 +134,8 @@ impl ModelRoom {
             Some(shown) if each.as_micros() * 100 > shown.each.as_micros() * 115 => Some(self.reason(now)),
             Some(_) => return,
         };
-        self.pace = Some(Pace { each, slower, at: now });
+        let before = self.pace.and_then(|pace| pace.grew);
+        self.pace = Some(Pace { each, at: now, grew: slower.map(|why| (why, now)).or(before) });
     }
 
     fn reason(&self, now: Timestamp) -> Slower {

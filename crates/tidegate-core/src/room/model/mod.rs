@@ -234,9 +234,9 @@ impl ModelRoom {
         let ahead = self.line.range(..place).count() as u64;
         let range = |pace: &Pace| {
             if self.is_in_order() {
-                estimate::in_order(ahead, pace)
+                estimate::in_order(now, ahead, pace)
             } else {
-                estimate::drawn(self.line.len() as u64, pace)
+                estimate::drawn(now, self.line.len() as u64, pace)
             }
         };
         Answer::Waiting(Waiting {

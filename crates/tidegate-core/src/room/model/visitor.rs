@@ -109,10 +109,14 @@ impl ModelRoom {
         (now.since(seen) >= Micros::from_secs(1) && end > seat.until).then_some(end)
     }
 
-    /// min(limit, now + idle).
+    /// min(limit, now + idle); without either, what was said before stays.
     pub(super) fn end_of_session(&self, now: Timestamp, limit_at: Option<Timestamp>) -> Timestamp {
-        let idle_at = self.spec().session.idle.map(|idle| now.saturating_add(idle));
-        idle_at.into_iter().chain(limit_at).min().unwrap_or(Timestamp::MAX)
+        match (limit_at, self.spec().session.idle) {
+            (Some(limit_at), Some(idle)) => limit_at.min(now.saturating_add(idle)),
+            (Some(limit_at), None) => limit_at,
+            (None, Some(idle)) => now.saturating_add(idle),
+            (None, None) => Timestamp::EPOCH,
+        }
     }
 
     pub(super) fn seat(&mut self, number: u64) -> Option<&mut ModelSeat> {
