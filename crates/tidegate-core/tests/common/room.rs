@@ -235,7 +235,7 @@ impl World {
 /// One in eight has no identity, one in six no prefix.
 pub fn visitor(who: u64) -> Visitor {
     Visitor {
-        identity: (who % 8 != 0).then(|| Identity::new(who)),
-        prefix: (who % 6 != 0).then(|| Prefix::new((who % 7) as u32)),
+        identity: (!who.is_multiple_of(8)).then(|| Identity::new(who)),
+        prefix: (!who.is_multiple_of(6)).then(|| Prefix::new((who % 7) as u32)),
     }
 }
