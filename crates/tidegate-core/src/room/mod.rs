@@ -18,13 +18,14 @@ mod answer;
 mod apply;
 mod command;
 pub mod draw;
-mod estimate;
+pub mod estimate;
 mod event;
 mod index;
 mod line;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod number;
+mod outlook;
 mod parts;
 pub mod poll;
 mod seats;
@@ -40,6 +41,7 @@ pub use command::{Command, Flush, Lost, Pass, Resume, RoomState, Ticket};
 pub use estimate::{Pace, Releases};
 pub use event::{CalledBy, EndedBy, Event};
 pub use number::{Identity, Prefix, QueueNumber, Visitor};
+pub use outlook::Outlook;
 pub use parts::{BadParts, Parts, TicketRow};
 pub use seats::{Seat, SeatState, Session};
 pub use settings::{
