@@ -9,5 +9,6 @@ mod hash;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 pub mod quota;
+pub mod room;
 pub mod rule;
 pub mod time;

@@ -102,6 +102,16 @@ impl ModelMeter {
         }
     }
 
+    /// Takes `cost` units of a token bucket whether or not they are there, but no more than it holds.
+    pub fn debit(&self, state: &mut ModelState, now: Timestamp, cost: u64) {
+        let now = self.instant(now.as_micros());
+        if let ModelState::Tat(tat) = state {
+            let base = (*tat).max(now);
+            let full = now + self.tokens(self.ceiling);
+            *tat = (base + self.tokens(cost)).min(full.max(base));
+        }
+    }
+
     /// Gives `cost` units back, at most what is used. Permits stay as they are.
     pub fn refund(&self, state: &mut ModelState, now: Timestamp, cost: u64) {
         let now = now.as_micros();

@@ -2,6 +2,9 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file uses a part")]
 
 pub mod admissions;
+pub mod house;
+pub mod promises;
+pub mod room;
 
 use std::collections::HashMap;
 
