@@ -2,26 +2,19 @@
 //! that are accepted, with what a browser makes of them (`Url::join` on the address of the page) as the judge; and
 //! properties over what lies near both.
 
+use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 use tidegate_wire::room::return_to::{MAX_RETURN_TO_BYTES, ReturnTo, ReturnToError};
 use tidegate_wire::room::site::AllowedHosts;
 use url::Url;
 
+use property::{ALLOWED, HOSTS, holds, is_at_home, stays_at_home};
+
+#[path = "../../../fuzz/properties/return_to.rs"]
+mod property;
+
 const HOSTILE: &str = include_str!("data/return_to_hostile.txt");
 const GOOD: &str = include_str!("data/return_to_good.txt");
-const PAGE: &str = "https://queue.example/rooms/demo";
-const ALLOWED: [&str; 6] = [
-    "https://shop.example",
-    "https://shop.example:8443",
-    "https://xn--bcher-kva.example",
-    "https://[2001:db8::1]",
-    "http://localhost:3000",
-    "http://192.0.2.7",
-];
-
-fn allowed() -> AllowedHosts {
-    AllowedHosts::new(ALLOWED).unwrap()
-}
 
 fn lines(file: &'static str) -> impl Iterator<Item = &'static str> {
     file.lines().filter(|line| !line.is_empty() && !line.starts_with("# "))
@@ -45,36 +38,10 @@ fn unescaped(line: &str) -> String {
     text + rest
 }
 
-/// Where a browser ends up that is on the page and told to go to `place`, also by way of somebody who decodes the path
-/// once or twice too often: the page's own host, or an allowed one.
-fn assert_at_home(text: &str, place: &ReturnTo) {
-    let page = Url::parse(PAGE).unwrap();
-    let home = |target: &str| {
-        let url = page.join(target).unwrap_or_else(|error| panic!("{text:?} -> {target:?}: {error}"));
-        let at_home = url.origin() == page.origin()
-            || ALLOWED.iter().any(|host| Url::parse(host).unwrap().origin() == url.origin());
-        assert!(at_home, "{text:?} -> {target:?} leads to {url}");
-        assert!(url.username().is_empty() && url.password().is_none(), "{text:?} -> {url}");
-    };
-    let place = place.as_str();
-    home(text);
-    home(place);
-    assert!(place.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\".contains(&byte)), "{place}");
-    if place.starts_with('/') {
-        let mut path = place.split(['?', '#']).next().unwrap().to_owned();
-        for _ in 0..2 {
-            path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy().into_owned();
-            home(&path);
-            assert!(!path.contains(char::is_control), "{text:?} -> {path:?}");
-        }
-    }
-}
-
 #[test]
 fn hostile_texts_are_refused() {
-    let allowed = allowed();
     let accepted: Vec<_> = lines(HOSTILE)
-        .filter_map(|line| ReturnTo::parse(&unescaped(line), &allowed).ok().map(|place| (line, place)))
+        .filter_map(|line| ReturnTo::parse(&unescaped(line), &ALLOWED).ok().map(|place| (line, place)))
         .collect();
     assert!(accepted.is_empty(), "{accepted:#?}");
     assert!(lines(HOSTILE).count() >= 250);
@@ -83,21 +50,14 @@ fn hostile_texts_are_refused() {
 /// Most of the texts are dangerous in earnest: a page that went there, or to what somebody decoded, would leave home.
 #[test]
 fn the_corpus_is_hostile() {
-    let page = Url::parse(PAGE).unwrap();
-    let leaves = |text: &str| {
-        let Ok(url) = page.join(text) else { return false };
-        let is_home = |url: &Url| {
-            url.origin() == page.origin()
-                || ALLOWED.iter().any(|host| Url::parse(host).unwrap().origin() == url.origin())
-        };
-        // A path that was resolved may itself read like the name of a host.
-        !is_home(&url) || page.join(url.path()).is_ok_and(|url| !is_home(&url))
-    };
+    let page = Url::parse("https://queue.example/rooms/demo").unwrap();
     let is_dangerous = |line: &&str| {
         let mut text = unescaped(line);
         (0..5).any(|_| {
-            let left = leaves(&text);
-            text = percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned();
+            let is_away = |target: &str| is_at_home(target) == Some(false);
+            // A path that was resolved may itself read like the name of a host.
+            let left = is_away(&text) || page.join(&text).is_ok_and(|url| is_away(url.path()));
+            text = percent_decode_str(&text).decode_utf8_lossy().into_owned();
             left
         })
     };
@@ -107,13 +67,12 @@ fn the_corpus_is_hostile() {
 
 #[test]
 fn good_texts_are_accepted_and_stay_at_home() {
-    let allowed = allowed();
     for line in lines(GOOD) {
         let (text, want) = line.split_once(" -> ").unwrap_or((line, line));
-        let place = ReturnTo::parse(text, &allowed).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let place = ReturnTo::parse(text, &ALLOWED).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(place.as_str(), want, "{text}");
-        assert_eq!(ReturnTo::parse(want, &allowed).as_ref(), Ok(&place), "{want} is its own spelling");
-        assert_at_home(text, &place);
+        assert_eq!(ReturnTo::parse(want, &ALLOWED).as_ref(), Ok(&place), "{want} is its own spelling");
+        stays_at_home(text);
     }
 }
 
@@ -121,20 +80,19 @@ fn good_texts_are_accepted_and_stay_at_home() {
 fn without_a_list_only_paths_are_accepted() {
     let none = AllowedHosts::default();
     assert!(ReturnTo::parse("/shop", &none).is_ok());
-    for host in ALLOWED {
+    for host in HOSTS {
         assert_eq!(ReturnTo::parse(host, &none), Err(ReturnToError::ForeignHost), "{host}");
     }
 }
 
 #[test]
 fn texts_and_places_have_a_maximum() {
-    let allowed = allowed();
     let longest = format!("/{}", "a".repeat(MAX_RETURN_TO_BYTES - 1));
-    assert!(ReturnTo::parse(&longest, &allowed).is_ok());
+    assert!(ReturnTo::parse(&longest, &ALLOWED).is_ok());
     // A quote becomes three characters.
     let grows = format!("/{}\"", "a".repeat(MAX_RETURN_TO_BYTES - 2));
     for text in ["", &format!("{longest}a"), &grows] {
-        assert_eq!(ReturnTo::parse(text, &allowed), Err(ReturnToError::Length), "{} bytes", text.len());
+        assert_eq!(ReturnTo::parse(text, &ALLOWED), Err(ReturnToError::Length), "{} bytes", text.len());
     }
 }
 
@@ -148,7 +106,7 @@ fn refusals_say_what_is_wrong() {
         ("https://shop%2eexample", ReturnToError::Host),
         ("https://evil.example", ReturnToError::ForeignHost),
     ] {
-        assert_eq!(ReturnTo::parse(text, &allowed()), Err(error), "{text}");
+        assert_eq!(ReturnTo::parse(text, &ALLOWED), Err(error), "{text}");
     }
 }
 
@@ -200,13 +158,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn whatever_is_accepted_stays_at_home(text in pieces(), front in prop::sample::select(&["", "/", "https://shop.example"])) {
-        let allowed = allowed();
-        let text = format!("{front}{text}");
-        if let Ok(place) = ReturnTo::parse(&text, &allowed) {
-            assert_at_home(&text, &place);
-            let again = ReturnTo::parse(place.as_str(), &allowed);
-            prop_assert_eq!(again.as_ref(), Ok(&place), "its own spelling: {}", text);
-        }
+    fn whatever_is_accepted_stays_at_home(
+        text in pieces(), front in prop::sample::select(&["", "/", "https://shop.example"]),
+    ) {
+        stays_at_home(&format!("{front}{text}"));
+    }
+
+    #[test]
+    fn any_bytes_stay_at_home(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        holds(&bytes);
     }
 }
