@@ -30,8 +30,10 @@ fn level(depth: u32) -> BoxedStrategy<Vec<Node>> {
     // Mostly one key for each depth, so that most trees do not depend on the order of entries.
     let keys =
         vec![KEYS[3 - depth as usize], KEYS[3 - depth as usize], KEYS[3 - depth as usize], "a", "b", "c"];
-    let node = (select(keys), value, limit, any::<bool>(), below)
-        .prop_map(|(key, value, limit, shares, below)| Node { key, value, limit, shares, below, ..Node::default() });
+    let node =
+        (select(keys), value, limit, any::<bool>(), below).prop_map(|(key, value, limit, shares, below)| {
+            Node { key, value, limit, shares, below, ..Node::default() }
+        });
     vec(node, 0..6).boxed()
 }
 
@@ -155,7 +157,8 @@ fn a_configuration_of_envoy_decides_as_it_does_there() {
 
 #[test]
 fn the_reference_matches_as_the_words_say() {
-    let node = |key, value, count, below| Node { key, value, limit: Limit::Of(count), below, ..Node::default() };
+    let node =
+        |key, value, count, below| Node { key, value, limit: Limit::Of(count), below, ..Node::default() };
     let nodes = vec![
         node("user", None, 1, vec![node("path", None, 2, Vec::new())]),
         node("user", Some("a*"), 3, Vec::new()),
