@@ -48,8 +48,9 @@ fn plain(name: impl Into<String>) -> Rule {
 }
 
 const GLOBS: [&str; 8] = ["*1", "u*", "*s*", "/*7", "/users*s", "u*1*", "*/", "/*/*"];
+type IsMeant = fn(&str) -> bool;
 /// With what each is, said without an expression.
-const REGEXES: [(&str, fn(&str) -> bool); 3] = [
+const REGEXES: [(&str, IsMeant); 3] = [
     ("^/users/[0-9]", |value| value.strip_prefix("/users/").is_some_and(|rest| rest.starts_with('7'))),
     ("ers$", |value| value.ends_with("ers")),
     ("1", |value| value.contains('1')),
