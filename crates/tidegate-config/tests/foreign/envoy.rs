@@ -75,7 +75,7 @@ fn named_apart(entries: Sent) -> Sent {
         match (named.iter().any(|(name, _)| *name == key), again) {
             (false, _) => named.push((key, value)),
             (true, Some(again)) if !named.iter().any(|(name, _)| *name == again) => {
-                named.push((again, value))
+                named.push((again, value));
             }
             (true, _) => {}
         }

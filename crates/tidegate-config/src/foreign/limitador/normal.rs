@@ -49,8 +49,8 @@ impl Alternatives {
         let mut bare = Vec::new();
         bare_entries(expression, &mut bare);
         let there: Alternative = bare.into_iter().map(|entry| (entry, Literal::Present)).collect();
-        let both = product(self.0, &when(expression, true)?)?;
-        product(both, &[there]).map(Self)
+        let both = product(&self.0, &when(expression, true)?)?;
+        product(&both, &[there]).map(Self)
     }
 
     /// As conditions of a rule; nothing where no request can fulfil them.
@@ -110,7 +110,7 @@ fn when(expression: &Expression, outcome: bool) -> Result<Vec<Alternative>, Refu
         (Expression::And(parts), true) | (Expression::Or(parts), false) => {
             let mut all = vec![Vec::new()];
             for part in parts {
-                all = product(all, &when(part, outcome)?)?;
+                all = product(&all, &when(part, outcome)?)?;
             }
             Ok(all)
         }
@@ -165,10 +165,10 @@ fn add(any: &mut Vec<Alternative>, alternative: Alternative) -> Result<(), Refus
 }
 
 /// Everything of one list and everything of another, for each two of them.
-fn product(one: Vec<Alternative>, other: &[Alternative]) -> Result<Vec<Alternative>, Refusal> {
+fn product(one: &[Alternative], other: &[Alternative]) -> Result<Vec<Alternative>, Refusal> {
     few_enough(one.len().saturating_mul(other.len()))?;
     let mut all = Vec::with_capacity(one.len() * other.len());
-    for a in &one {
+    for a in one {
         all.extend(other.iter().map(|b| a.iter().chain(b).cloned().collect::<Alternative>()));
     }
     Ok(all)
