@@ -73,7 +73,7 @@ pub enum Change {
         /// The name.
         rule: String,
         /// The document.
-        document: ParsedRule,
+        document: Box<ParsedRule>,
         /// Of the rule.
         expect: Expect,
     },

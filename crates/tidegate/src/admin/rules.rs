@@ -46,7 +46,7 @@ pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     let (domain, rule, expect) = (call.name("domain")?, call.name("rule")?, call.expectation()?);
     let document = admin.editor.read_rule(call.text()?).await.map_err(domains::refusal)?;
-    domains::make(admin, call, Change::PutRule { domain, rule, document, expect }).await
+    domains::make(admin, call, Change::PutRule { domain, rule, document: Box::new(document), expect }).await
 }
 
 pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {

@@ -60,7 +60,9 @@ async fn writes_of_answers(together: usize) -> u64 {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let writes = Arc::new(AtomicU64::new(0));
     let registry = Arc::new(Registry::new(patient(), Arc::default()));
-    let registered = registry.admit(AddressKey::of(IpAddr::V4(Ipv4Addr::LOCALHOST))).ok().expect("room");
+    let Ok(registered) = registry.admit(AddressKey::of(IpAddr::V4(Ipv4Addr::LOCALHOST))) else {
+        panic!("there is room for one");
+    };
     let service = service_fn(|_: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
     });
