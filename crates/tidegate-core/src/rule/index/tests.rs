@@ -82,7 +82,7 @@ fn number_of(number: usize) -> String {
 fn what_no_value_finds_is_found_by_its_entry_or_by_the_other_condition() {
     let mut expression = rule("expression".to_owned()).when("method", "GET");
     let regex = Pattern::Regex(crate::rule::pattern::Regex::parse("^x").unwrap());
-    expression.conditions.push(one_of("path", regex.clone()));
+    expression.conditions.push(one_of("path", regex));
     assert_eq!(candidates(vec![expression.clone()], &[("path", "x"), ("method", "PUT")]), 0);
     expression.conditions.remove(0);
     assert_eq!(candidates(vec![expression.clone()], &[("method", "GET")]), 0);
