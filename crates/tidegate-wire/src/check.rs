@@ -6,12 +6,13 @@
 //! first error ends the reading. `null` is never taken for "absent": a caller that lost its user id must hear of it.
 
 mod read;
-mod rules;
+pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
+pub(crate) use read::shown;
 use smallvec::SmallVec;
 
 use crate::identity::Ipv6Prefix;

@@ -21,6 +21,7 @@ use http::HeaderMap;
 use ipnet::Ipv6Net;
 
 pub use headers::{HeaderError, is_alias_name, single_header};
+pub(crate) use hops::trim_blanks;
 pub use hops::{
     Hop, Hops, HopsError, MAX_HEADER_TEXT_BYTES, MAX_HOPS, parse_forwarded, parse_x_forwarded_for,
 };

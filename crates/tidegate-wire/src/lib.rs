@@ -9,6 +9,7 @@
 //! | [`rate_limit_fields`] | `RateLimit`, `RateLimit-Policy`, `Retry-After` and the legacy fields |
 //! | [`problem`] | RFC 9457 problem details |
 //! | [`resp`] | RESP: commands and replies of Redis clients |
+//! | [`room`] | the waiting room: tokens, cookies, return URLs, seats |
 //! | [`correlation`] | `X-Correlation-ID` |
 //!
 //! Nothing here opens a socket, reads a clock or draws a random number, and no input makes it panic: whatever
@@ -21,3 +22,4 @@ pub mod path;
 pub mod problem;
 pub mod rate_limit_fields;
 pub mod resp;
+pub mod room;

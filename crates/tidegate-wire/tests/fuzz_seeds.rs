@@ -6,6 +6,10 @@ mod check_body;
 mod client_identity;
 #[path = "../../../fuzz/properties/resp_frame.rs"]
 mod resp_frame;
+#[path = "../../../fuzz/properties/return_to.rs"]
+mod return_to;
+#[path = "../../../fuzz/properties/room_token.rs"]
+mod room_token;
 #[path = "../../../fuzz/properties/seeds.rs"]
 mod seeds;
 
@@ -22,4 +26,14 @@ fn identities() {
 #[test]
 fn streams_of_resp() {
     seeds::replay("resp_frame", resp_frame::holds);
+}
+
+#[test]
+fn places_to_return_to() {
+    seeds::replay("return_to", return_to::holds);
+}
+
+#[test]
+fn tokens_of_rooms() {
+    seeds::replay("room_token", room_token::holds);
 }

@@ -143,7 +143,7 @@ impl Reader {
 }
 
 /// A caller's own name, fit to be repeated in an error.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     if name.is_empty() {
         return "\"\"".to_owned();
     }

@@ -12,11 +12,11 @@ use crate::identity::{Ipv6Prefix, canonical_ip_key};
 use crate::path::normalize_path;
 
 /// What is wrong with a field and what to do.
-pub(super) type Reason = Cow<'static, str>;
+pub(crate) type Reason = Cow<'static, str>;
 
 /// A JSON value that is looked at once; what arrays and objects hold is read past.
 #[derive(Debug)]
-pub(super) enum Value<'de> {
+pub(crate) enum Value<'de> {
     Text(Cow<'de, str>),
     Unsigned(u64),
     Negative(i64),
@@ -112,7 +112,7 @@ fn text(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {
     }
 }
 
-pub(super) fn bounded(text: Cow<'_, str>, max_bytes: usize) -> Result<Cow<'_, str>, Reason> {
+pub(crate) fn bounded(text: Cow<'_, str>, max_bytes: usize) -> Result<Cow<'_, str>, Reason> {
     if text.is_empty() {
         return Err("must not be empty".into());
     }
@@ -130,7 +130,7 @@ fn has_control(text: &str) -> bool {
     }
 }
 
-fn expected(what: &str, got: &Value<'_>) -> Reason {
+pub(crate) fn expected(what: &str, got: &Value<'_>) -> Reason {
     let got = match got {
         Value::Text(_) => "a string",
         Value::Unsigned(_) | Value::Negative(_) | Value::Fraction => "a number",
