@@ -167,6 +167,7 @@ impl ServeSettings {
         rules: &RuleSet,
         store: &str,
         first_key: Option<&FirstKey>,
+        has_demo: bool,
     ) {
         let (address, source) = (addresses.http, self.rules_source());
         tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
@@ -198,6 +199,11 @@ impl ServeSettings {
         ));
         if addresses.admin.is_some() {
             banner.push_str("  tidegate rules list\n");
+        }
+        if has_demo {
+            banner.push_str(&format!(
+                "  open http://{address}/demo in six browsers: five are let in, the sixth waits\n"
+            ));
         }
         banner.push_str(&format!(
             "\nMore: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.\n"
