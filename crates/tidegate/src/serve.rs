@@ -28,7 +28,9 @@ use tokio::sync::{Notify, oneshot};
 
 pub use background::background;
 pub use open_files::MaxConnections;
-pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
+pub use settings::{
+    CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, RoomSettings, ServeSettings, SettingsError,
+};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::door::overload::Overload;
@@ -150,7 +152,7 @@ async fn serve_engine<S: BucketStore, T>(
         body_timeout: settings.limits.body_timeout(),
         overload: Overload::new("http", settings.max_concurrent_requests),
     };
-    let rooms = rooms::open(settings).await?;
+    let rooms = rooms::open(settings, opened.rooms()).await?;
     let mut door = HttpDoor::new(gate, options, readiness.clone());
     if let Some(rooms) = &rooms {
         door = door.with_rooms(rooms.rooms.clone());

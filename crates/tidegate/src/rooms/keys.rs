@@ -4,6 +4,8 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use tidegate_core::room::RoomName;
+use tidegate_core::room::draw::Seed;
 use tidegate_wire::room::token::TokenKeys;
 use tidegate_wire::room::token::keys::{ROOM_SECRET_BYTES, RoomSecret, RoomSecretError, SameSecretError};
 use tidegate_wire::room::visitor::VisitorKey;
@@ -18,6 +20,7 @@ const MAX_SECRET_FILE_BYTES: u64 = 4_096;
 pub struct RoomKeys {
     pub(super) tokens: TokenKeys,
     pub(super) visitors: VisitorKey,
+    seeds: RoomSecret,
 }
 
 /// Why there are no keys. No secret is in the text.
@@ -85,7 +88,8 @@ impl RoomKeys {
         };
         let tokens = TokenKeys::new(newest, previous)
             .map_err(|source| RoomKeysError::Same { place: place.to_owned(), source })?;
-        Ok(Self { tokens, visitors: VisitorKey::new(previous.unwrap_or(newest)) })
+        let lasting = previous.unwrap_or(newest);
+        Ok(Self { tokens, visitors: VisitorKey::new(lasting), seeds: lasting.clone() })
     }
 
     /// The keys of the secrets in a file.
@@ -121,6 +125,12 @@ impl RoomKeys {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Self::read(path),
             Err(source) => Err(RoomKeysError::File { place: path.to_owned(), source }),
         }
+    }
+
+    /// What the draws of a room are made from. The same secret gives the same: nodes agree on it, and a restart changes no draw.
+    #[must_use]
+    pub fn seed(&self, room: &RoomName) -> Seed {
+        Seed::new(self.seeds.draw_seed(room))
     }
 
     /// Keys that nobody else has, and that are gone with this process.

@@ -56,8 +56,19 @@ pub struct ServeSettings {
     pub catalog: CatalogSettings,
     /// The RESP door.
     pub resp: RespSettings,
+    /// Waiting rooms.
+    pub rooms: RoomSettings,
     /// Where traces go; nowhere if absent.
     pub trace: Option<TraceSettings>,
+}
+
+/// What the server is told about waiting rooms, beside its rule file.
+#[derive(Clone, Debug, Default)]
+pub struct RoomSettings {
+    /// The file with the secret of tickets and passes.
+    pub secret_file: Option<PathBuf>,
+    /// The secret itself.
+    pub secret: Option<Secret>,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.
