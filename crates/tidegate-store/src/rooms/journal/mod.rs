@@ -34,6 +34,8 @@ use super::port::RoomError;
 use folder::Folder;
 use wait::Waiters;
 
+#[cfg(test)]
+pub(super) use disk::DiskFile;
 pub(super) use disk::{Disk, FileSystem};
 pub(super) use replay::Restored;
 pub(super) use snapshot::Source;
