@@ -17,6 +17,8 @@ mod frame;
 mod record;
 mod replay;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod wait;
 mod writer;
 
