@@ -1,191 +1,189 @@
-//! The embedded store of rooms: each in this process's memory, under a lock of its own.
+//! The embedded store of rooms: each in this process's memory, under a lock of its own, and on a disk if wanted.
 //!
-//! - One call is one step under the lock of its room, which is never held while anything is waited for.
+//! - One call is one step under the lock of its room ([`slot`]), which is never held while anything is waited for.
 //! - What is due in which room is known by a queue ([`due`]), so [`RoomStore::turn`] touches only rooms that are.
 //! - Watchers are told without any lock, and in order ([`outbox`]).
-//! - Lock order: the table of rooms, a room, then the queue or an outbox.
+//! - With a [`journal`](super::journal), nobody is told what is not kept. While the disk fails, rooms stand still: visitors
+//!   who ask are told how they stood when it began, and everything else is refused. Afterwards rooms go on in a new
+//!   epoch, in which everybody is presumed to be there.
+//! - Lock order: the table of rooms, a room, then any of the queues and the outbox.
 
 mod due;
 mod outbox;
+mod rooms;
+mod slot;
+#[cfg(test)]
+mod tests;
 
 use core::fmt;
-use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
-use parking_lot::{Mutex, RwLock};
-use tidegate_core::room::{Answer, Command, Room, RoomName, Settings, Ticket};
-use tidegate_core::time::Timestamp;
+use tidegate_core::room::{Answer, Command, RoomName, Settings, Ticket};
+use tidegate_core::time::{Micros, Timestamp};
 
-use super::port::{LineDocument, MAX_ROOMS, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
-use due::DueQueue;
-use outbox::{Outbox, Watchers};
+use super::journal::{Disk, FileSystem, Journal, JournalOptions, OpenError};
+use super::port::{LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
+use rooms::Rooms;
+
+/// When to turn again while the disk fails.
+const TURN_AGAIN: Micros = Micros::from_millis(250);
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Rooms in memory, shared by all threads of this process.
 pub struct MemoryRooms {
-    clock: Clock,
-    table: RwLock<Table>,
-    due: DueQueue,
-    watchers: Watchers,
-}
-
-#[derive(Default)]
-struct Table {
-    by_name: BTreeMap<RoomName, Arc<Slot>>,
-    by_id: BTreeMap<u32, Arc<Slot>>,
-    /// The last room's.
-    last_id: u32,
-    /// Above every epoch of rooms that were removed, whose tickets must not be taken for those of a new one.
-    least_epoch: u32,
-}
-
-/// Where a room is kept.
-struct Slot {
-    id: u32,
-    name: RoomName,
-    kept: Mutex<Kept>,
-    outbox: Outbox,
-}
-
-struct Kept {
-    /// `None` once it was removed.
-    room: Option<Room>,
-    due: Option<Timestamp>,
+    rooms: Arc<Rooms>,
+    /// Those of the journal.
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl MemoryRooms {
     /// A store without rooms. What it keeps is gone when the process ends.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, table: RwLock::default(), due: DueQueue::default(), watchers: Watchers::default() }
+        Self { rooms: Arc::new(Rooms::new(clock, None)), threads: Vec::new() }
+    }
+
+    /// The rooms that are kept in a folder, with everybody in them, in new epochs. Reads everything that is there, and takes as long.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong with the folder; nothing in it is changed then.
+    pub fn open(options: &JournalOptions, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_on(options, clock, Arc::new(FileSystem))
+    }
+
+    fn open_on(options: &JournalOptions, clock: Clock, disk: Arc<dyn Disk>) -> Result<Self, OpenError> {
+        let (journal, restored) = Journal::open(options, disk)?;
+        let generation = restored.generation + 1;
+        let rooms = Arc::new(Rooms::new(clock, Some(journal)));
+        rooms.resume(restored, options)?;
+        let mut store = Self { rooms: Arc::clone(&rooms), threads: Vec::new() };
+        let Some(journal) = &rooms.journal else { return Ok(store) };
+        let log = journal.begin(generation, &*rooms)?;
+        let writer = Arc::clone(&rooms);
+        let snapshots = Arc::clone(&rooms);
+        store.run("room-journal", options, move || writer.write_journal(log))?;
+        store.run("room-snapshot", options, move || snapshots.write_snapshots())?;
+        Ok(store)
+    }
+
+    fn run(
+        &mut self,
+        name: &str,
+        options: &JournalOptions,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), OpenError> {
+        let failed = |source: io::Error| OpenError::Io { file: options.folder.clone(), source };
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(work).map_err(failed)?);
+        Ok(())
     }
 
     /// When something is due in any room; `None` where nothing will happen by itself.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first()
+        self.rooms.due.first()
     }
 
-    fn slot(&self, room: &RoomName) -> Result<Arc<Slot>, RoomError> {
-        self.table.read().by_name.get(room).cloned().ok_or(RoomError::UnknownRoom)
+    /// Since when the disk has failed; `None` while all is well.
+    #[must_use]
+    pub fn stalled_since(&self) -> Option<Timestamp> {
+        self.rooms.journal.as_ref()?.stalled_since()
     }
 
-    fn handle(&self, slot: &Slot, command: &Command) -> Result<Told, RoomError> {
-        let mut events = Vec::new();
-        let told = {
-            let mut kept = slot.kept.lock();
-            let kept = &mut *kept;
-            let room = kept.room.as_mut().ok_or(RoomError::UnknownRoom)?;
-            let at = (self.clock)().max(room.clock());
-            let answer = room.handle(at, command, &mut events);
-            let due = room.next_due(at);
-            let told = Told { answer, at, epoch: room.epoch() };
-            self.due.change(slot.id, kept.due, due);
-            kept.due = due;
-            if !events.is_empty() && !self.watchers.read().is_empty() {
-                slot.outbox.put(at, events);
-            }
-            told
-        };
-        slot.outbox.tell(&slot.name, &self.watchers);
-        Ok(told)
+    /// The memory that all rooms take, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.rooms.slots().iter().map(|slot| slot.kept.lock().bytes()).sum()
     }
+}
 
-    fn read<T>(&self, name: &RoomName, read: impl FnOnce(&Room, Timestamp) -> T) -> Result<T, RoomError> {
-        let slot = self.slot(name)?;
-        let kept = slot.kept.lock();
-        let room = kept.room.as_ref().ok_or(RoomError::UnknownRoom)?;
-        Ok(read(room, (self.clock)().max(room.clock())))
-    }
-
-    /// Makes a room; `None` where there is one.
-    fn make(&self, name: &RoomName, settings: &Settings) -> Result<Option<Arc<Slot>>, RoomError> {
-        let mut table = self.table.write();
-        if table.by_name.contains_key(name) {
-            return Ok(None);
+impl Drop for MemoryRooms {
+    /// Writes what was not written yet.
+    fn drop(&mut self) {
+        if let Some(journal) = &self.rooms.journal {
+            journal.close();
         }
-        if table.by_name.len() >= MAX_ROOMS {
-            return Err(RoomError::TooManyRooms);
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            let _ = thread.join();
         }
-        let now = (self.clock)();
-        // Of a room that was kept in memory only, tickets may be about; its epoch was earlier.
-        let seconds = u32::try_from(now.as_micros() / 1_000_000).unwrap_or(u32::MAX / 2);
-        let room = Room::new(settings.clone(), table.least_epoch.max(seconds), now);
-        table.last_id += 1;
-        let due = room.next_due(now);
-        let slot = Arc::new(Slot {
-            id: table.last_id,
-            name: name.clone(),
-            kept: Mutex::new(Kept { room: Some(room), due }),
-            outbox: Outbox::default(),
-        });
-        self.due.change(slot.id, None, due);
-        table.by_id.insert(slot.id, Arc::clone(&slot));
-        table.by_name.insert(name.clone(), Arc::clone(&slot));
-        Ok(Some(slot))
-    }
-
-    fn take_away(&self, name: &RoomName) -> bool {
-        let mut table = self.table.write();
-        let Some(slot) = table.by_name.remove(name) else { return false };
-        table.by_id.remove(&slot.id);
-        let mut kept = slot.kept.lock();
-        if let Some(room) = kept.room.take() {
-            table.least_epoch = table.least_epoch.max(room.epoch().saturating_add(1));
-        }
-        self.due.change(slot.id, kept.due.take(), None);
-        true
     }
 }
 
 impl fmt::Debug for MemoryRooms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryRooms").field("rooms", &self.table.read().by_name.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryRooms").field("rooms", &self.rooms.slots().len()).finish_non_exhaustive()
+    }
+}
+
+/// What a command asks for that can be told without changing anything.
+fn asks_about(command: &Command) -> Option<&Ticket> {
+    match command {
+        Command::Poll(ticket) | Command::Heartbeat(ticket) => Some(ticket),
+        Command::Return(pass) => Some(&pass.ticket),
+        _ => None,
     }
 }
 
 impl RoomStore for MemoryRooms {
     async fn put(&self, room: &RoomName, settings: &Settings) -> Result<Answer, RoomError> {
-        match self.make(room, settings)? {
-            Some(_) => Ok(Answer::Done),
-            None => {
-                let change = Command::Change(Box::new(settings.clone()));
-                Ok(self.handle(&*self.slot(room)?, &change)?.answer)
-            }
+        if let Some(record) = self.rooms.make(room, settings)? {
+            self.rooms.wait_for(record).await?;
+            return Ok(Answer::Done);
         }
+        let change = Command::Change(Box::new(settings.clone()));
+        Ok(self.ask(room, &change).await?.answer)
     }
 
     async fn remove(&self, room: &RoomName) -> Result<bool, RoomError> {
-        Ok(self.take_away(room))
+        let Some(record) = self.rooms.remove(room)? else { return Ok(false) };
+        self.rooms.wait_for(record).await?;
+        Ok(true)
     }
 
     async fn rooms(&self) -> Result<Vec<(RoomName, Settings)>, RoomError> {
-        let slots: Vec<_> = self.table.read().by_name.values().cloned().collect();
-        let settings = |slot: &Arc<Slot>| slot.kept.lock().room.as_ref().map(|room| room.settings().clone());
+        let slots = self.rooms.slots();
+        let settings = |slot: &slot::Slot| Some(slot.kept.lock().room().ok()?.settings().clone());
         Ok(slots.iter().filter_map(|slot| Some((slot.name.clone(), settings(slot)?))).collect())
     }
 
     async fn ask(&self, room: &RoomName, command: &Command) -> Result<Told, RoomError> {
-        self.handle(&*self.slot(room)?, command)
+        if let Some(ticket) = asks_about(command)
+            && self.stalled_since().is_some()
+        {
+            return self.look(room, ticket).await;
+        }
+        let slot = self.rooms.slot(room)?;
+        let (told, record) = self.rooms.step(&slot, command)?;
+        self.rooms.wait_for(record).await?;
+        Ok(told)
     }
 
     async fn look(&self, room: &RoomName, ticket: &Ticket) -> Result<Told, RoomError> {
-        self.read(room, |room, at| Told { answer: room.look(at, ticket), at, epoch: room.epoch() })
+        let told = self.rooms.read(room, Some(ticket.number), |room, at| Told {
+            answer: room.look(at, ticket),
+            at,
+            epoch: room.epoch(),
+        })?;
+        self.rooms.wait_for(told.record).await?;
+        Ok(told.what)
     }
 
     async fn status(&self, room: &RoomName) -> Result<RoomStatus, RoomError> {
-        self.read(room, |room, at| RoomStatus {
+        let status = self.rooms.read(room, None, |room, at| RoomStatus {
             at,
             status: room.status(at),
             settings: room.settings().clone(),
             drawn: room.drawn().cloned(),
-        })
+        })?;
+        Ok(status.what)
     }
 
     async fn line(&self, room: &RoomName) -> Result<LineDocument, RoomError> {
-        self.read(room, |room, at| {
+        let line = self.rooms.read(room, None, |room, at| {
             let status = room.status(at);
             let (first_block, counts) = room.blocks();
             LineDocument {
@@ -197,24 +195,29 @@ impl RoomStore for MemoryRooms {
                 counts: counts.collect(),
                 drawn: room.drawn().cloned(),
             }
-        })
+        })?;
+        self.rooms.wait_for(line.record).await?;
+        Ok(line.what)
     }
 
     async fn turn(&self) -> Result<Option<Timestamp>, RoomError> {
-        for id in self.due.due((self.clock)()) {
-            let slot = self.table.read().by_id.get(&id).cloned();
-            if let Some(slot) = slot {
-                match self.handle(&slot, &Command::Turn) {
-                    // It was removed meanwhile.
-                    Ok(_) | Err(RoomError::UnknownRoom) => {}
-                    Err(error) => return Err(error),
-                }
+        let now = self.rooms.now();
+        if self.stalled_since().is_some() {
+            return Ok(Some(now.saturating_add(TURN_AGAIN)));
+        }
+        for id in self.rooms.due.due(now) {
+            let Some(slot) = self.rooms.slot_of(id) else { continue };
+            match self.rooms.step(&slot, &Command::Turn) {
+                // It was removed meanwhile.
+                Ok(_) | Err(RoomError::UnknownRoom) => {}
+                Err(error) if error.retryable() => return Ok(Some(now.saturating_add(TURN_AGAIN))),
+                Err(error) => return Err(error),
             }
         }
-        Ok(self.due.first())
+        Ok(self.next_due())
     }
 
     fn watch(&self, watcher: Arc<dyn RoomWatcher>) {
-        self.watchers.write().push(watcher);
+        self.rooms.watchers.write().push(watcher);
     }
 }
