@@ -2,6 +2,8 @@
 //! that are accepted, with what a browser makes of them (`Url::join` on the address of the page) as the judge; and
 //! properties over what lies near both.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 use tidegate_wire::room::return_to::{MAX_RETURN_TO_BYTES, ReturnTo, ReturnToError};
