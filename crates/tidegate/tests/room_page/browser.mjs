@@ -31,10 +31,10 @@ export const ready = (changes) =>
   seat({ state: "ready", position: 0, claim: { ends_at: 0, left_ms: 20000, extensions_left: 2, ...changes } });
 
 // A session of 40 s with so much left.
-export const admitted = (left_ms) => seat({
+export const admitted = (left_ms, heartbeat_ms = 400) => seat({
   state: "admitted",
   pass: "v1.pass",
-  session: { started_at: 0, ends_at: 40, left_ms, idle_ms: 15000, heartbeat_ms: 400, renewable: false },
+  session: { started_at: 0, ends_at: 40, left_ms, idle_ms: 15000, heartbeat_ms, renewable: false },
 });
 
 export const tell = (told) => fetch(base + "/told", { method: "POST", body: JSON.stringify(told) });

@@ -91,12 +91,13 @@ impl File {
 fn without_comments(source: &str) -> String {
     let lines = source.lines().map(str::trim);
     let kept = lines.filter(|line| {
-        !line.is_empty() && !line.starts_with("//") && !(line.starts_with("/*") && line.ends_with("*/"))
+        let is_comment = line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
+        !line.is_empty() && !is_comment
     });
     kept.collect::<Vec<_>>().join("\n")
 }
 
-/// A script without the spaces that stand between anything but two words. Text in quotes stays as it is; the snippet has no
+/// A script without the spaces that stand between anything but two words, and without ends of lines that end nothing. Text in quotes stays as it is; the snippet has no
 /// other text with spaces in it, and no sign whose meaning changes when it comes next to its like.
 fn without_spaces(script: &str) -> String {
     let is_word = |character: char| character.is_alphanumeric() || matches!(character, '_' | '$');
@@ -107,6 +108,8 @@ fn without_spaces(script: &str) -> String {
         match quote {
             Some(open) if open == character => quote = None,
             None if matches!(character, '\'' | '"' | '`') => quote = Some(character),
+            // Nothing is ended by a line after these.
+            None if character == '\n' && kept.ends_with(['{', ';', ',']) => continue,
             None if character == ' ' => {
                 let parts_words = kept.ends_with(is_word) && characters.peek().copied().is_some_and(is_word);
                 if !parts_words {

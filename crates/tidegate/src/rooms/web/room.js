@@ -17,8 +17,8 @@ if (typeof document === "undefined") {
   start(JSON.parse(document.getElementById("tidegate-data").textContent));
 }
 
-function start(data) {
-  const { texts, api } = data;
+function start({ page: data, texts }) {
+  const api = data.api;
   const plural = new Intl.PluralRules(data.lang);
   const id = Math.random();
   const tabs = new Set();

@@ -16,7 +16,7 @@ use super::{Failure, Page, PageError, read_bounded};
 
 /// The largest template, in bytes: 256 KiB.
 const MAX_TEMPLATE_BYTES: u64 = 256 << 10;
-/// What rendering may cost: an instruction or 64 bytes are one unit. The page in the program needs about 1,200.
+/// What rendering may cost: an instruction or 64 bytes are one unit. The page in the program needs less than 900.
 const MAX_FUEL: u64 = 50_000;
 /// How deep macros, blocks and includes may be nested.
 const MAX_RECURSION: usize = 60;
@@ -182,7 +182,7 @@ fn samples() -> Vec<Seat> {
         claim: None,
         session: None,
         return_to: None,
-        ..full.clone()
+        ..full
     };
     let states = [
         (State::Waiting, RoomState::Scheduled, None),

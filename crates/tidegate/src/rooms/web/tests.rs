@@ -51,8 +51,8 @@ fn seat(changes: &serde_json::Value) -> Seat {
     serde_json::from_value(seat).unwrap()
 }
 
-fn shown(changes: serde_json::Value) -> String {
-    html(page(options()).unwrap().of_seat(&seat(&changes), request(None)))
+fn shown(changes: &serde_json::Value) -> String {
+    html(page(options()).unwrap().of_seat(&seat(changes), request(None)))
 }
 
 /// What of a page is seen: no element that is hidden with all that is in it, by the marks that the page has.
@@ -62,7 +62,7 @@ fn is_shown(html: &str, stages: &str) -> bool {
 
 #[test]
 fn a_waiting_visitor_sees_place_wait_and_what_comes_next() {
-    let html = shown(serde_json::json!({}));
+    let html = shown(&serde_json::json!({}));
     for wanted in [
         "<html lang=\"en\" dir=\"ltr\">",
         "<title>(1,234) You are in line – Demo Shop</title>",
@@ -116,7 +116,7 @@ fn each_state_has_its_page() {
         ),
     ];
     for (changes, stages, wanted) in cases {
-        let html = shown(changes.clone());
+        let html = shown(&changes);
         assert!(is_shown(&html, stages), "{changes}: {stages} is hidden in {html}");
         for wanted in wanted {
             assert!(html.contains(wanted), "{changes}: {wanted} is not in {html}");
@@ -143,7 +143,7 @@ fn every_reason_is_explained() {
         "rejected",
     ] {
         let state = if headlines.len() < 7 { "ended" } else { "refused" };
-        let html = shown(serde_json::json!({ "state": state, "why": why }));
+        let html = shown(&serde_json::json!({ "state": state, "why": why }));
         let headline = html.split("tabindex=\"-1\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
         assert!(!headline.is_empty() && headlines.insert(headline), "{why}");
         assert!(!html.contains("http-equiv"), "{why}: nothing changes by itself");
@@ -221,9 +221,9 @@ fn nothing_that_is_said_becomes_markup() {
     let shape = |html: &str| {
         (html.matches('<').count(), html.matches("<script").count(), html.matches("<img").count())
     };
-    let plain = shape(&shown(serde_json::json!({ "message": "hello", "return_to": null })));
+    let plain = shape(&shown(&serde_json::json!({ "message": "hello", "return_to": null })));
     for text in HOSTILE {
-        let html = shown(serde_json::json!({ "message": text, "return_to": text }));
+        let html = shown(&serde_json::json!({ "message": text, "return_to": text }));
         assert_eq!(shape(&html), plain, "{text}: {html}");
         assert!(!html.contains("href=\"javascript"), "{text}");
         let mut hostile = options();
@@ -341,7 +341,7 @@ fn settings_that_cannot_be_right_are_refused() {
 
 #[test]
 fn files_are_there_under_their_names() {
-    let html = shown(serde_json::json!({}));
+    let html = shown(&serde_json::json!({}));
     for name in ["room.css", "room.js"] {
         assert!(html.contains(&format!("\"/rooms/assets/{name}\"")));
         assert!(asset(name, &HeaderMap::new()).is_some());

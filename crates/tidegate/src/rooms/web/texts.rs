@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use icu_locale_core::LanguageIdentifier;
 use icu_plurals::{PluralCategory, PluralRules, PluralRulesOptions};
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{DuplicateKeyPolicy, Options, Spanned};
 
@@ -53,6 +55,14 @@ pub struct Language {
     direction: Direction,
     thousands: String,
     texts: BTreeMap<String, Text>,
+    forms: Forms,
+}
+
+/// All texts as templates and as the script take them: each is made once, not for every page.
+#[derive(Debug, Default)]
+struct Forms {
+    value: Value,
+    json: String,
 }
 
 /// In which direction a language is written.
@@ -192,7 +202,14 @@ impl Language {
             texts.insert(key, text.value);
         }
         let tag = id.to_string();
-        Ok(Self { id, tag, direction: written.direction, thousands: written.thousands, texts })
+        Ok(Self {
+            id,
+            tag,
+            direction: written.direction,
+            thousands: written.thousands,
+            texts,
+            forms: Forms::default(),
+        })
     }
 
     fn take_over(&mut self, other: Self) {
@@ -205,6 +222,8 @@ impl Language {
         for (key, text) in english {
             self.texts.entry(key.clone()).or_insert_with(|| text.clone());
         }
+        let value = Value::from(Serde(&self.texts));
+        self.forms = Forms { value, json: serde_json::json!(self.texts).to_string() };
     }
 
     /// As it stands in `lang`.
@@ -221,8 +240,14 @@ impl Language {
         &self.thousands
     }
 
-    pub(super) fn texts(&self) -> &BTreeMap<String, Text> {
-        &self.texts
+    /// All texts, for a template.
+    pub(super) fn value(&self) -> Value {
+        self.forms.value.clone()
+    }
+
+    /// All texts, for the script.
+    pub(super) fn json(&self) -> &str {
+        &self.forms.json
     }
 
     /// A text without forms; nothing where there is none, which a test rules out for those that the page asks for.

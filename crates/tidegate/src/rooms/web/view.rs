@@ -1,13 +1,11 @@
 //! A seat in a language: the variables of a template, and what the script of the page is given.
 
-use std::collections::BTreeMap;
-
 use minijinja::Value;
 use serde::Serialize;
 use serde_json::json;
 
 use super::seat::{EstimatedWait, Reason, Seat, Session, Stage, Why};
-use super::texts::{Direction, Language, Text, filled};
+use super::texts::{Direction, Language, filled};
 use super::{Failure, Opening, Page};
 
 /// The shortest and the longest time after which a page without scripts reloads itself, in seconds. A person has to be able to
@@ -65,7 +63,7 @@ pub(super) struct View<'a> {
     reload_s: Option<u64>,
     reloads_itself: String,
     api: String,
-    t: &'a BTreeMap<String, Text>,
+    t: Value,
     accent: AccentView,
     nonce: &'a str,
     data: Value,
@@ -145,7 +143,7 @@ impl Page {
             reload_s,
             reloads_itself: reload_s.map(|s| language.counted("reloads_itself", s)).unwrap_or_default(),
             api: self.api(),
-            t: language.texts(),
+            t: language.value(),
             accent: AccentView {
                 fill: self.accent.fill.to_string(),
                 on_fill: self.accent.on_fill.to_string(),
@@ -175,9 +173,9 @@ impl Page {
             "seat": situation.seat(),
             "why": situation.why(),
             "poll_after_ms": situation.poll_after_ms(),
-            "texts": language.texts(),
         });
-        let text = data.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+        let text = format!("{{\"page\":{data},\"texts\":{}}}", language.json());
+        let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
         Value::from_safe_string(text)
     }
 }
