@@ -118,10 +118,11 @@ fn body(data: &[u8]) {
         match Call::parse(data, format) {
             Ok(call) => {
                 assert!(data.len() <= MAX_CALL_BODY_BYTES);
-                let Call { ticket, pass, return_to, extend } = &call;
-                let written =
-                    json!({"ticket": ticket, "pass": pass, "return_to": return_to, "extend": extend})
-                        .to_string();
+                let Call { ticket, pass, return_to, extend, hint } = &call;
+                let written = json!({
+                    "ticket": ticket, "pass": pass, "return_to": return_to, "extend": extend, "hint": hint,
+                })
+                .to_string();
                 if written.len() <= MAX_CALL_BODY_BYTES {
                     let again = Call::parse(written.as_bytes(), CallFormat::Json);
                     assert!(again.is_ok_and(|again| again == call), "{written}");

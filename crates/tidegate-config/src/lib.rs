@@ -29,8 +29,9 @@ pub use quotas::{
     quota_of_tier, quota_settings_from,
 };
 pub use rules::{
-    Defaults, MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, MAX_VALUE_BYTES,
-    Parsed, ParsedDomain, ParsedRule, load_rules, parse_domain_with, parse_rule_with, parse_rules,
+    Defaults, MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, MAX_ROOM_HOSTS,
+    MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES, Parsed, ParsedDomain,
+    ParsedRule, RoomDefinition, RoomSeatPer, load_rules, parse_domain_with, parse_rule_with, parse_rules,
     parse_rules_with, read_text,
 };
 pub use schema::json_schema;

@@ -11,6 +11,7 @@ mod error;
 mod memory;
 mod plan;
 mod port;
+pub mod rooms;
 
 pub use error::StoreError;
 pub use memory::{

@@ -32,6 +32,8 @@ pub enum ProblemType {
     CeilingReached,
     /// 409: what is asked for contradicts what is there.
     Conflicting,
+    /// 410: it was there, and is over.
+    Gone,
     /// 412: it has changed since the caller read it.
     PreconditionFailed,
     /// 413: the body exceeds its maximum.
@@ -77,7 +79,7 @@ pub struct Problem {
 
 impl ProblemType {
     /// Every kind, for documents and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Malformed,
         Self::Unauthorized,
         Self::Forbidden,
@@ -87,6 +89,7 @@ impl ProblemType {
         Self::RequestTimeout,
         Self::CeilingReached,
         Self::Conflicting,
+        Self::Gone,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -135,6 +138,7 @@ impl ProblemType {
             Self::Conflicting => {
                 ("urn:tidegate:problem:conflicting", "This contradicts what is there", StatusCode::CONFLICT)
             }
+            Self::Gone => ("urn:tidegate:problem:gone", "It is over", StatusCode::GONE),
             Self::PreconditionFailed => (
                 "urn:tidegate:problem:precondition-failed",
                 "It has changed meanwhile",
@@ -354,8 +358,8 @@ mod tests {
         assert_eq!(
             statuses,
             [
-                400, 401, 403, 403, 404, 405, 408, 409, 409, 412, 413, 415, 422, 422, 428, 429, 431, 500,
-                503, 503
+                400, 401, 403, 403, 404, 405, 408, 409, 409, 410, 412, 413, 415, 422, 422, 428, 429, 431,
+                500, 503, 503
             ]
         );
     }

@@ -6,6 +6,7 @@
 //! replay    access logs, read
 //! trial     other rules tried on requests that were made
 //! gate      whose request it is, what is known of its subject, what is remembered of it
+//! rooms     waiting rooms
 //! serve     wires store, catalog, engine and doors together and runs until told to stop
 //! door      what doors have in common
 //! http      the HTTP door
@@ -25,6 +26,7 @@ pub mod http;
 pub mod net;
 pub mod replay;
 pub mod resp;
+pub mod rooms;
 pub mod serve;
 pub mod settings;
 pub mod telemetry;

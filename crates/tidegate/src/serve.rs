@@ -8,6 +8,7 @@ mod grpc_listener;
 mod housekeeping;
 mod open_files;
 mod resp_listener;
+mod rooms;
 mod running;
 mod settings;
 mod signals;
@@ -27,7 +28,9 @@ use tokio::sync::{Notify, oneshot};
 
 pub use background::background;
 pub use open_files::MaxConnections;
-pub use settings::{CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, ServeSettings, SettingsError};
+pub use settings::{
+    CatalogPlace, CatalogSettings, GrpcSettings, RespSettings, RoomSettings, ServeSettings, SettingsError,
+};
 pub use store::{Acceleration, RemoteStore, StoreSettings};
 
 use crate::door::overload::Overload;
@@ -149,7 +152,11 @@ async fn serve_engine<S: BucketStore, T>(
         body_timeout: settings.limits.body_timeout(),
         overload: Overload::new("http", settings.max_concurrent_requests),
     };
-    let door = HttpDoor::new(gate, options, readiness.clone());
+    let rooms = rooms::open(settings, opened.rooms()).await?;
+    let mut door = HttpDoor::new(gate, options, readiness.clone());
+    if let Some(rooms) = &rooms {
+        door = door.with_rooms(rooms.rooms.clone());
+    }
     let admin = AdminListener::open(settings, engine, &opened)?;
     if let Some(admin) = &admin {
         metrics.watch_listener("admin", admin.stats());
@@ -167,7 +174,8 @@ async fn serve_engine<S: BucketStore, T>(
         resp: resp.as_ref().and_then(|resp| resp.address),
         admin: admin.as_ref().map(|admin| admin.address),
     };
-    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref());
+    let has_demo = rooms.as_ref().is_some_and(|rooms| rooms.rooms.has_demo());
+    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref(), has_demo);
     let others = [
         grpc.map(GrpcListener::start),
         resp.map(RespListener::start),
@@ -178,6 +186,9 @@ async fn serve_engine<S: BucketStore, T>(
     let (told, at_once) = oneshot::channel();
     let shutdown = async {
         shutdown(signals, readiness, settings.drain_delay, told).await;
+        if let Some(rooms) = &rooms {
+            rooms.rooms.close();
+        }
         // All doors drain at the same time.
         drop(stops);
     };

@@ -7,6 +7,7 @@ pub(crate) mod fields;
 mod lease;
 mod paths;
 mod quota;
+mod room;
 mod rule;
 pub(crate) mod scalar;
 
@@ -26,6 +27,9 @@ use crate::suggest::quote;
 use crate::yaml::{self, Node, Value};
 use domain::ListOfRules;
 use fields::{Fields, Shape};
+pub use room::{
+    MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TITLE_CHARS, MAX_ROOMS, RoomDefinition, RoomSeatPer,
+};
 
 /// The largest rule file, in bytes: 16 MiB.
 pub const MAX_FILE_BYTES: usize = 16 << 20;
@@ -43,14 +47,19 @@ pub const MAX_QUEUE_DEPTH: u64 = 1_000_000;
 /// The version of the format that is written and read.
 const VERSION: &str = "1";
 
-const FILE: Shape =
-    Shape { what: "a rule file", fields: &["version", "domains"], others: &[("rules", "domains")] };
+const FILE: Shape = Shape {
+    what: "a rule file",
+    fields: &["version", "domains", "rooms"],
+    others: &[("rules", "domains"), ("waiting_rooms", "rooms")],
+};
 
 /// A rule file that can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
     /// The rules.
     pub rules: Rules,
+    /// The waiting rooms.
+    pub rooms: Vec<RoomDefinition>,
     /// What looks unintended, at most [`MAX_FINDINGS`](crate::MAX_FINDINGS), in the order of the file.
     pub warnings: Vec<RuleFileWarning>,
     /// How the file is written: never [`Format::Auto`].
@@ -59,7 +68,7 @@ pub struct Parsed {
 
 /// The fields of every map with fixed fields, by the name of its schema.
 #[cfg(test)]
-pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 7] {
+pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 10] {
     [
         ("RuleFile", FILE.fields),
         ("Domain", domain::DOMAIN.fields),
@@ -68,6 +77,9 @@ pub(crate) fn shapes() -> [(&'static str, &'static [&'static str]); 7] {
         ("Queue", rule::QUEUE.fields),
         ("Lease", lease::LEASE.fields),
         ("Condition", condition::CONDITION.fields),
+        ("Room", room::ROOM.fields),
+        ("Session", room::SESSION.fields),
+        ("Claim", room::CLAIM.fields),
     ]
 }
 
@@ -100,14 +112,15 @@ pub fn parse_rules(text: &str, file: &str) -> Result<Parsed, RuleFileErrors> {
 /// As [`parse_rules`].
 pub fn parse_rules_with(text: &str, file: &str, defaults: &Defaults) -> Result<Parsed, RuleFileErrors> {
     let mut format = defaults.format;
+    let mut rooms = Vec::new();
     let (domains, warnings) = parse(text, file, |root, report| {
         format = defaults.format.of(root);
         match format {
-            Format::Auto | Format::Tidegate => read_file(root, defaults, report),
+            Format::Auto | Format::Tidegate => read_file(root, defaults, &mut rooms, report),
             Format::Envoy | Format::Limitador => foreign::read(format, root, report),
         }
     })?;
-    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, warnings, format })
+    Ok(Parsed { rules: Rules { domains: domains.unwrap_or_default() }, rooms, warnings, format })
 }
 
 /// One domain that can be used.
@@ -244,7 +257,12 @@ fn spot_of_byte(bytes: &[u8], offset: usize) -> Spot {
     Spot { line: small(line), column: small(column) }
 }
 
-fn read_file(root: &Node, defaults: &Defaults, report: &mut Report<'_>) -> Option<Vec<Domain>> {
+fn read_file(
+    root: &Node,
+    defaults: &Defaults,
+    rooms: &mut Vec<RoomDefinition>,
+    report: &mut Report<'_>,
+) -> Option<Vec<Domain>> {
     let path = Path::ROOT;
     if matches!(root.value, Value::Null) {
         let remedy = "begin with 'version: 1' and 'domains:'";
@@ -253,6 +271,7 @@ fn read_file(root: &Node, defaults: &Defaults, report: &mut Report<'_>) -> Optio
     }
     let fields = Fields::read(root, path, &FILE, report)?;
     fields.required("version", "write version: 1", report, read_version);
+    rooms.extend(fields.optional("rooms", report, room::read_list).unwrap_or_default());
     let remedy = "write domains: and a list of domains";
     fields
         .required("domains", remedy, report, |node, path, report| read_domains(node, path, defaults, report))

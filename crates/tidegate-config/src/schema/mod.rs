@@ -9,12 +9,16 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use tidegate_core::quota::{MAX_LIMIT, MAX_LOG_LIMIT, MAX_PERMITS, MAX_SLIDING_WINDOW_LIMIT};
+use tidegate_core::room::MAX_ROOM_NAME_BYTES;
 use tidegate_core::rule::model::{
     MAX_ALTERNATIVES, MAX_CONDITIONS, MAX_DOMAINS, MAX_EXCEPTIONS, MAX_KEY_ENTRIES, MAX_NAME_BYTES,
     MAX_PARTS, MAX_REPLACED, MAX_RULES, MAX_TIERS,
 };
 
-use crate::rules::{MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_VALUE_BYTES};
+use crate::rules::{
+    MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS,
+    MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES,
+};
 
 /// The JSON Schema of rule files, as text with a line break at its end: docs/reference/rules.schema.json.
 #[must_use]
@@ -60,6 +64,9 @@ struct RuleFile {
     /// The domains, each name once.
     #[schemars(length(max = MAX_DOMAINS))]
     domains: Vec<Domain>,
+    /// The waiting rooms, each name once. They are those of the server's start.
+    #[schemars(length(max = MAX_ROOMS))]
+    rooms: Option<Vec<Room>>,
 }
 
 /// A container of rules: a request names one domain, and only its rules apply.
@@ -285,6 +292,110 @@ enum OneValue {
     Text(LongValue),
 }
 
+/// A waiting room: who comes when it is full waits in a line.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Room {
+    /// The name in addresses: `/rooms/<name>`.
+    #[schemars(length(max = MAX_ROOM_NAME_BYTES), regex(pattern = "^[a-z0-9][a-z0-9-]*$"))]
+    name: String,
+    /// What visitors read as its name. Default: the name.
+    #[schemars(length(min = 1, max = MAX_ROOM_TITLE_CHARS))]
+    title: Option<String>,
+    /// The most visitors that are inside or called at one time. 0 lets nobody in.
+    capacity: Count,
+    /// How fast visitors are let in at most, such as `10/s`, `600/m` or `1/5s`.
+    #[schemars(regex(pattern = "^[0-9_]+ */ *[0-9a-z]+$"))]
+    release_rate: String,
+    /// How long visitors may stay.
+    session: Option<Session>,
+    /// How long a visitor whose turn it is has to come.
+    claim: Option<Claim>,
+    /// Whose seat one is: `device` (a browser), `ip` (a client address), or `header:NAME`, a field that a trusted proxy writes.
+    /// Default: `device`.
+    #[schemars(regex(pattern = "^(device|ip|header: ?[A-Za-z0-9-]{1,64})$"))]
+    one_seat_per: Option<String>,
+    /// The most seats, waiting or inside, of one IPv4 address or IPv6 network. Default: no cap.
+    seats_per_prefix: Option<Count>,
+    /// The most visitors that wait; others are turned away. Default: ten million.
+    max_waiting: Option<Count>,
+    /// Who leaves the line next. Default: `fifo`.
+    method: Option<RoomMethod>,
+    /// When the room opens, with its offset, such as `2026-11-27T09:00:00Z`. Default: it is open.
+    #[schemars(extend("format" = "date-time"))]
+    opens_at: Option<String>,
+    /// The order of those who came before the opening. Default: `shuffled`.
+    order: Option<RoomOrder>,
+    /// The hosts of the site: visitors may be sent there, their pages may ask, and passes hold there. Those of plain HTTP with their
+    /// scheme, such as `http://localhost:3000`.
+    #[schemars(length(max = MAX_ROOM_HOSTS))]
+    hosts: Option<Vec<String>>,
+    /// Where visitors go who did not say it: a path, or an address of one of the hosts.
+    #[schemars(length(min = 1, max = 2048))]
+    return_to: Option<String>,
+    /// What those who wait are told: text, never markup.
+    #[schemars(length(min = 1, max = MAX_ROOM_MESSAGE_CHARS))]
+    message: Option<String>,
+}
+
+/// How long visitors may stay: one of `limit` and `idle` is needed.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Session {
+    /// The longest time from its start, 1s to 1d, or `none`. Default: 10m.
+    limit: Option<DurationOrNone>,
+    /// The longest time without a sign of life, 1s to 1d, or `none`. Default: 15s.
+    idle: Option<DurationOrNone>,
+    /// How often a visitor may have the limit anew. Default: 0.
+    renewals: Option<Count>,
+    /// What becomes of the seat of a visitor who leaves before the pass has ended. Default: `holds_seat`.
+    early_end: Option<EarlyEnd>,
+}
+
+/// How long a visitor whose turn it is has to come.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Claim {
+    /// From the call, or from the last extension: 5s to 10m. Default: 20s.
+    window: Option<Duration>,
+    /// How often more time can be had. Default: 10.
+    extensions: Option<Count>,
+}
+
+/// Who leaves the line next.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum RoomMethod {
+    /// Who came first.
+    Fifo,
+    /// One of those who wait, drawn each time.
+    Random,
+    /// Everybody at once: neither capacity nor release rate are applied.
+    Passthrough,
+    /// Nobody waits: who cannot come in at once is turned away.
+    Reject,
+}
+
+/// The order of those who came before the opening.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum RoomOrder {
+    /// By lot.
+    Shuffled,
+    /// As they came.
+    Arrival,
+}
+
+/// What becomes of a seat whose pass has not ended.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum EarlyEnd {
+    /// It stays taken until then: for sites that check passes by themselves.
+    HoldsSeat,
+    /// It is free at once: for sites that ask Tidegate about every request.
+    FreesSeat,
+}
+
 /// A value that the short form would read otherwise.
 #[derive(JsonSchema)]
 #[schemars(rename_all = "snake_case")]
@@ -398,6 +509,12 @@ schema_only! {
         "type": "string",
         "pattern": "^(?=.)([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?([0-9]+us)?$",
         "examples": ["250ms", "60s", "5m", "1h30m", "1d"]
+    });
+    /// A span of time, or `none`.
+    DurationOrNone => json_schema!({
+        "type": "string",
+        "pattern": "^(none|(?=.)([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?([0-9]+us)?)$",
+        "examples": ["40s", "none"]
     });
     /// A share of the quota from 1% to 100%.
     Percent => json_schema!({

@@ -24,6 +24,7 @@ mod index;
 mod line;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
+mod name;
 mod number;
 mod outlook;
 mod parts;
@@ -40,6 +41,7 @@ pub use apply::Unfit;
 pub use command::{Command, Flush, Lost, Pass, Resume, RoomState, Ticket};
 pub use estimate::{Pace, Releases};
 pub use event::{CalledBy, EndedBy, Event};
+pub use name::{MAX_ROOM_NAME_BYTES, RoomName, RoomNameError};
 pub use number::{Identity, Prefix, QueueNumber, Visitor};
 pub use outlook::Outlook;
 pub use parts::{BadParts, Parts, TicketRow};

@@ -7,6 +7,7 @@
 
 mod permits;
 mod promises;
+pub mod rooms;
 mod rules;
 mod site;
 mod trace;

@@ -42,6 +42,8 @@ pub struct Call<'b> {
     pub return_to: Option<Cow<'b, str>>,
     /// Whether claiming means a longer window to claim in.
     pub extend: bool,
+    /// Whether leaving is a guess of a page that is gone, and may be there again in a moment.
+    pub hint: bool,
 }
 
 impl CallFormat {
@@ -83,6 +85,7 @@ impl<'b> Call<'b> {
             pass: draft.pass.flatten(),
             return_to: draft.return_to.flatten(),
             extend: draft.extend.unwrap_or(false),
+            hint: draft.hint.unwrap_or(false),
         })
     }
 }
@@ -94,6 +97,7 @@ struct Draft<'b> {
     pass: Option<Option<Cow<'b, str>>>,
     return_to: Option<Option<Cow<'b, str>>>,
     extend: Option<bool>,
+    hint: Option<bool>,
     fault: Option<BodyError>,
 }
 
@@ -121,8 +125,8 @@ impl<'b> Draft<'b> {
             let value = match (&*name, &*value) {
                 // A field that was left empty is one that says nothing.
                 (_, "") => Value::Null,
-                ("extend", "true") => Value::Bool(true),
-                ("extend", "false") => Value::Bool(false),
+                ("extend" | "hint", "true") => Value::Bool(true),
+                ("extend" | "hint", "false") => Value::Bool(false),
                 _ => Value::Text(value),
             };
             self.take(&name, value).map_err(|reason| invalid(&shown(&name), reason))?;
@@ -135,21 +139,23 @@ impl<'b> Draft<'b> {
             "ticket" => once(&mut self.ticket, optional_text(value, MAX_TOKEN_BYTES)?),
             "pass" => once(&mut self.pass, optional_text(value, MAX_TOKEN_BYTES)?),
             "return_to" => once(&mut self.return_to, optional_text(value, MAX_RETURN_TO_BYTES)?),
-            "extend" => once(
-                &mut self.extend,
-                match value {
-                    Value::Bool(extend) => extend,
-                    Value::Null => false,
-                    other => return Err(expected("true or false", &other)),
-                },
-            ),
-            _ => Err("is not a known field; the fields are ticket, pass, return_to, extend".into()),
+            "extend" => once(&mut self.extend, flag(&value)?),
+            "hint" => once(&mut self.hint, flag(&value)?),
+            _ => Err("is not a known field; the fields are ticket, pass, return_to, extend, hint".into()),
         }
     }
 }
 
 fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Reason> {
     if slot.replace(value).is_some() { Err("is given twice: send it once".into()) } else { Ok(()) }
+}
+
+fn flag(value: &Value<'_>) -> Result<bool, Reason> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        Value::Null => Ok(false),
+        other => Err(expected("true or false", other)),
+    }
 }
 
 fn optional_text(value: Value<'_>, max_bytes: usize) -> Result<Option<Cow<'_, str>>, Reason> {

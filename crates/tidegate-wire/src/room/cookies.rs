@@ -39,6 +39,9 @@ pub enum CookieName<'r> {
     Ticket(&'r RoomName),
     /// `tidegate_pass_<room>`.
     Pass(&'r RoomName),
+    /// `tidegate_place_<room>`: where the visitor wanted to go, in base64url. It is not signed, so it is parsed anew whenever it is
+    /// read.
+    Place(&'r RoomName),
 }
 
 /// Why cookies cannot be read, or one cannot be written.
@@ -73,6 +76,7 @@ impl CookieName<'_> {
             Self::Device => format!("{prefix}tidegate_device"),
             Self::Ticket(room) => format!("{prefix}tidegate_ticket_{room}"),
             Self::Pass(room) => format!("{prefix}tidegate_pass_{room}"),
+            Self::Place(room) => format!("{prefix}tidegate_place_{room}"),
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
@@ -70,6 +72,19 @@ impl ReturnTo {
         }
         let place = if text.starts_with('/') { own_path(text)? } else { allowed_url(text, allowed)? };
         if place.len() > MAX_RETURN_TO_BYTES { Err(ReturnToError::Length) } else { Ok(Self(place)) }
+    }
+
+    /// The place as the value of a cookie.
+    #[must_use]
+    pub fn to_cookie(&self) -> String {
+        URL_SAFE_NO_PAD.encode(&self.0)
+    }
+
+    /// Reads a place that a cookie holds, of which nobody knows who wrote it; `None` if visitors may not be sent there.
+    #[must_use]
+    pub fn of_cookie(value: &str, allowed: &AllowedHosts) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok()?;
+        Self::parse(&text, allowed).ok()
     }
 
     /// The place, for a `Location` header or, escaped, a page.

@@ -174,6 +174,7 @@ pub enum RoomState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoomStatus {
     /// The room.
+    #[serde(with = "super::name")]
     pub room: RoomName,
     /// What it does.
     pub room_state: RoomState,
@@ -277,20 +278,5 @@ impl Serialize for Seat {
 impl<'de> Deserialize<'de> for Seat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         FlatSeat::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
-    }
-}
-
-// === impl RoomName ===
-
-impl Serialize for RoomName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for RoomName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Self::new(&text).map_err(de::Error::custom)
     }
 }

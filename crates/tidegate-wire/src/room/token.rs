@@ -180,12 +180,22 @@ impl TokenKeys {
         host: &SiteHost,
         check: &TokenCheck<'_>,
     ) -> Result<Pass, TokenError> {
+        let pass = self.genuine_pass(token, check)?;
+        if pass.audience.contains(host) { still_good(pass, check) } else { Err(TokenError::WrongAudience) }
+    }
+
+    /// The pass of a token that is shown to the room itself, and so at no host of the site.
+    ///
+    /// # Errors
+    /// [`TokenError`]; [`Expired`](TokenError::Expired) from `expires_at` on.
+    pub fn verify_pass_at_room(&self, token: &str, check: &TokenCheck<'_>) -> Result<Pass, TokenError> {
+        still_good(self.genuine_pass(token, check)?, check)
+    }
+
+    fn genuine_pass(&self, token: &str, check: &TokenCheck<'_>) -> Result<Pass, TokenError> {
         let pass: Pass = self.open(token)?;
         check.place(&pass.room, pass.epoch, pass.visitor)?;
-        if !pass.audience.contains(host) {
-            return Err(TokenError::WrongAudience);
-        }
-        if check.now >= pass.expires_at { Err(TokenError::Expired) } else { Ok(pass) }
+        Ok(pass)
     }
 
     fn seal<C: Claims>(&self, claims: &C) -> String {
@@ -223,6 +233,10 @@ impl TokenKeys {
             Some(true) => Reader::whole(&payload, C::read).ok_or(TokenError::Malformed),
         }
     }
+}
+
+fn still_good(pass: Pass, check: &TokenCheck<'_>) -> Result<Pass, TokenError> {
+    if check.now >= pass.expires_at { Err(TokenError::Expired) } else { Ok(pass) }
 }
 
 impl TokenCheck<'_> {

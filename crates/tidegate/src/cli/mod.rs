@@ -11,6 +11,7 @@ mod logging;
 mod operator;
 mod replay_command;
 mod resp_arguments;
+mod room_arguments;
 pub(crate) mod rule_file;
 mod serve_command;
 mod settings_command;

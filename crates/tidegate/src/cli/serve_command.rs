@@ -16,6 +16,7 @@ use super::catalog_arguments::CatalogArguments;
 use super::grpc_arguments::GrpcArguments;
 use super::logging::{self, LogFormat, LogLevel};
 use super::resp_arguments::RespArguments;
+use super::room_arguments::RoomArguments;
 use super::rule_file::FormatArgument;
 use super::store_arguments::StoreArguments;
 use super::trace_arguments::TraceArguments;
@@ -156,6 +157,9 @@ pub(super) struct ServeArguments {
     resp: RespArguments,
 
     #[command(flatten)]
+    rooms: RoomArguments,
+
+    #[command(flatten)]
     pub(super) catalog: CatalogArguments,
 
     #[command(flatten)]
@@ -274,6 +278,7 @@ pub(super) fn settings(
         drain_delay: Duration::from(arguments.drain_delay),
         catalog,
         resp,
+        rooms: arguments.rooms.settings()?,
         trace,
     })
 }

@@ -1,5 +1,5 @@
 //! `/v1/authz`: a proxy asks whether it may let a request pass, and obeys the status (nginx `auth_request`, Traefik
-//! `ForwardAuth`, Caddy `forward_auth`).
+//! `ForwardAuth`, Caddy `forward_auth`): by the rules, and whether its visitor has been let into a room.
 
 use std::net::IpAddr;
 
@@ -9,12 +9,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 
-use super::Shared;
-use super::from_wire::{AuthzRequest, DenialStatus, read_authz};
-use super::handlers::{BorrowedEntries, let_in, respond};
+use super::from_wire::{AuthzRequest, DenialStatus, described, read_authz};
+use super::handlers::{BorrowedEntries, let_in, respond, shed};
+use super::{Shared, rooms, to_wire};
 use crate::door::overload::Priority;
 use crate::door::{CHALLENGE, DoorResponse, problem};
 use crate::gate::{Ask, Caller};
+use crate::rooms::{Admission, room_asked_for, with_cookies};
 
 /// The status that the answer would have had without the parameter `status`.
 const TIDEGATE_STATUS: HeaderName = HeaderName::from_static("x-tidegate-status");
@@ -26,6 +27,14 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
+    let mut cookies = Vec::new();
+    if let Some((room, is_all)) = room_asked_for(head) {
+        match admission(door, peer, head, &room).await {
+            Admission::Through(kept) if is_all => return with_cookies(to_wire::no_content(), kept),
+            Admission::Through(kept) => cookies = kept,
+            Admission::No(response) => return response,
+        }
+    }
     let AuthzRequest { domain, cost, entries, by_stranger } =
         match read_authz(&door.options.identity, peer, head) {
             Ok(request) => request,
@@ -47,7 +56,20 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
     };
     let look = door.gate.look(caller, &domain, &entries).await;
     let ask = Ask { entries: &entries, cost, peek: false, idempotency_key: None };
-    respond(door, &look, door.gate.ask(&look, &ask).await)
+    with_cookies(respond(door, &look, door.gate.ask(&look, &ask).await), cookies)
+}
+
+/// Whether the visitor of a request has been let into a room.
+async fn admission<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> Admission {
+    let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return Admission::No(shed()) };
+    let rooms = match rooms::rooms(door) {
+        Ok(rooms) => rooms,
+        Err(none) => return Admission::No(none),
+    };
+    match described(&door.options.identity, peer, head) {
+        Ok((method, uri)) => rooms.authorize(room, rooms::visit(door, peer, head), method, uri).await,
+        Err(refused) => Admission::No(problem(&refused)),
+    }
 }
 
 /// Gives an answer the status that the proxy understands, and says the real one beside it.

@@ -63,6 +63,19 @@ pub(super) fn entries_of<'a>(
     entries_of_described(policy, peer, head, &Described::by_itself(head))
 }
 
+/// Method and address, with its query, of the request that a head describes.
+///
+/// # Errors
+/// As [`Described::by_proxy`].
+pub(super) fn described<'a>(
+    policy: &IdentityPolicy,
+    peer: IpAddr,
+    head: &'a Parts,
+) -> Result<(&'a str, &'a str), Problem> {
+    let (described, _) = Described::by_proxy(policy, peer, head)?;
+    Ok((described.method, described.path))
+}
+
 /// The entries of the request that a head describes.
 fn entries_of_described<'a>(
     policy: &IdentityPolicy,

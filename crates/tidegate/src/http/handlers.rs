@@ -262,7 +262,7 @@ pub(super) async fn let_in<'d, S: BucketStore, C: Clock>(
 }
 
 /// The answer to a request for which there is no room. It is made once: what is not decided has to cost next to nothing.
-fn shed() -> DoorResponse {
+pub(super) fn shed() -> DoorResponse {
     static ANSWER: LazyLock<DoorResponse> =
         LazyLock::new(|| problem(&Problem::new(ProblemType::Overloaded, SHED)));
     ANSWER.clone()

@@ -4,6 +4,7 @@
 //! route     which handler answers which path and method
 //! handlers  one function per endpoint
 //! authz     the endpoint that proxies ask
+//! rooms     what visitors of waiting rooms ask
 //! observed  traces and log lines of requests
 //! from_wire what a request says about itself, or a proxy about another one: address, path, host
 //! to_wire   decisions and problems as responses: body, status, header fields
@@ -19,6 +20,7 @@ mod from_wire;
 mod handlers;
 mod observed;
 mod open_api;
+mod rooms;
 mod route;
 mod to_wire;
 
@@ -26,7 +28,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use http::{Method, Request};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use tidegate_engine::Clock;
@@ -35,13 +39,17 @@ use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::identity::IdentityPolicy;
 
 use crate::door::overload::Overload;
-use crate::door::{DoorResponse, answer, correlation_value, keep_head_only};
+use crate::door::{answer, correlation_value};
 use crate::gate::Gate;
 use crate::net::PeerInfo;
+use crate::rooms::{EventBody, Rooms};
 use crate::telemetry::metrics::DoorName;
 use observed::Observed;
 
 pub use crate::door::{LegacyFields, Readiness};
+
+/// A response: complete, or a stream of events.
+pub type HttpResponse = Response<Either<Full<Bytes>, EventBody>>;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -67,6 +75,8 @@ struct Shared<S, C> {
     gate: Gate<S, C>,
     options: HttpOptions,
     readiness: Readiness,
+    /// The waiting rooms; `None` where there are none.
+    rooms: Option<Rooms>,
     /// Done when somebody who is no trusted proxy has described another request; said once.
     stranger: Once,
 }
@@ -83,7 +93,16 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
     pub fn new(gate: impl Into<Gate<S, C>>, options: HttpOptions, readiness: Readiness) -> Self {
         let gate = gate.into().at_door(DoorName::Http);
         gate.metrics().watch_requests(options.overload.clone());
-        Self { shared: Arc::new(Shared { gate, options, readiness, stranger: Once::new() }) }
+        Self { shared: Arc::new(Shared { gate, options, readiness, rooms: None, stranger: Once::new() }) }
+    }
+
+    /// The same door, which leads to waiting rooms, too. To be called before it is cloned.
+    #[must_use]
+    pub fn with_rooms(mut self, rooms: Rooms) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.rooms = Some(rooms);
+        }
+        self
     }
 
     /// The service of one connection.
@@ -92,9 +111,9 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         peer: PeerInfo,
     ) -> impl Service<
         Request<Incoming>,
-        Response = DoorResponse,
+        Response = HttpResponse,
         Error = Infallible,
-        Future: Future<Output = Result<DoorResponse, Infallible>> + Send + 'static,
+        Future: Future<Output = Result<HttpResponse, Infallible>> + Send + 'static,
     > + Send
     + use<S, C> {
         let door = self.clone();
@@ -104,16 +123,12 @@ impl<S: BucketStore, C: Clock> HttpDoor<S, C> {
         })
     }
 
-    async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
+    async fn answer(&self, peer: PeerInfo, request: Request<Incoming>) -> HttpResponse {
         let correlation =
             correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
-        let is_head = request.method() == Method::HEAD;
         let observed = Observed::begin(self.shared.gate.tracer(), &request, &correlation);
         let trace = observed.as_ref().and_then(Observed::trace);
         let mut response = route::dispatch(&self.shared, peer, request, trace).await;
-        if is_head {
-            keep_head_only(&mut response);
-        }
         if let Some(observed) = observed {
             observed.answered(response.status(), &correlation);
         }

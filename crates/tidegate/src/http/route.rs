@@ -4,16 +4,18 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::{Method, Request};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::from_wire::Fields;
-use super::{Shared, api_docs, authz, from_wire, handlers, to_wire};
-use crate::door::{DoorResponse, answer, key_of, problem};
+use super::{HttpResponse, Shared, api_docs, authz, from_wire, handlers, rooms, to_wire};
+use crate::door::{DoorResponse, answer, keep_head_only, key_of, problem};
 use crate::gate::Caller;
 use crate::net::PeerInfo;
+use crate::rooms::RoomCall;
 use crate::telemetry::trace::RequestTrace;
 
 /// Declares the endpoints, each with its path, so that none can be left out where all are gone through. Their order is that in
@@ -54,6 +56,19 @@ endpoints! {
     Stats { domain, key } => "/v1/stats/{domain}/{key}",
     UserStats { user } => "/stats/{user}",
     DemoData => "/api/data",
+    RoomJoin { room } => "/v1/rooms/{room}/join",
+    RoomPoll { room } => "/v1/rooms/{room}/poll",
+    RoomHeartbeat { room } => "/v1/rooms/{room}/heartbeat",
+    RoomClaim { room } => "/v1/rooms/{room}/claim",
+    RoomLeave { room } => "/v1/rooms/{room}/leave",
+    RoomEvents { room } => "/v1/rooms/{room}/events",
+    RoomStatus { room } => "/v1/rooms/{room}/status",
+    RoomLine { room } => "/v1/rooms/{room}/line",
+    RoomPage { room } => "/rooms/{room}",
+    RoomFile { file } => "/rooms/assets/{file}",
+    Snippet => "/tidegate.js",
+    Jwks => "/.well-known/jwks.json",
+    Demo => "/demo",
     Health => "/health",
     Ready => "/ready",
     Metrics => "/metrics",
@@ -72,6 +87,9 @@ impl<'a> Endpoint<'a> {
             "/v1/checks" => Endpoint::Checks,
             "/v1/refund" => Endpoint::Refund,
             "/v1/permits" => Endpoint::Permits,
+            "/tidegate.js" => Endpoint::Snippet,
+            "/.well-known/jwks.json" => Endpoint::Jwks,
+            "/demo" => Endpoint::Demo,
             "/health" => Endpoint::Health,
             "/ready" => Endpoint::Ready,
             "/metrics" => Endpoint::Metrics,
@@ -89,6 +107,9 @@ impl<'a> Endpoint<'a> {
         let mut segments = path.strip_prefix('/')?.split('/');
         let named = [segments.next(), segments.next(), segments.next(), segments.next(), segments.next()];
         match named {
+            [Some("v1"), Some("rooms"), Some(room), Some(call), None] => Self::of_room(room, call),
+            [Some("rooms"), Some("assets"), Some(file), None, None] => Some(Endpoint::RoomFile { file }),
+            [Some("rooms"), Some(room), None, None, None] => Some(Endpoint::RoomPage { room }),
             [Some("v1"), Some("permits"), Some(id), None, None] => Some(Endpoint::Permit { id }),
             [Some("v1"), Some("stats"), Some(domain), Some(key), None] => {
                 Some(Endpoint::Stats { domain, key })
@@ -99,16 +120,42 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    fn of_room(room: &'a str, call: &str) -> Option<Self> {
+        Some(match call {
+            "join" => Endpoint::RoomJoin { room },
+            "poll" => Endpoint::RoomPoll { room },
+            "heartbeat" => Endpoint::RoomHeartbeat { room },
+            "claim" => Endpoint::RoomClaim { room },
+            "leave" => Endpoint::RoomLeave { room },
+            "events" => Endpoint::RoomEvents { room },
+            "status" => Endpoint::RoomStatus { room },
+            "line" => Endpoint::RoomLine { room },
+            _ => return None,
+        })
+    }
+
     /// What `Allow` says on 405.
     pub(super) const fn methods(self) -> &'static str {
         match self {
             Endpoint::Authz => "*",
             Endpoint::Check | Endpoint::Checks | Endpoint::Refund | Endpoint::Permits => "POST",
             Endpoint::Permit { .. } => "DELETE",
+            Endpoint::RoomJoin { .. }
+            | Endpoint::RoomPoll { .. }
+            | Endpoint::RoomHeartbeat { .. }
+            | Endpoint::RoomClaim { .. }
+            | Endpoint::RoomLeave { .. } => "POST, OPTIONS",
+            Endpoint::RoomEvents { .. } => "GET, OPTIONS",
+            Endpoint::RoomStatus { .. } | Endpoint::RoomLine { .. } => "GET, HEAD, OPTIONS",
             Endpoint::Index
             | Endpoint::Stats { .. }
             | Endpoint::UserStats { .. }
             | Endpoint::DemoData
+            | Endpoint::RoomPage { .. }
+            | Endpoint::RoomFile { .. }
+            | Endpoint::Snippet
+            | Endpoint::Jwks
+            | Endpoint::Demo
             | Endpoint::Health
             | Endpoint::Ready
             | Endpoint::Metrics
@@ -131,7 +178,21 @@ impl<'a> Endpoint<'a> {
             | Endpoint::Permit { .. }
             | Endpoint::Stats { .. }
             | Endpoint::UserStats { .. } => true,
-            Endpoint::Index
+            // Visitors of rooms are nobody's clients and have no key.
+            Endpoint::RoomJoin { .. }
+            | Endpoint::RoomPoll { .. }
+            | Endpoint::RoomHeartbeat { .. }
+            | Endpoint::RoomClaim { .. }
+            | Endpoint::RoomLeave { .. }
+            | Endpoint::RoomEvents { .. }
+            | Endpoint::RoomStatus { .. }
+            | Endpoint::RoomLine { .. }
+            | Endpoint::RoomPage { .. }
+            | Endpoint::RoomFile { .. }
+            | Endpoint::Snippet
+            | Endpoint::Jwks
+            | Endpoint::Demo
+            | Endpoint::Index
             | Endpoint::DemoData
             | Endpoint::Health
             | Endpoint::Ready
@@ -174,11 +235,23 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
     peer: PeerInfo,
     request: Request<Incoming>,
     trace: Option<&RequestTrace>,
-) -> DoorResponse {
+) -> HttpResponse {
     let (head, body) = request.into_parts();
     let endpoint = Endpoint::of(head.uri.path());
-    let answered = answer(door, peer, endpoint, &head, body, trace).await;
-    if endpoint == Some(Endpoint::Authz) { authz::as_wanted(answered, head.uri.query()) } else { answered }
+    if let Some(Endpoint::RoomEvents { room }) = endpoint
+        && head.method == Method::GET
+        && from_wire::check_head(&head, Fields::Own).is_ok()
+    {
+        return rooms::events(door, peer.address.ip(), &head, room).await;
+    }
+    let mut answered = answer(door, peer, endpoint, &head, body, trace).await;
+    if endpoint == Some(Endpoint::Authz) {
+        answered = authz::as_wanted(answered, head.uri.query());
+    }
+    if head.method == Method::HEAD {
+        keep_head_only(&mut answered);
+    }
+    answered.map(Either::Left)
 }
 
 async fn answer<S: BucketStore, C: Clock>(
@@ -222,6 +295,21 @@ async fn answer<S: BucketStore, C: Clock>(
         Endpoint::Stats { domain, key } => handlers::stats(door, &caller, domain, key).await,
         Endpoint::UserStats { user } => handlers::user_stats(door, &caller, user).await,
         Endpoint::DemoData => handlers::demo_data(door, &caller, peer, head).await,
+        Endpoint::RoomJoin { room } => rooms::call(door, peer, head, body, room, RoomCall::Join).await,
+        Endpoint::RoomPoll { room } => rooms::call(door, peer, head, body, room, RoomCall::Poll).await,
+        Endpoint::RoomHeartbeat { room } => {
+            rooms::call(door, peer, head, body, room, RoomCall::Heartbeat).await
+        }
+        Endpoint::RoomClaim { room } => rooms::call(door, peer, head, body, room, RoomCall::Claim).await,
+        Endpoint::RoomLeave { room } => rooms::call(door, peer, head, body, room, RoomCall::Leave).await,
+        Endpoint::RoomEvents { room } => rooms::preflight(door, peer, head, room, endpoint.methods()),
+        Endpoint::RoomStatus { room } => rooms::status(door, peer, head, room).await,
+        Endpoint::RoomLine { room } => rooms::line(door, peer, head, room).await,
+        Endpoint::RoomPage { room } => rooms::page(door, peer, head, room).await,
+        Endpoint::RoomFile { file } => rooms::file(door, head, file),
+        Endpoint::Snippet => rooms::snippet(door, head),
+        Endpoint::Jwks => rooms::jwks(door),
+        Endpoint::Demo => rooms::demo(door),
         Endpoint::Health => to_wire::health(),
         Endpoint::Ready => to_wire::ready(door.readiness.get(), &door.gate),
         Endpoint::Metrics => handlers::metrics(door, head),

@@ -19,7 +19,9 @@ use tidegate_catalog::source::{RuleFile, WatchOptions};
 use tidegate_catalog::state::StateCell;
 use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
 use tidegate_catalog::usage::{TopKeys, UsageMeter, Writer, WriterOptions};
-use tidegate_config::{Defaults, EXAMPLE_RULES, parse_rules_with, quota_settings_from, read_text};
+use tidegate_config::{
+    Defaults, EXAMPLE_RULES, RoomDefinition, parse_rules_with, quota_settings_from, read_text,
+};
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, SystemClock, random_seed};
 use tidegate_store::BucketStore;
@@ -45,6 +47,8 @@ pub(super) struct Opened {
     follower: Follower,
     file: Option<RuleFile>,
     database: Option<Database>,
+    /// The rooms of the rule file.
+    rooms: Vec<RoomDefinition>,
     background: Handle,
 }
 
@@ -90,6 +94,7 @@ pub(super) fn open(settings: &ServeSettings, background: &Handle) -> anyhow::Res
             follower: Follower::new(None, of_file, composer),
             file,
             database: None,
+            rooms: parsed.rooms,
             background,
         });
     };
@@ -125,7 +130,7 @@ pub(super) fn open(settings: &ServeSettings, background: &Handle) -> anyhow::Res
     }));
     let editor = Editor::new(repository.clone(), defaults, follower.state());
     let database = Database { repository, catalog, editor, settings: settings.catalog.clone() };
-    Ok(Opened { follower, file, database: Some(database), background })
+    Ok(Opened { follower, file, database: Some(database), rooms: parsed.rooms, background })
 }
 
 fn subject_options(settings: &CatalogSettings) -> SubjectOptions {
@@ -137,6 +142,11 @@ fn subject_options(settings: &CatalogSettings) -> SubjectOptions {
 }
 
 impl Opened {
+    /// The waiting rooms of the rule file.
+    pub(super) fn rooms(&self) -> &[RoomDefinition] {
+        &self.rooms
+    }
+
     /// The rules to begin with; see [`Follower::first`].
     pub(super) async fn first(mut self) -> anyhow::Result<(First, Self)> {
         let background = self.background.clone();
@@ -190,7 +200,7 @@ impl Opened {
 
     /// Starts what runs beside the requests.
     pub(super) fn start<S: BucketStore>(self, engine: &Engine<S>, reread: Arc<Notify>) -> CatalogTasks {
-        let Opened { follower, file, database, background } = self;
+        let Opened { follower, file, database, background, .. } = self;
         let in_force = Arc::new(EngineInForce(engine.clone()));
         let mut ending = vec![Ending::of(&background, |stop| follower.run(in_force, file, reread, stop))];
         let mut tasks = Vec::new();

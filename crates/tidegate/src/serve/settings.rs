@@ -56,8 +56,19 @@ pub struct ServeSettings {
     pub catalog: CatalogSettings,
     /// The RESP door.
     pub resp: RespSettings,
+    /// Waiting rooms.
+    pub rooms: RoomSettings,
     /// Where traces go; nowhere if absent.
     pub trace: Option<TraceSettings>,
+}
+
+/// What the server is told about waiting rooms, beside its rule file.
+#[derive(Clone, Debug, Default)]
+pub struct RoomSettings {
+    /// The file with the secret of tickets and passes.
+    pub secret_file: Option<PathBuf>,
+    /// The secret itself.
+    pub secret: Option<Secret>,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.
@@ -167,6 +178,7 @@ impl ServeSettings {
         rules: &RuleSet,
         store: &str,
         first_key: Option<&FirstKey>,
+        has_demo: bool,
     ) {
         let (address, source) = (addresses.http, self.rules_source());
         tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
@@ -198,6 +210,11 @@ impl ServeSettings {
         ));
         if addresses.admin.is_some() {
             banner.push_str("  tidegate rules list\n");
+        }
+        if has_demo {
+            banner.push_str(&format!(
+                "  open http://{address}/demo in six browsers: five are let in, the sixth waits\n"
+            ));
         }
         banner.push_str(&format!(
             "\nMore: http://{address}/ lists the endpoints, tidegate --help the commands. Ctrl-C stops.\n"

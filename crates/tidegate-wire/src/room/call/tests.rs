@@ -19,10 +19,11 @@ fn the_same_call_as_json_and_as_a_form() {
         pass: Some("v1.p".into()),
         return_to: Some("/a b?c=d&e".into()),
         extend: true,
+        hint: true,
     };
-    let text = r#"{"ticket":"v1.t","pass":"v1.p","return_to":"\/a b?c=d&e","extend":true}"#;
+    let text = r#"{"ticket":"v1.t","pass":"v1.p","return_to":"\/a b?c=d&e","extend":true,"hint":true}"#;
     assert_eq!(json(text), Ok(call.clone()));
-    assert_eq!(form("ticket=v1.t&pass=v1.p&return_to=%2Fa+b%3Fc%3Dd%26e&extend=true"), Ok(call));
+    assert_eq!(form("ticket=v1.t&pass=v1.p&return_to=%2Fa+b%3Fc%3Dd%26e&extend=true&hint=true"), Ok(call));
     for nothing in ["", " \r\n", "{}", r#"{"ticket":null,"pass":null,"return_to":null,"extend":null}"#] {
         assert_eq!(json(nothing), Ok(Call::default()), "{nothing:?}");
     }
@@ -44,6 +45,7 @@ fn what_breaks_a_rule_is_named() {
         (r#"{"pass":["a"]}"#, "pass"),
         (r#"{"return_to":"/a\n"}"#, "return_to"),
         (r#"{"extend":"true"}"#, "extend"),
+        (r#"{"hint":1}"#, "hint"),
         (r#"{"extend":true,"extend":false}"#, "extend"),
         (&too_long, "ticket"),
         ("[]", "body"),

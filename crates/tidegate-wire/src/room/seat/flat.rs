@@ -11,7 +11,8 @@ use crate::room::name::RoomName;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct FlatSeat<'s> {
-    room: Cow<'s, RoomName>,
+    #[serde(with = "crate::room::name")]
+    room: RoomName,
     state: State,
     why: Option<Why>,
     room_state: RoomState,
@@ -76,7 +77,7 @@ impl<'s> From<&'s Seat> for FlatSeat<'s> {
             }
         };
         Self {
-            room: Cow::Borrowed(&seat.room),
+            room: seat.room.clone(),
             state,
             why,
             room_state: seat.room_state,
@@ -113,7 +114,7 @@ impl TryFrom<FlatSeat<'_>> for Seat {
             _ => return Err(MixedSeatError),
         };
         Ok(Self {
-            room: flat.room.into_owned(),
+            room: flat.room,
             standing,
             room_state: flat.room_state,
             ticket: flat.ticket.map(Cow::into_owned),

@@ -10,6 +10,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::Kind;
+use crate::room::name::RoomName;
 
 /// Bytes of a secret.
 pub const ROOM_SECRET_BYTES: usize = 32;
@@ -105,6 +106,12 @@ impl RoomSecret {
             *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or(RoomSecretError::Shape)?;
         }
         Self::from_bytes(&bytes)
+    }
+
+    /// What the draws of a room are made from: secret, and the same wherever the secret is.
+    #[must_use]
+    pub fn draw_seed(&self, room: &RoomName) -> [u8; 32] {
+        self.derive_bytes(&["draw seed", room.as_str()])
     }
 
     /// The key for a purpose that no other labels name.

@@ -356,7 +356,7 @@ fn secrets_are_read_and_not_shown() {
 
 prop_compose! {
     fn any_ticket()(
-        name in "[a-z0-9][a-z0-9_-]{0,47}", epoch in any::<u64>(), queue_number in any::<u64>(),
+        name in "[a-z0-9][a-z0-9-]{0,62}", epoch in any::<u64>(), queue_number in any::<u64>(),
         visitor in any::<u128>(), joined_us in 0..=Timestamp::MAX.as_micros(),
     ) -> Ticket {
         Ticket {

@@ -1,6 +1,6 @@
 //! What a proxy asks with `/v1/authz`: its settings in the query, and the request that it describes.
 //!
-//! The query is the proxy's own configuration: `domain`, `cost`, `status`, `entry.NAME=value`, `header.NAME=Header-Name`. A
+//! The query is the proxy's own configuration: `domain`, `cost`, `status`, `room`, `entry.NAME=value`, `header.NAME=Header-Name`. A
 //! parameter that is unknown, twice or unusable is refused, so that a slip of the pen is noticed at the first request.
 
 use std::borrow::Cow;
@@ -29,6 +29,8 @@ const ENTRY_PREFIX: &str = "entry.";
 const HEADER_PREFIX: &str = "header.";
 /// The parameter that chooses the status of a denial.
 const STATUS: &str = "status";
+/// The parameter that names a waiting room, which is asked first.
+const ROOM: &str = "room";
 /// Entries that the request itself supplies: the query must not say otherwise.
 const SUPPLIED: [&str; 5] = ["client_ip", "method", "path", "host", "user_agent"];
 
@@ -115,7 +117,7 @@ impl DenialStatus {
 impl<'a> Settings<'a> {
     fn of(query: Option<&'a str>) -> Result<Self, Problem> {
         let mut settings = Self::default();
-        let mut status = None;
+        let (mut status, mut room) = (None, None);
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = form_text(name, MAX_PARAMETER_BYTES).ok_or_else(|| {
@@ -129,6 +131,7 @@ impl<'a> Settings<'a> {
                 "domain" => once(&mut settings.domain, &name, domain(value))?,
                 "cost" => once(&mut settings.cost, &name, cost(&value))?,
                 STATUS => once(&mut status, &name, denial_status(&value))?,
+                ROOM => once(&mut room, &name, Ok(()))?,
                 _ => settings.choose(name, value)?,
             }
         }
@@ -139,7 +142,7 @@ impl<'a> Settings<'a> {
         let refuse = |detail: String| Err(Problem::invalid_field(&*parameter, detail));
         let Some(name) = entry_name(&parameter) else {
             return refuse(format!(
-                "{parameter} is not a known parameter; they are domain, cost, status, entry.NAME and header.NAME"
+                "{parameter} is not a known parameter; they are domain, cost, status, room, entry.NAME and header.NAME"
             ));
         };
         if SUPPLIED.contains(&name) {

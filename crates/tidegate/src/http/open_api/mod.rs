@@ -3,6 +3,7 @@
 mod authz;
 mod bodies;
 mod fields;
+mod rooms;
 mod text;
 
 use schemars::JsonSchema;
@@ -17,6 +18,7 @@ use crate::door::open_api::{
 
 const DECISIONS: &str = "decisions";
 const STATISTICS: &str = "statistics";
+const ROOMS: &str = "waiting rooms";
 const NODE: &str = "this node";
 const DOCUMENTATION: &str = "documentation";
 
@@ -40,6 +42,7 @@ fn whole() -> Value {
         tags: &[
             (DECISIONS, "Who gets through, and when."),
             (STATISTICS, "What has been used and is left."),
+            (ROOMS, "For visitors, and pages that they look at."),
             (NODE, "For load balancers, monitoring and people."),
             (DOCUMENTATION, "This API, for programs and people. Nothing of it comes from elsewhere."),
         ],
@@ -62,7 +65,7 @@ fn whole() -> Value {
 const fn methods(endpoint: Endpoint<'_>) -> &'static [&'static str] {
     match endpoint.methods().as_bytes() {
         b"*" => &["get", "post"],
-        b"POST" => &["post"],
+        b"POST" | b"POST, OPTIONS" => &["post"],
         b"DELETE" => &["delete"],
         _ => &["get"],
     }
@@ -125,6 +128,19 @@ fn operation(document: &mut Document, endpoint: Endpoint<'_>, method: &str) -> O
             plain("redoc", DOCUMENTATION, "this API, to read", replies)
         }
         Endpoint::DocsFile { .. } => docs_file(document),
+        Endpoint::RoomJoin { .. }
+        | Endpoint::RoomPoll { .. }
+        | Endpoint::RoomHeartbeat { .. }
+        | Endpoint::RoomClaim { .. }
+        | Endpoint::RoomLeave { .. }
+        | Endpoint::RoomEvents { .. }
+        | Endpoint::RoomStatus { .. }
+        | Endpoint::RoomLine { .. }
+        | Endpoint::RoomPage { .. }
+        | Endpoint::RoomFile { .. }
+        | Endpoint::Snippet
+        | Endpoint::Jwks
+        | Endpoint::Demo => rooms::operation(document, endpoint),
     }
 }
 

@@ -1,0 +1,67 @@
+//! What watchers are still to be told: in order, without any lock while they are told, and not before it is kept.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use tidegate_core::room::{Event, RoomName};
+use tidegate_core::time::Timestamp;
+
+use crate::rooms::port::RoomWatcher;
+
+/// Everybody who watches.
+pub(super) type Watchers = RwLock<Vec<Arc<dyn RoomWatcher>>>;
+
+/// What has happened in one room and was not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Outbox(Mutex<Letters>);
+
+#[derive(Debug, Default)]
+struct Letters {
+    waiting: VecDeque<Letter>,
+    /// Somebody is telling; it will tell what comes meanwhile, too.
+    is_telling: bool,
+}
+
+#[derive(Debug)]
+struct Letter {
+    at: Timestamp,
+    events: Vec<Event>,
+    /// Told once this record is kept.
+    record: u64,
+}
+
+impl Outbox {
+    /// Puts down what has happened. Called under the lock of the room, so in order.
+    pub(super) fn put(&self, at: Timestamp, events: Vec<Event>, record: u64) {
+        self.0.lock().waiting.push_back(Letter { at, events, record });
+    }
+
+    /// Tells what is kept. Called without any lock; `kept` says up to which record everything is.
+    pub(super) fn tell(&self, room: &RoomName, watchers: &Watchers, kept: impl Fn() -> u64) {
+        {
+            let mut letters = self.0.lock();
+            if letters.waiting.is_empty() || mem::replace(&mut letters.is_telling, true) {
+                return;
+            }
+        }
+        loop {
+            let letter = {
+                let mut letters = self.0.lock();
+                // Asked under the lock: whoever raises it afterwards finds that nobody tells.
+                let kept = kept();
+                let is_kept = letters.waiting.front().is_some_and(|letter| letter.record <= kept);
+                letters.is_telling = is_kept;
+                if !is_kept {
+                    return;
+                }
+                letters.waiting.pop_front()
+            };
+            let Some(letter) = letter else { return };
+            // A copy, so that a watcher may bring in another one.
+            let watchers = watchers.read().clone();
+            watchers.iter().for_each(|watcher| watcher.happened(room, letter.at, &letter.events));
+        }
+    }
+}

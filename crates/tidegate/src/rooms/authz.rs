@@ -1,0 +1,219 @@
+//! Whether a proxy may let a request of a visitor pass: if it shows a pass that is good. The pass says so itself; the room is
+//! asked only for a session that is to go on, and for those who are not let through.
+
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tidegate_core::room::{Answer, Command, QueueNumber};
+use tidegate_core::time::{Micros, Timestamp};
+use tidegate_store::rooms::{RoomStatus, Told};
+use tidegate_wire::identity::single_header;
+use tidegate_wire::problem::Problem;
+use tidegate_wire::room::call::Call;
+use tidegate_wire::room::cookies::CookieName;
+use tidegate_wire::room::seat::{RefusedWhy, RoomState, Seat, Standing};
+use tidegate_wire::room::token::{Pass, TokenCheck};
+
+use super::answer::{Facts, poll_after_of_stranger, room_state};
+use super::calls::{Asked, core_ticket, failed, seat_json};
+use super::definition::{OneSeatPer, Room};
+use super::visit::Visit;
+use super::{Rooms, Shared};
+use crate::door::{DoorResponse, JSON, problem, query_parameter, respond};
+
+/// A room that a proxy asks about, beside what else it asks.
+const X_TIDEGATE_ROOM: HeaderName = HeaderName::from_static("x-tidegate-room");
+/// A pass of a client that keeps no cookies.
+const X_TIDEGATE_PASS: HeaderName = HeaderName::from_static("x-tidegate-pass");
+/// What of an address is escaped in a query.
+const IN_QUERY: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// A session is told that somebody is there when so much of the time that it may be idle is over: a third.
+const BEATS: u64 = 3;
+
+/// Whether a request may pass.
+pub(crate) enum Admission {
+    /// It may, and the browser is to keep this.
+    Through(Vec<HeaderValue>),
+    /// It may not.
+    No(DoorResponse),
+}
+
+/// The room that a proxy asks about, and whether it asks about nothing else.
+///
+/// A parameter of the query is the proxy's own word. A field could be a client's, so it only ever adds a question.
+pub(crate) fn room_asked_for<'a>(
+    head: &'a http::request::Parts,
+) -> Option<(std::borrow::Cow<'a, str>, bool)> {
+    if let Some(room) = query_parameter(head.uri.query(), "room") {
+        let is_all = query_parameter(head.uri.query(), "domain").is_none();
+        return Some((room, is_all));
+    }
+    let field = head.headers.get(&X_TIDEGATE_ROOM)?.to_str().ok()?;
+    Some((field.into(), false))
+}
+
+impl Rooms {
+    /// Decides a request of this method for this address, path and query.
+    pub(crate) async fn authorize(&self, room: &str, visit: Visit<'_>, method: &str, uri: &str) -> Admission {
+        let shared = &*self.0;
+        let Some(room) = shared.room(room) else {
+            let detail = "there is no room of this name: make one, or correct the proxy's configuration";
+            return Admission::No(problem(&Problem::invalid_field("room", detail)));
+        };
+        // Browsers ask beforehand without cookies, and obey the answer of the site.
+        if method == "OPTIONS" && visit.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            return Admission::Through(Vec::new());
+        }
+        let now = shared.clock.now();
+        let known = match visit.device(&shared.keys, now) {
+            Ok(known) => known,
+            Err(refused) => return Admission::No(problem(&refused)),
+        };
+        let visitor = visit.visitor(&room, &shared.keys, &known);
+        let asked = Asked { visit, room: &room, fields: Call::default(), known, visitor, now };
+        match shared.good_pass(&asked) {
+            Some(pass) => Admission::Through(shared.kept_alive(&asked, &pass).await),
+            None => Admission::No(shared.turned_away(&asked, method, uri).await),
+        }
+    }
+}
+
+impl Shared {
+    /// The pass that a request shows, if it is good here and now.
+    fn good_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
+        let (room, visit) = (asked.room, &asked.visit);
+        let sent = single_header(visit.headers(), &X_TIDEGATE_PASS).ok()?;
+        let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
+        let (token, owner) = match sent {
+            Some(sent) => (sent, None),
+            // A cookie is shown together with that of its device: alone, it was copied.
+            None if room.one_seat_per == OneSeatPer::Device && !asked.known.is_known => return None,
+            None => (cookie?, asked.visitor.as_ref().ok().copied()),
+        };
+        let owner = owner.filter(|_| room.one_seat_per != OneSeatPer::Address);
+        let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: owner, now: asked.now };
+        let pass = self.keys.tokens.verify_pass(token, &visit.host()?, &check).ok()?;
+        let number = QueueNumber::new(pass.queue_number);
+        let is_over = self.watch.is_revoked(&room.name, pass.started_at)
+            || self.watch.why_ended(&room.name, number, asked.now).is_some();
+        (!is_over).then_some(pass)
+    }
+
+    /// Tells the room that somebody is there, where it has not heard so for a while, and gives the browser the pass that lasts
+    /// longer.
+    async fn kept_alive(&self, asked: &Asked<'_>, pass: &Pass) -> Vec<HeaderValue> {
+        let Some(idle) = asked.room.settings.spec().session.idle else { return Vec::new() };
+        if !is_to_go_on(pass, idle, asked.now) {
+            return Vec::new();
+        }
+        let ticket = self.ticket_of_pass(pass);
+        let beat = Command::Heartbeat(core_ticket(&ticket.claims));
+        // Where the room cannot be asked, the pass is good until it ends.
+        let Ok(told) = self.store.ask(&asked.room.name, &beat).await else { return Vec::new() };
+        match told.answer {
+            Answer::Admitted(admitted) if admitted.deadline > pass.expires_at => {
+                self.pass_cookie(asked, &ticket.claims, &admitted, &told).1.into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    async fn turned_away(&self, asked: &Asked<'_>, method: &str, uri: &str) -> DoorResponse {
+        let (told, status) = match self.stands(asked).await {
+            Ok(stands) => stands,
+            Err(refused) => return problem(&refused),
+        };
+        let mut response = if wants_page(asked.visit, method) {
+            let place = utf8_percent_encode(uri, IN_QUERY);
+            let page = format!("/rooms/{}?{}={place}", asked.room.name, super::shown::RETURN_TO);
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::FOUND;
+            let page = HeaderValue::from_str(&page).unwrap_or(HeaderValue::from_static("/"));
+            response.headers_mut().insert(LOCATION, page);
+            response
+        } else {
+            self.told_off(asked, told.as_ref(), &status)
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
+        response
+    }
+
+    /// How the visitor stands, if it has a ticket.
+    async fn stands(&self, asked: &Asked<'_>) -> Result<(Option<Told>, RoomStatus), Problem> {
+        let room = &asked.room.name;
+        let told = match self.ticket(asked) {
+            Ok(ticket) => {
+                let told = self.store.look(room, &core_ticket(&ticket.claims)).await;
+                Some(told.map_err(|error| failed(error).0)?)
+            }
+            Err(_) => None,
+        };
+        Ok((told, self.store.status(room).await.map_err(|error| failed(error).0)?))
+    }
+
+    /// The answer to a program: its seat, and when to come again.
+    fn told_off(&self, asked: &Asked<'_>, told: Option<&Told>, status: &RoomStatus) -> DoorResponse {
+        let ticket = self.ticket(asked).ok();
+        let seat = match told {
+            Some(told) => self.seat(Facts {
+                room: asked.room,
+                told,
+                status,
+                ticket: ticket.as_ref(),
+                pass: None,
+                return_to: None,
+            }),
+            None => stranger(asked.room, status),
+        };
+        let is_closed = matches!(seat.room_state, RoomState::Closed)
+            || matches!(seat.standing, Standing::Refused(RefusedWhy::RoomClosed));
+        let code = if is_closed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::TOO_MANY_REQUESTS };
+        let mut response = respond(code, JSON, seat_json(&seat));
+        let seconds = seat.poll_after_ms.div_ceil(1_000).max(1);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+    }
+}
+
+/// The seat of somebody who has none.
+fn stranger(room: &Room, status: &RoomStatus) -> Seat {
+    let room_state = room_state(status);
+    let standing = match room_state {
+        RoomState::Closed => Standing::Refused(RefusedWhy::RoomClosed),
+        RoomState::Draining => Standing::Refused(RefusedWhy::Draining),
+        _ => Standing::Waiting,
+    };
+    Seat {
+        room: room.name.clone(),
+        standing,
+        room_state,
+        ticket: None,
+        queue_number: None,
+        position: None,
+        waiting: status.status.waiting,
+        serving_number: status.status.serving_number,
+        estimated_wait: None,
+        progress: Default::default(),
+        opens_at: None,
+        message: room.message.load().as_deref().cloned(),
+        poll_after_ms: poll_after_of_stranger(status).as_millis_ceil(),
+        return_to: None,
+    }
+}
+
+fn is_to_go_on(pass: &Pass, idle: Micros, now: Timestamp) -> bool {
+    let since_seen = idle.saturating_sub(pass.expires_at.since(now));
+    since_seen >= Micros::from_micros(idle.as_micros() / BEATS)
+}
+
+/// Whether a person looks at the answer.
+fn wants_page(visit: Visit<'_>, method: &str) -> bool {
+    let accepts = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("text/html"))
+    };
+    matches!(method, "GET" | "HEAD") && visit.headers().get_all(ACCEPT).iter().any(accepts)
+}

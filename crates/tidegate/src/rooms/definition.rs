@@ -1,0 +1,130 @@
+//! What is chosen for a room beside its settings: who is one visitor, where visitors come from and go to, how its page looks.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use http::HeaderName;
+use tidegate_core::room::{OpeningOrder, Settings};
+use tidegate_wire::room::name::RoomName;
+use tidegate_wire::room::return_to::{ReturnTo, ReturnToError};
+use tidegate_wire::room::site::{AllowedHosts, Audience};
+
+use super::events::News;
+use super::watch::Counts;
+use super::web::{Languages, Opening, Page, PageError, PageOptions};
+
+/// Whose seat it is: one visitor has one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OneSeatPer {
+    /// A browser, by a signed cookie.
+    #[default]
+    Device,
+    /// A client address: all who share one share a seat.
+    Address,
+    /// What a trusted proxy writes into this field, of a visitor who has logged in.
+    Header(HeaderName),
+}
+
+/// A room as a rule file or an operator describes it.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The name in addresses.
+    pub name: RoomName,
+    /// What decides.
+    pub settings: Settings,
+    /// Who is one visitor.
+    pub one_seat_per: OneSeatPer,
+    /// The hosts whose pages may ask, that visitors may be sent to, and that passes hold for, beside the host at which the room
+    /// itself is asked.
+    pub hosts: AllowedHosts,
+    /// Where visitors go who did not say it; nowhere by itself if absent.
+    pub return_to: Option<String>,
+    /// What visitors read as its name.
+    pub title: String,
+    /// What the line is told: text.
+    pub message: Option<String>,
+}
+
+/// Why a room cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// Its page cannot be.
+    #[error("room {0}: {1}")]
+    Page(RoomName, PageError),
+    /// Visitors cannot be sent there.
+    #[error("room {0}: {1}")]
+    ReturnTo(RoomName, ReturnToError),
+}
+
+/// A room of this node.
+pub(super) struct Room {
+    pub(super) name: RoomName,
+    pub(super) settings: Settings,
+    pub(super) one_seat_per: OneSeatPer,
+    pub(super) hosts: AllowedHosts,
+    pub(super) audience: Audience,
+    pub(super) return_to: Option<ReturnTo>,
+    pub(super) page: Page,
+    /// The operator changes it while visitors wait.
+    pub(super) message: Arc<ArcSwapOption<String>>,
+    pub(super) news: Arc<News>,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl Definition {
+    /// A room with these settings, and everything else as usual.
+    #[must_use]
+    pub fn new(name: RoomName, settings: Settings) -> Self {
+        Self {
+            title: name.to_string(),
+            name,
+            settings,
+            one_seat_per: OneSeatPer::default(),
+            hosts: AllowedHosts::default(),
+            return_to: None,
+            message: None,
+        }
+    }
+}
+
+impl Room {
+    /// The room of this definition. `former` is the one it replaces: who follows its news goes on doing so.
+    ///
+    /// # Errors
+    /// It cannot be shown, or nobody could be sent where its visitors are to go.
+    pub(super) fn new(
+        definition: &Definition,
+        languages: &Arc<Languages>,
+        former: Option<&Self>,
+    ) -> Result<Self, DefinitionError> {
+        let name = definition.name.clone();
+        let opening = definition.settings.spec().opening.map(|opening| opening.order);
+        let options = PageOptions {
+            room: name.to_string(),
+            title: definition.title.clone(),
+            accent: None,
+            template: None,
+            asset_origins: Vec::new(),
+            opening: match opening {
+                Some(OpeningOrder::AsTheyCame) => Opening::Arrival,
+                Some(OpeningOrder::Shuffled) | None => Opening::Draw,
+            },
+        };
+        let page = Page::new(options, Arc::clone(languages))
+            .map_err(|error| DefinitionError::Page(name.clone(), error))?;
+        let return_to = definition.return_to.as_deref();
+        let return_to = return_to.map(|text| ReturnTo::parse(text, &definition.hosts)).transpose();
+        Ok(Self {
+            settings: definition.settings.clone(),
+            one_seat_per: definition.one_seat_per.clone(),
+            hosts: definition.hosts.clone(),
+            audience: definition.hosts.audience(),
+            return_to: return_to.map_err(|error| DefinitionError::ReturnTo(name.clone(), error))?,
+            page,
+            message: Arc::new(ArcSwapOption::from_pointee(definition.message.clone())),
+            news: former.map_or_else(Arc::default, |former| Arc::clone(&former.news)),
+            counts: former.map_or_else(Arc::default, |former| Arc::clone(&former.counts)),
+            name,
+        })
+    }
+}

@@ -1,0 +1,74 @@
+// The snippet: <script src="https://…/tidegate.js" data-room="demo" defer></script>
+// It joins, asks when it is told to, says that somebody is there, and shows a banner. docs/guide/waiting-page.md lists its
+// settings; an event `tidegate` on the window carries each seat.
+//
+// As it is sent, without comments and spaces, it has less than 2,048 bytes. That is why names are short:
+// o settings, u address of the API, c other tabs, b banner, l its label, m what follows, g its button, s the last seat, p what
+// of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row.
+(d => {
+  const e = d.currentScript, o = e.dataset, u = new URL('/v1/rooms/' + o.room + '/', e.src),
+    c = new BroadcastChannel('tidegate:' + o.room),
+    [b, l, m, g] = ['div', 'b', 'b', 'button'].map(n => d.createElement(n));
+  let s = {}, p, a, t, w, f = 0;
+
+  const later = x => {
+    clearTimeout(t);
+    t = setTimeout(ask, x || 5e3);
+  }, body = hint => JSON.stringify(s.pass ? {hint, pass: s.pass} : {hint, ticket: s.ticket});
+
+  // A seat that was asked for, or that another tab was told: that puts the next question off.
+  const take = (n, slack) => {
+    // Nobody is sent back by an answer that comes late.
+    if (n.queue_number == s.queue_number && n.position > (s.position ?? 1 / 0)) n.position = s.position;
+    s = n;
+    p = s.claim || s.session;
+    a = Date.now();
+    f = 0;
+    later(/en|ref/.test(s.state) ? 2e9 : (p?.heartbeat_ms || s.poll_after_ms) + slack);
+    dispatchEvent(new CustomEvent('tidegate', {detail: s}));
+    paint();
+  };
+
+  const ask = x => {
+    if (w) return x && setTimeout(ask, 99, x);
+    w = 1;
+    fetch(u + (x || (p ? 'heartbeat' : s.state ? 'poll' : 'join')), {method: 'POST', credentials: 'include', body: body()}).then(r => {
+      // The place is gone: the next question is for a new one.
+      if (r.status == 410) s = {}, p = 0;
+      if (!r.ok) throw 0;
+      return r.json();
+    }).then(n => {
+      take(n, 0);
+      c.postMessage({seat: n});
+    }).catch(() => later(Math.min(6e4, 2e3 * 2 ** f++) * (1 + Math.random()))).finally(() => w = 0);
+  };
+
+  // Styles set by script are allowed where a page's policy forbids those in markup.
+  b.style.cssText = 'position:fixed;z-index:9;bottom:1em;right:1em;padding:1em;border-radius:1em;background:#18212b;color:#fff;font:1em system-ui';
+  l.role = 'status';
+  g.textContent = o.go || 'Go in';
+  g.style.cssText = 'font:inherit;padding:.4em 1em;margin-inline-start:.5em';
+  g.onclick = () => ask('claim');
+  b.append(l, ' ', m, ' ', g);
+
+  const paint = () => {
+    const x = p && Math.max(0, Math.ceil((p.left_ms - Date.now() + a) / 1e3));
+    const k = s.session && x < 11 ? 'soon' : s.state;
+    const n = o[k] || {waiting: 'Ahead of you:', ready: 'Your turn!', admitted: 'Time left:', soon: 'Nearly over:', ended: 'Time is over'}[k] || 'No entry';
+    // Ears are told what changes, not every second.
+    if (l.textContent != n) l.textContent = n;
+    m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : k == 'waiting' ? s.position : '';
+    g.hidden = k != 'ready';
+    if (k && o.banner != 'off') d.body.append(b);
+  };
+
+  c.onmessage = ({data: n}) => n.seat ? take(n.seat, 500 + Math.random() * 1e3) : n.gone && s.session && ask();
+  // A hint, which the next question takes back: a page that is reloaded, or left for another of the site, goes as well.
+  addEventListener('pagehide', () => {
+    c.postMessage({gone: 1});
+    if (s.session) navigator.sendBeacon(u + 'leave', body(true));
+  });
+  addEventListener('pageshow', e => e.persisted && ask());
+  setInterval(paint, 500);
+  ask();
+})(document);
