@@ -265,7 +265,8 @@ fn authorized(site: &mut Site, message: &[u8]) {
         match answer.http_response {
             Some(HttpResponse::OkResponse(ok)) => {
                 assert_eq!(code, Some(GrpcCode::Ok));
-                assert!(ok.headers.is_empty() && ok.headers_to_remove.is_empty(), "it goes on as it came");
+                assert!(ok.headers_to_remove.is_empty(), "nothing is taken from it");
+                assert_eq!(ok.headers, ok.response_headers_to_add, "the application is told what the client is");
                 overwriting(&ok.response_headers_to_add);
                 passed += 1;
             }

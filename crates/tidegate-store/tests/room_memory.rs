@@ -2,7 +2,7 @@
 //! for each of them.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod room_common;
 

@@ -124,6 +124,7 @@ pub(crate) fn settings(capacity: u32) -> Settings {
     Settings::new(spec(capacity)).unwrap()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "commands are made where they are asked")]
 pub(crate) fn ask(store: &MemoryRooms, room: &RoomName, command: Command) -> Told {
     block_on(store.ask(room, &command)).unwrap()
 }

@@ -32,14 +32,14 @@ pub(super) async fn call<S, C>(
         let detail = "send application/json, text/plain with JSON, or application/x-www-form-urlencoded";
         return problem(&Problem::new(ProblemType::UnsupportedMediaType, detail));
     };
-    let body = match read_bounded(body, MAX_CALL_BODY_BYTES, door.options.body_timeout).await {
+    let bodies = door.options.overload.bodies();
+    let body = match read_bounded(body, MAX_CALL_BODY_BYTES, door.options.body_timeout, bodies).await {
         Ok(body) => body,
         Err(refused) => return problem(&refused),
     };
     // Whoever leaves or comes in makes room for others.
     let priority = match call {
-        RoomCall::Leave | RoomCall::Claim => Priority::High,
-        RoomCall::Heartbeat => Priority::High,
+        RoomCall::Leave | RoomCall::Claim | RoomCall::Heartbeat => Priority::High,
         RoomCall::Join | RoomCall::Poll => Priority::Normal,
     };
     let Some(_inside) = door.options.overload.enter(priority) else { return shed() };
@@ -136,6 +136,7 @@ pub(super) fn visit<'a, S, C>(door: &'a Shared<S, C>, peer: IpAddr, head: &'a Pa
 }
 
 /// The rooms of this node.
+#[allow(clippy::result_large_err, reason = "it is the answer, and is sent at once")]
 pub(super) fn rooms<S, C>(door: &Shared<S, C>) -> Result<&Rooms, DoorResponse> {
     let none = || {
         let detail = "this node has no waiting rooms: its rule file may define some under rooms";

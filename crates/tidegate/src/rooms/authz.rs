@@ -16,7 +16,7 @@ use tidegate_wire::room::seat::{RefusedWhy, RoomState, Seat, Standing};
 use tidegate_wire::room::token::{Pass, TokenCheck};
 
 use super::answer::{Facts, poll_after_of_stranger, room_state};
-use super::calls::{Asked, core_ticket, failed, seat_json};
+use super::calls::{Asked, core_ticket, problem_of, seat_json};
 use super::definition::{OneSeatPer, Room};
 use super::visit::Visit;
 use super::{Rooms, Shared};
@@ -148,11 +148,11 @@ impl Shared {
         let told = match self.ticket(asked) {
             Ok(ticket) => {
                 let told = self.store.look(room, &core_ticket(&ticket.claims)).await;
-                Some(told.map_err(|error| failed(error).0)?)
+                Some(told.map_err(|error| problem_of(&error))?)
             }
             Err(_) => None,
         };
-        Ok((told, self.store.status(room).await.map_err(|error| failed(error).0)?))
+        Ok((told, self.store.status(room).await.map_err(|error| problem_of(&error))?))
     }
 
     /// The answer to a program: its seat, and when to come again.

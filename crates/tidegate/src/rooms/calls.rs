@@ -85,7 +85,7 @@ impl Rooms {
         };
         let answered = match Call::parse(body, format) {
             Ok(fields) => shared.answer(call, visit, &room, fields).await,
-            Err(error) => Err((error.into(), Vec::new())),
+            Err(error) => Err(refuse(error.into())),
         };
         let mut response = match (format, answered) {
             (CallFormat::Form, answered) => shared.to_page(&room, call, answered),
@@ -99,7 +99,11 @@ impl Rooms {
 }
 
 /// A problem, and what the browser is to forget.
-type Refused = (Problem, Vec<HeaderValue>);
+pub(super) type Refused = (Box<Problem>, Vec<HeaderValue>);
+
+pub(super) fn refuse(problem: Problem) -> Refused {
+    (Box::new(problem), Vec::new())
+}
 
 impl Shared {
     async fn answer(
@@ -110,7 +114,7 @@ impl Shared {
         fields: Call<'_>,
     ) -> Result<Answered, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(|problem| (problem, Vec::new()))?;
+        let known = visit.device(&self.keys, now).map_err(refuse)?;
         let visitor = visit.visitor(room, &self.keys, &known);
         let asked = Asked { visit, room, fields, known, visitor, now };
         match call {
@@ -124,16 +128,15 @@ impl Shared {
 
     /// A place for the visitor: the one it has, or a new one.
     pub(super) async fn join(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {
-        let plain = |problem| (problem, Vec::new());
         let room = asked.room;
         let wanted = asked.fields.return_to.as_deref();
         let wanted = wanted.map(|text| ReturnTo::parse(text, &room.hosts)).transpose().map_err(|error| {
-            plain(Problem {
+            refuse(Problem {
                 field: Some("return_to".to_owned()),
                 ..Problem::new(ProblemType::InvalidField, error.to_string())
             })
         })?;
-        let visitor = asked.visitor.clone().map_err(plain)?;
+        let visitor = asked.visitor.clone().map_err(refuse)?;
         let prefix = asked.visit.prefix(room, &self.keys);
         let seat = Visitor { identity: Some(identity_of(visitor)), prefix: Some(prefix) };
         let mut told = self.store.ask(&room.name, &Command::Join(seat)).await.map_err(failed)?;
@@ -180,11 +183,11 @@ impl Shared {
         let core = core_ticket(&ticket.claims);
         let command = if asked.fields.extend { Command::ExtendClaim(core) } else { Command::Claim(core) };
         let told = self.store.ask(&asked.room.name, &command).await.map_err(failed)?;
-        let conflict = |detail: String| Err((Problem::new(ProblemType::Conflicting, detail), Vec::new()));
+        let conflict = |detail: String| Err(refuse(Problem::new(ProblemType::Conflicting, detail)));
         match told.answer {
             Answer::Waiting(_) => conflict("it is not your turn yet: poll as you are told".to_owned()),
             Answer::Refused(refusal) => conflict(refusal.to_string()),
-            Answer::Lapsed | Answer::Left => Err((gone("your place is over: join again"), Vec::new())),
+            Answer::Lapsed | Answer::Left => Err(refuse(gone("your place is over: join again"))),
             _ => self.seated(asked, told, Some(ticket), None).await,
         }
     }
@@ -212,7 +215,7 @@ impl Shared {
     ) -> Result<Answered, Refused> {
         let (room, visit) = (asked.room, &asked.visit);
         if let Answer::Refused(refusal @ (Refusal::Recovering | Refusal::StaleRoom)) = told.answer {
-            return Err((Problem::new(ProblemType::Overloaded, refusal.to_string()), Vec::new()));
+            return Err(refuse(Problem::new(ProblemType::Overloaded, refusal.to_string())));
         }
         let status = self.store.status(&room.name).await.map_err(failed)?;
         let mut cookies: Vec<HeaderValue> = asked.known.cookie.clone().into_iter().collect();
@@ -284,7 +287,7 @@ impl Shared {
         let name = CookieName::Ticket(&room.name);
         let refused = |error: TokenError, is_cookie: bool| {
             let cookies = if is_cookie { vec![visit.forget(name)] } else { Vec::new() };
-            (refused(error), cookies)
+            (Box::new(refused(error)), cookies)
         };
         let check = |visitor| TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
         if let Some(token) = asked.fields.ticket.as_deref() {
@@ -293,7 +296,7 @@ impl Shared {
             return Ok(Shown { claims, token: token.to_owned() });
         }
         let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
-            return Err((gone("there is no ticket: join first"), Vec::new()));
+            return Err(refuse(gone("there is no ticket: join first")));
         };
         let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
         let claims = claims.map_err(|error| refused(error, true))?;
@@ -312,7 +315,7 @@ impl Shared {
             self.keys.tokens.verify_pass_at_room(token, &check)
         };
         if let Some(token) = sent {
-            let claims = pass(token, None).map_err(|error| (refused(error), Vec::new()))?;
+            let claims = pass(token, None).map_err(|error| refuse(refused(error)))?;
             return Ok((self.ticket_of_pass(&claims), Some(claims)));
         }
         let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
@@ -447,7 +450,7 @@ fn refused(error: TokenError) -> Problem {
 }
 
 fn bad_cookie(error: &tidegate_wire::room::cookies::CookieError) -> Refused {
-    (Problem::new(ProblemType::Malformed, error.to_string()), Vec::new())
+    refuse(Problem::new(ProblemType::Malformed, error.to_string()))
 }
 
 pub(super) fn gone(detail: &str) -> Problem {
@@ -459,8 +462,9 @@ pub(super) fn no_such_room() -> Problem {
 }
 
 /// A store that cannot be asked.
+#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 pub(super) fn failed(error: RoomError) -> Refused {
-    (problem_of(&error), Vec::new())
+    refuse(problem_of(&error))
 }
 
 pub(super) fn problem_of(error: &RoomError) -> Problem {

@@ -4,7 +4,6 @@
 
 use schemars::JsonSchema;
 use serde_json::{Value, json};
-use tidegate_core::room::MAX_ROOM_NAME_BYTES;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, ProblemType};
 use tidegate_wire::room::call::MAX_CALL_BODY_BYTES;
 use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
@@ -272,7 +271,7 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
             200,
             "How the visitor stands; also where it was not let in, or is over.",
         )
-        .with(&[fields::NO_STORE]),
+        .with(&[fields::CACHE_CONTROL]),
         store_away(document),
     ];
     replies.push(Reply::bare(303, "The answer to a form: to the page."));
@@ -333,7 +332,6 @@ fn page() -> Operation {
 
 fn with_room(operation: Operation) -> Operation {
     let room = Parameter::in_path("room", "The room's name.", "demo");
-    debug_assert!(MAX_ROOM_NAME_BYTES <= 1_024, "names are texts");
     Operation { parameters: vec![room], ..operation }
 }
 
