@@ -13,6 +13,7 @@ mod common;
 use common::house::*;
 use common::{SECOND, START, at};
 use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::room::draw::Seed;
 use tidegate_core::room::*;
 use tidegate_core::time::Micros;
 
@@ -252,6 +253,47 @@ fn a_session_is_renewed_as_often_as_its_room_allows() {
     assert_eq!((renewed.start, renewed.limit_at), (at(START), Some(at(START + 50 * SECOND))));
     assert_eq!(renewed.renewals_left, 0);
     assert_eq!(house.ask(Command::Renew(ticket)), Answer::Refused(Refusal::NoRenewalLeft));
+}
+
+#[test]
+fn what_is_due_all_at_once_is_done_in_bounded_steps() {
+    let mut spec = spec(0);
+    spec.release = rate(100, 10_000);
+    let mut house = House::new(spec);
+    (1..=5_000).for_each(|who| {
+        house.join(who);
+    });
+    house.change(|spec| spec.capacity = 10_000);
+    assert_eq!(house.status().ready, MAX_STEPS as u64, "what is due after the change");
+    let mut turns = 1;
+    while house.room.next_due(at(house.now)) == Some(at(house.now)) {
+        house.ask(Command::Turn);
+        assert!(house.events.len() <= 2 * MAX_STEPS + 1);
+        turns += 1;
+    }
+    assert_eq!((house.status().ready, turns), (5_000, 3));
+    house.after(3_600 * SECOND).ask(Command::Turn);
+    assert_eq!(house.events.len(), 2 * MAX_STEPS, "calls are over, a part at a time");
+}
+
+/// A thousand and more leases have ended when the room opens; not all of them are found before the first ones' turn.
+#[test]
+fn a_call_is_never_of_a_ticket_whose_lease_has_ended() {
+    let mut spec = spec(10);
+    spec.opening = Some(Opening { at: at(START + 3_600 * SECOND), order: OpeningOrder::Shuffled });
+    spec.seed = Some(Seed::new([3; 32]));
+    let mut house = House::new(spec);
+    (1..=5_000).for_each(|who| {
+        house.join(who);
+    });
+    house.now += 3_600 * SECOND;
+    let mut skipped = 0;
+    while house.status().waiting > 0 {
+        house.ask(Command::Turn);
+        skipped += house.events.iter().filter(|event| matches!(event, Event::Skipped { .. })).count();
+    }
+    assert!(skipped > 1_000, "{skipped}");
+    assert_eq!((house.status().ready, house.status().serving_number), (0, 5_000));
 }
 
 #[test]

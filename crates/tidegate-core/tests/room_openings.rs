@@ -84,6 +84,21 @@ fn a_shuffle_is_drawn_once_from_what_was_committed_and_the_beacon_and_anyone_can
     assert_eq!(house.ask(Command::Beacon([6; 32])), Answer::Refused(Refusal::OpeningFixed));
 }
 
+/// Before the opening, only those poll often who may be called soon after it.
+#[test]
+fn a_crowd_before_the_opening_does_not_poll_all_at_once() {
+    let told = |order, number| {
+        let mut house = sale(order);
+        gather(&mut house, 20_000);
+        house.now = START + 58 * SECOND;
+        waiting(house.look(number)).poll_after.as_micros() / SECOND
+    };
+    assert_eq!(told(OpeningOrder::AsTheyCame, 1), 2);
+    assert!((20..=26).contains(&told(OpeningOrder::AsTheyCame, 20_000)));
+    // Whoever is the first of a draw has half of the claim window left when it polls.
+    assert!((1..=20).all(|number| told(OpeningOrder::Shuffled, number) == 12));
+}
+
 #[test]
 fn a_random_order_is_not_the_order_of_coming_and_passthrough_has_no_gate() {
     let mut spec = spec(0);

@@ -75,6 +75,9 @@ fn after_a_loss_tickets_come_back_in_order_and_nobody_is_let_in_until_all_is_kno
             house.ask(Command::Poll(old(number)));
         });
     }
+    // Another restart on the way does not end the hold.
+    house.ask(Command::Resume(Resume { epoch: 8, longest_lease: Micros::ZERO, lost: None }));
+    assert_eq!(waiting(house.look(9)).halt, Some(Halt::Recovering { until }));
     assert_eq!(house.status().ready, 0);
     house.now = until.as_micros();
     house.ask(Command::Turn);

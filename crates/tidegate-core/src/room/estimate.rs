@@ -13,10 +13,10 @@ const STEPS: usize = 30;
 const SHORT_STEPS: u64 = 3;
 
 /// How often the pace that is shown is looked at.
-pub(crate) const LOOK_EVERY: Micros = Micros::from_secs(1);
+pub const LOOK_EVERY: Micros = Micros::from_secs(1);
 /// How long a cut or a pause counts as the reason for longer waits, and how long a reason is told: as long as the longest interval of
 /// polls.
-pub(crate) const REASON_HOLDS: Micros = super::poll::MAX_INTERVAL;
+pub const REASON_HOLDS: Micros = super::poll::MAX_INTERVAL;
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +44,12 @@ impl Releases {
     }
 
     /// Somebody has waited for another `span`.
-    pub(crate) fn pass(&mut self, span: Micros) {
+    pub fn pass(&mut self, span: Micros) {
         self.busy = self.busy.saturating_add(span.as_micros());
     }
 
     /// One was called.
-    pub(crate) fn note(&mut self) {
+    pub fn note(&mut self) {
         let step = self.busy / STEP;
         for empty in (self.newest + 1..=step).rev().take(STEPS) {
             self.counts[index(empty)] = 0;
@@ -61,7 +61,8 @@ impl Releases {
     }
 
     /// The time from one call to the next, as of `since` after what was counted; `None` before the first call.
-    pub(crate) fn pace(&self, since: Micros) -> Option<Micros> {
+    #[must_use]
+    pub fn pace(&self, since: Micros) -> Option<Micros> {
         let last = self.last?;
         let busy = self.busy.saturating_add(since.as_micros());
         let over = |steps: u64| {
@@ -93,26 +94,30 @@ pub struct Pace {
 
 impl Pace {
     /// Whether a pace of `new` is to be shown in the place of this one.
-    pub(crate) fn gives_way_to(&self, new: Micros) -> bool {
+    #[must_use]
+    pub fn gives_way_to(&self, new: Micros) -> bool {
         let (new, old) = (new.as_micros(), self.each.as_micros());
         new < old || u128::from(new) * 100 > u128::from(old) * 115
     }
 
     /// The pace after it changed to `each` at `at`, for that reason where it grew.
-    pub(crate) fn after(before: Option<Pace>, each: Micros, slower: Option<Slower>, at: Timestamp) -> Self {
+    #[must_use]
+    pub fn after(before: Option<Pace>, each: Micros, slower: Option<Slower>, at: Timestamp) -> Self {
         let grew = slower.map(|why| (why, at)).or_else(|| before.and_then(|before| before.grew));
         Self { each, at, grew }
     }
 
     /// Why waits are longer than they were told at the last poll, perhaps: everybody polls while the reason is told.
-    pub(crate) fn slower(&self, now: Timestamp) -> Option<Slower> {
+    #[must_use]
+    pub fn slower(&self, now: Timestamp) -> Option<Slower> {
         self.grew.filter(|(_, at)| now.since(*at) <= REASON_HOLDS).map(|(why, _)| why)
     }
 }
 
 /// The wait of a ticket with `ahead` others ahead. Calls that come at random (Poisson) are as far from the mean as its square root,
 /// and four in five within 1.28 of that.
-pub(crate) fn in_order(now: Timestamp, ahead: u64, pace: &Pace) -> EstimatedWait {
+#[must_use]
+pub fn in_order(now: Timestamp, ahead: u64, pace: &Pace) -> EstimatedWait {
     let mean = wait(ahead, pace.each).as_micros();
     // The root in 1/1024, so that a position less is never a longer wait.
     let root = ((u128::from(ahead) + 1) << 20).isqrt();
@@ -127,7 +132,8 @@ pub(crate) fn in_order(now: Timestamp, ahead: u64, pace: &Pace) -> EstimatedWait
 
 /// The wait of a ticket that is drawn from `among`: each time one in `among` is, so one in ten is after a tenth of so many calls,
 /// and nine in ten are after 2.3 times.
-pub(crate) fn drawn(now: Timestamp, among: u64, pace: &Pace) -> EstimatedWait {
+#[must_use]
+pub fn drawn(now: Timestamp, among: u64, pace: &Pace) -> EstimatedWait {
     let all = wait(among, pace.each).as_micros();
     EstimatedWait {
         low: Micros::from_micros(all / 10),
@@ -137,6 +143,7 @@ pub(crate) fn drawn(now: Timestamp, among: u64, pace: &Pace) -> EstimatedWait {
 }
 
 /// The time of `calls` at this pace.
-pub(crate) fn wait(calls: u64, pace: Micros) -> Micros {
+#[must_use]
+pub fn wait(calls: u64, pace: Micros) -> Micros {
     Micros::from_micros(calls.saturating_mul(pace.as_micros()))
 }

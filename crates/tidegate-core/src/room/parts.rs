@@ -8,7 +8,7 @@ use super::draw::Drawn;
 use super::estimate::{Pace, Releases};
 use super::line::Line;
 use super::number::{QueueNumber, Visitor};
-use super::seats::{Seat, Seats};
+use super::seats::{Seat, SeatState, Seats};
 use super::settings::{MAX_CAPACITY, MAX_SPAN, MAX_WAITING, Settings};
 use super::{Index, Room};
 use crate::algorithm::{State, Tat};
@@ -216,7 +216,8 @@ fn restore_seats(
         if number.get() == 0 || number.get() >= line.next() || line.contains(number) {
             return Err(BadParts::SeatOutOfOrder(number));
         }
-        seats.put(number, seat);
+        let visitor = if seat.state == SeatState::Held { Visitor::default() } else { seat.visitor };
+        seats.put(number, Seat { visitor, ..seat });
         if seats.taken() > u64::from(MAX_CAPACITY) {
             return Err(BadParts::TooMany);
         }

@@ -3,13 +3,12 @@
 use super::Room;
 use super::answer::{Admitted, Answer, Ready, Refusal, Waiting};
 use super::command::{Command, Ticket};
-use super::line;
+use super::line::end_of;
 use super::number::QueueNumber;
+use super::outlook::Outlook;
 use super::poll;
 use super::seats::{Seat, SeatState, Session, deadline};
-use super::settings::{Method, OpeningOrder};
-use super::{estimate, line::end_of};
-use crate::time::{Micros, Timestamp};
+use crate::time::Timestamp;
 
 impl Room {
     /// The answer to a command that changes nothing; `None` where it may change something.
@@ -83,67 +82,30 @@ impl Room {
     fn waiting(&self, now: Timestamp, number: QueueNumber) -> Option<Waiting> {
         let lease = self.line.lease(number)?;
         let ahead = self.line.position(number)?;
+        let outlook = self.outlook();
         Some(Waiting {
             number,
-            position: self.is_in_order().then_some(ahead),
-            estimated_wait: self.pace.as_ref().map(|pace| {
-                if self.is_in_order() {
-                    estimate::in_order(now, ahead, pace)
-                } else {
-                    estimate::drawn(now, self.line.waiting(), pace)
-                }
-            }),
-            poll_after: self.interval(now, number, ahead),
+            position: outlook.is_in_order().then_some(ahead),
+            estimated_wait: outlook.estimated_wait(now, ahead),
+            poll_after: outlook.interval(now, number, ahead),
             lease_until: end_of(lease),
             halt: self.halt(now),
         })
     }
 
-    /// Whether it is known in which order those who wait now will be called.
-    fn is_in_order(&self) -> bool {
-        let spec = self.settings.spec();
-        let awaits_draw =
-            !self.is_open && spec.opening.is_some_and(|opening| opening.order == OpeningOrder::Shuffled);
-        spec.method != Method::Random && !awaits_draw
+    /// What there is to tell to who waits.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook<'_> {
+        let waiting = self.line.waiting();
+        Outlook { settings: &self.settings, is_open: self.is_open, pace: self.pace, waiting }
     }
 
-    /// After what time a ticket with `ahead` others ahead is to poll.
-    pub(super) fn interval(&self, now: Timestamp, number: QueueNumber, ahead: u64) -> Micros {
-        let spec = self.settings.spec();
-        let quickest = self.settings.quickest_release();
-        let (wait, soonest) = if !self.is_open {
-            let wait = self.opens_at().unwrap_or(now).since(now);
-            (wait, wait)
-        } else {
-            let pace = self.pace.map_or(quickest, |pace| pace.each);
-            match spec.method {
-                Method::Random => (estimate::wait(self.line.waiting(), pace), Micros::ZERO),
-                Method::Passthrough => (Micros::ZERO, Micros::ZERO),
-                Method::Fifo | Method::Reject if ahead < poll::HEAD_TICKETS => return poll::HEAD_INTERVAL,
-                Method::Fifo | Method::Reject => {
-                    let beyond_burst = (ahead + 1).saturating_sub(spec.release.burst());
-                    (estimate::wait(ahead, pace), estimate::wait(beyond_burst, quickest))
-                }
-            }
-        };
-        poll::interval(wait, soonest, spec.claim.window, poll::jitter(number))
-    }
-
-    /// The lease of a ticket that polls at `now`: whole seconds.
-    pub(super) fn lease_at(&self, now: Timestamp, number: QueueNumber, ahead: u64) -> u32 {
-        let lease = poll::lease(self.interval(now, number, ahead), self.settings.spec().min_lease);
-        line::lease_ending(now.saturating_add(lease))
-    }
-
-    /// Whether a poll of this ticket renews its lease: the time it was told to poll after has passed since it last did, to
-    /// the second.
+    /// Whether a poll of this ticket renews its lease.
     pub(super) fn is_due(&self, now: Timestamp, number: QueueNumber) -> bool {
-        let (Some(lease), Some(ahead)) = (self.line.lease(number), self.line.position(number)) else {
-            return false;
-        };
-        let interval = self.interval(now, number, ahead);
-        let full = poll::lease(interval, self.settings.spec().min_lease);
-        line::lease_ending(now.saturating_add(full.saturating_sub(interval))) >= lease
+        match (self.line.lease(number), self.line.position(number)) {
+            (Some(lease), Some(ahead)) => self.outlook().is_due(now, number, ahead, lease),
+            _ => false,
+        }
     }
 
     /// Whether a ticket of an earlier epoch names a visitor that the room does not know to have it.

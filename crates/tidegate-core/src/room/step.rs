@@ -196,7 +196,7 @@ impl Step<'_> {
             return Reply::refused(refusal);
         }
         let number = QueueNumber::new(self.room.line.next());
-        let lease = self.room.lease_at(self.now, number, self.room.line.waiting());
+        let lease = self.room.outlook().lease(self.now, number, self.room.line.waiting());
         self.emit(Event::Joined { number, visitor, lease });
         if is_free {
             self.admit(number);
@@ -222,7 +222,7 @@ impl Step<'_> {
             return;
         }
         if let Some(ahead) = self.room.line.position(number) {
-            let lease = self.room.lease_at(self.now, number, ahead);
+            let lease = self.room.outlook().lease(self.now, number, ahead);
             self.emit(Event::Touched { number, lease });
         }
     }
@@ -274,8 +274,9 @@ impl Step<'_> {
         let Some(anew) = limit_from(terms, self.now).filter(|_| session.renewals < terms.renewals) else {
             return Reply::refused(Refusal::NoRenewalLeft);
         };
-        let limit_at = session.limit_at.map_or(anew, |limit_at| limit_at.max(anew));
         let given = self.room.seats.get(number).map_or(self.now, |seat| seat.deadline);
+        // A session that began without a limit has a pass that may outlast the first one.
+        let limit_at = session.limit_at.unwrap_or(given).max(anew);
         let deadline = deadline(terms, Some(limit_at), self.now, given);
         self.emit(Event::Renewed { number, deadline, limit_at });
         Reply::Standing(number)
@@ -421,7 +422,9 @@ impl Step<'_> {
             None => Micros::ZERO,
         };
         let lease = line::lease_ending(self.now.saturating_add(resume.longest_lease.max(hold)));
-        let hold_until = resume.lost.map(|_| self.now.saturating_add(hold));
+        // A hold that is not over goes on.
+        let anew = resume.lost.map(|_| self.now.saturating_add(hold));
+        let hold_until = anew.into_iter().chain(self.room.held(self.now)).max();
         self.emit(Event::Resumed { epoch: resume.epoch, serving, last, lease, hold_until });
         Reply::DONE
     }

@@ -226,8 +226,8 @@ mod tests {
         for spread in [3, 700, 5_000] {
             let (mut places, mut set) = (Places::default(), BTreeSet::new());
             let mut next = 1 + random(10_000);
-            for step in 0..20_000 {
-                let growing = step / 2_500 % 2 == 0;
+            for step in 0..8_000 {
+                let growing = step / 1_000 % 2 == 0;
                 if random(8) < if growing { 5 } else { 3 } {
                     next += random(spread);
                     places.insert(Place(next));

@@ -319,19 +319,21 @@ impl ModelRoom {
         let quickest = Micros::from_micros(window / limit);
         let pace = self.pace.map_or(quickest, |pace| pace.each);
         let method = self.spec().method;
-        let (wait, soonest) = if !self.is_open {
-            let wait = self.spec().opening.map_or(Micros::ZERO, |opening| opening.at.since(now));
-            (wait, wait)
-        } else if method == Method::Random {
-            (estimate::wait(self.line.len() as u64, pace), Micros::ZERO)
-        } else if method == Method::Passthrough {
+        let opening = match self.spec().opening {
+            Some(opening) if !self.is_open => opening.at.since(now),
+            _ => Micros::ZERO,
+        };
+        let (wait, soonest) = if method == Method::Passthrough {
             (Micros::ZERO, Micros::ZERO)
-        } else if ahead < 16 {
+        } else if !self.is_in_order() {
+            (estimate::wait(self.line.len() as u64, pace), Micros::ZERO)
+        } else if self.is_open && ahead < 16 {
             return Micros::from_secs(1);
         } else {
             let soonest = (ahead + 1).saturating_sub(self.spec().release.burst());
             (estimate::wait(ahead, pace), estimate::wait(soonest, quickest))
         };
+        let (wait, soonest) = (wait.saturating_add(opening), soonest.saturating_add(opening));
         poll::interval(wait, soonest, self.spec().claim.window, poll::jitter(QueueNumber::new(number)))
     }
 

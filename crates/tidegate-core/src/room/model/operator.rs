@@ -131,9 +131,10 @@ impl ModelRoom {
         for ticket in self.line.values_mut() {
             ticket.lease = ticket.lease.max(lease);
         }
-        self.hold_until = Timestamp::EPOCH;
         if resume.lost.is_some() {
-            self.hold_until = now.saturating_add(until);
+            self.hold_until = self.hold_until.max(now.saturating_add(until));
+        }
+        if now < self.hold_until {
             self.slowed = Some((self.hold_until, Slower::Paused));
         }
         self.next = last + 1;

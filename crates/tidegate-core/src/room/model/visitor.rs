@@ -181,7 +181,7 @@ impl ModelRoom {
         let Some(limit) = session.limit.filter(|_| *renewals < session.renewals) else {
             return Ok(Answer::Refused(Refusal::NoRenewalLeft));
         };
-        let limit_at = limit_at.into_iter().chain([now.saturating_add(limit)]).max();
+        let limit_at = [limit_at.unwrap_or(given), now.saturating_add(limit)].into_iter().max();
         let until = self.end_of_session(now, limit_at).max(given);
         if let Some(seat) = self.seat(number) {
             seat.until = until;
