@@ -266,7 +266,10 @@ fn authorized(site: &mut Site, message: &[u8]) {
             Some(HttpResponse::OkResponse(ok)) => {
                 assert_eq!(code, Some(GrpcCode::Ok));
                 assert!(ok.headers_to_remove.is_empty(), "nothing is taken from it");
-                assert_eq!(ok.headers, ok.response_headers_to_add, "the application is told what the client is");
+                assert_eq!(
+                    ok.headers, ok.response_headers_to_add,
+                    "the application is told what the client is"
+                );
                 overwriting(&ok.response_headers_to_add);
                 passed += 1;
             }
