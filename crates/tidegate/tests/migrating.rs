@@ -175,12 +175,12 @@ fn what_is_converted_is_a_rule_file_that_says_the_same() {
 fn what_cannot_be_converted_is_said_and_nothing_is_written() {
     let dir = TempDir::new("migrating");
     let envoy = dir.write("envoy.yaml", ENVOY);
-    let wrong = dir.write("wrong.yaml", "domain: d\ndescriptors:\n  - key: a\n    value: \"x*y\"\n");
+    let wrong = dir.write("wrong.yaml", "domain: d\ndescriptors:\n  - key: a\n    rate_limit:\n      unit: decade\n      requests_per_unit: 1\n");
     let ours = dir.write("ours.yaml", OURS);
     let rules = dir.join("rules.yaml");
     for (arguments, code, message) in [
-        (vec![text(&wrong)], 1, "has a '*' that is not at its end"),
-        (vec![text(&envoy), text(&wrong)], 1, "wrong.yaml:4:12"),
+        (vec![text(&wrong)], 1, "'decade' is not a unit"),
+        (vec![text(&envoy), text(&wrong)], 1, "wrong.yaml:5:13"),
         (vec![text(&ours)], 1, "is a rule file of Tidegate already"),
         (vec![text(&envoy), text(&envoy)], 1, "the domain 'shop' is in"),
         (vec!["--from", "limitador", text(&envoy)], 1, "expected a list, found a map"),
