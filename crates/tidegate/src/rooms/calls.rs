@@ -214,6 +214,9 @@ impl Shared {
         if let Answer::Refused(refusal @ (Refusal::Recovering | Refusal::StaleRoom)) = told.answer {
             return Err((Problem::new(ProblemType::Overloaded, refusal.to_string()), Vec::new()));
         }
+        if let (Answer::Lapsed, Some(ticket)) = (&told.answer, &ticket) {
+            self.learn_why(room, ticket, told.at).await;
+        }
         let status = self.store.status(&room.name).await.map_err(failed)?;
         let mut cookies: Vec<HeaderValue> = asked.known.cookie.clone().into_iter().collect();
         let mut pass = None;
@@ -234,6 +237,15 @@ impl Shared {
         let return_to = return_to.map(|place| place.as_str().to_owned());
         let facts = Facts { room, told: &told, status: &status, ticket: ticket.as_ref(), pass, return_to };
         Ok(Answered { seat: Some(self.seat(facts)), cookies })
+    }
+
+    /// A session can be over before it has been ended, and then nobody knows why it is.
+    async fn learn_why(&self, room: &Room, ticket: &Shown, now: Timestamp) {
+        let number = QueueNumber::new(ticket.claims.queue_number);
+        if self.watch.why_ended(&room.name, number, now).is_none() {
+            // Where it cannot be asked, the place is over all the same.
+            let _ = self.store.ask(&room.name, &Command::Turn).await;
+        }
     }
 
     /// The ticket of a number: the one that was shown, or a new one.

@@ -1,5 +1,6 @@
 //! Waiting rooms beside the engine: opened before the doors, driven while they are open.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -7,7 +8,7 @@ use http::HeaderName;
 use tidegate_config::{RoomDefinition, RoomSeatPer};
 use tidegate_core::room::{Settings, Spec};
 use tidegate_engine::{Clock, SystemClock};
-use tidegate_store::rooms::MemoryRooms;
+use tidegate_store::rooms::{JournalOptions, MemoryRooms};
 use tidegate_wire::room::site::AllowedHosts;
 
 use super::settings::{RoomSettings, ServeSettings};
@@ -16,6 +17,8 @@ use crate::rooms::{Definition, Driver, OneSeatPer, RoomKeys, Rooms};
 
 /// The end of the name of the file beside the state file in which a secret is kept that nobody gave.
 const SECRET_SUFFIX: &str = ".rooms-secret";
+/// That of the folder in which rooms are kept.
+const FOLDER_SUFFIX: &str = ".rooms";
 
 /// Rooms that are driven.
 pub(super) struct OpenRooms {
@@ -37,7 +40,11 @@ pub(super) async fn open(
     let keys = keys(settings)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let of_store = Arc::clone(&clock);
-    let store = MemoryRooms::new(Arc::new(move || of_store.now()));
+    let of_store: tidegate_store::rooms::Clock = Arc::new(move || of_store.now());
+    let store = match beside(settings, FOLDER_SUFFIX) {
+        Some(folder) => MemoryRooms::open(&JournalOptions::new(folder), of_store)?,
+        None => MemoryRooms::new(of_store),
+    };
     let definitions = of_file
         .iter()
         .map(|room| definition(room, &keys).with_context(|| format!("room {}", room.name)))
@@ -66,14 +73,17 @@ fn keys(settings: &ServeSettings) -> anyhow::Result<RoomKeys> {
              --room-secret-file"
         );
     }
-    match &settings.state_file {
-        Some(state) => {
-            let mut path = state.clone().into_os_string();
-            path.push(SECRET_SUFFIX);
-            Ok(RoomKeys::read_or_make(path.as_ref())?)
-        }
+    match beside(settings, SECRET_SUFFIX) {
+        Some(path) => Ok(RoomKeys::read_or_make(&path)?),
         None => Ok(RoomKeys::passing()?),
     }
+}
+
+/// What stands beside the state file, if there is one.
+fn beside(settings: &ServeSettings, suffix: &str) -> Option<PathBuf> {
+    let mut path = settings.state_file.clone()?.into_os_string();
+    path.push(suffix);
+    Some(path.into())
 }
 
 fn definition(room: &RoomDefinition, keys: &RoomKeys) -> anyhow::Result<Definition> {
