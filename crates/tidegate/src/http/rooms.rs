@@ -25,7 +25,7 @@ pub(super) async fn call<S, C>(
     call: RoomCall,
 ) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "POST, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let Some(format) = CallFormat::of_content_type(content_type) else {
@@ -49,15 +49,9 @@ pub(super) async fn call<S, C>(
     }
 }
 
-pub(super) fn preflight<S, C>(
-    door: &Shared<S, C>,
-    peer: IpAddr,
-    head: &Parts,
-    room: &str,
-    allowed: &'static str,
-) -> DoorResponse {
+pub(super) fn preflight<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> DoorResponse {
     match rooms(door) {
-        Ok(rooms) => rooms.preflight(room, visit(door, peer, head), allowed),
+        Ok(rooms) => rooms.preflight(room, visit(door, peer, head)),
         Err(none) => none,
     }
 }
@@ -85,7 +79,7 @@ pub(super) async fn status<S, C>(
     room: &str,
 ) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "GET, HEAD, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let Some(_inside) = door.options.overload.enter(Priority::Low) else { return shed() };
     match rooms(door) {
@@ -96,7 +90,7 @@ pub(super) async fn status<S, C>(
 
 pub(super) async fn line<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "GET, HEAD, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let Some(_inside) = door.options.overload.enter(Priority::Low) else { return shed() };
     match rooms(door) {

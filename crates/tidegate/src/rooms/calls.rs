@@ -221,12 +221,14 @@ impl Shared {
         let mut cookies: Vec<HeaderValue> = asked.known.cookie.clone().into_iter().collect();
         let mut pass = None;
         if let Some(ticket) = &ticket {
-            if visit.cookie(CookieName::Ticket(&room.name)).ok().flatten() != Some(&ticket.token) {
+            // A place that was shown by somebody else's word is not this browser's.
+            let is_own = asked.visitor.as_ref().ok() == Some(&ticket.claims.visitor);
+            if is_own && visit.cookie(CookieName::Ticket(&room.name)).ok().flatten() != Some(&ticket.token) {
                 cookies.extend(visit.keep(CookieName::Ticket(&room.name), &ticket.token, TICKET_MAX_AGE_S));
             }
             if let Answer::Admitted(admitted) = &told.answer {
                 let (token, cookie) = self.pass_cookie(asked, &ticket.claims, admitted, &told);
-                cookies.extend(cookie);
+                cookies.extend(cookie.filter(|_| is_own));
                 pass = Some(token);
             }
         }

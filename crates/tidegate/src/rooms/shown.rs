@@ -1,7 +1,7 @@
 //! What is shown of rooms: the page, status, line document, public keys.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -106,12 +106,11 @@ impl Rooms {
     }
 
     /// A browser asks whether a page of another origin may ask.
-    pub(crate) fn preflight(&self, room: &str, visit: Visit<'_>, allowed: &'static str) -> DoorResponse {
+    pub(crate) fn preflight(&self, room: &str, visit: Visit<'_>) -> DoorResponse {
         let Some(room) = self.0.room(room) else { return problem(&no_such_room()) };
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
-        headers.insert(ALLOW, HeaderValue::from_static(allowed));
         let origin = visit.origin(&room).ok().flatten();
         share(headers, origin);
         if origin.is_some() {

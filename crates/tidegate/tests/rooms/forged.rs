@@ -128,7 +128,7 @@ async fn what_is_no_call_is_refused() {
         ("POST", "/v1/rooms/none/join", &[], "", 404),
         ("POST", "/v1/rooms/De%6do/join", &[], "", 404),
         ("POST", "/v1/rooms/demo/join", &["Content-Type: application/xml"], "<a/>", 415),
-        ("POST", "/v1/rooms/demo/join", &[], "[", 400),
+        ("POST", "/v1/rooms/demo/join", &[], "{", 400),
         ("POST", "/v1/rooms/demo/join", &[], &long, 413),
         ("GET", "/v1/rooms/demo/events", &[], "", 410),
         ("HEAD", "/v1/rooms/demo/status", &[], "", 200),

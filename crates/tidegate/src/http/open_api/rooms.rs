@@ -11,7 +11,7 @@ use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::token::MAX_TOKEN_BYTES;
 
 use super::super::route::Endpoint;
-use super::{ROOMS, answer, body, fields, html, kept, plain, store_away};
+use super::{ROOMS, answer, body, fields, html, kept, plain, store_away, text};
 use crate::door::open_api::{Document, Nullable, Operation, Parameter, Reply, Seconds};
 
 /// What a visitor sends; all of it may be left out, and so may the body.
@@ -182,6 +182,39 @@ struct RoomLine {
 
 /// The operation of a room's endpoint.
 pub(super) fn operation(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
+    let mut operation = own(document, endpoint);
+    let mut more = vec![
+        document.problem(text::MALFORMED, &[ProblemType::Malformed]),
+        document.problem("The path has no such method.", &[ProblemType::MethodNotAllowed]),
+        document.problem(text::HEADERS_TOO_LARGE, &[ProblemType::HeadersTooLarge]),
+    ];
+    if operation.body.is_some() {
+        let slow = "The body did not arrive within `--body-timeout`.";
+        more.push(document.problem(slow, &[ProblemType::RequestTimeout]));
+        more.push(document.problem("The body is longer than it may be.", &[ProblemType::TooLarge]));
+    }
+    if endpoint.methods().ends_with("OPTIONS") {
+        more.push(Reply::bare(204, "The answer to a preflight."));
+    }
+    for reply in more {
+        if operation.replies.iter().all(|own| own.status != reply.status) {
+            operation.replies.push(reply);
+        }
+    }
+    for reply in &mut operation.replies {
+        // With these fields it is another one than what others of this name are.
+        reply.name = None;
+        for field in fields::OF_ROOMS {
+            if reply.fields.iter().all(|own| own.name != field.name) {
+                reply.fields.push(field);
+            }
+        }
+    }
+    operation
+}
+
+/// What an endpoint takes and answers, without what all of them answer.
+fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
     match endpoint {
         Endpoint::RoomJoin { .. } => {
             call(document, "joinRoom", "a place in the line, or the one that is had")
@@ -241,6 +274,8 @@ pub(super) fn operation(document: &mut Document, endpoint: Endpoint<'_>) -> Oper
         Endpoint::Snippet => {
             let script = ("text/javascript; charset=utf-8", json!({ "type": "string" }));
             let mut replies = kept("The script.", vec![script]);
+            let of_files = [fields::CROSS_ORIGIN];
+            replies = replies.into_iter().map(|reply| reply.with(&of_files)).collect();
             replies.push(no_rooms(document));
             plain("snippet", ROOMS, "a script for pages of the site", replies)
         }
@@ -271,8 +306,7 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
             document,
             200,
             "How the visitor stands; also where it was not let in, or is over.",
-        )
-        .with(&[fields::NO_STORE]),
+        ),
         store_away(document),
     ];
     replies.push(Reply::bare(303, "The answer to a form: to the page."));
