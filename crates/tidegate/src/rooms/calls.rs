@@ -141,6 +141,9 @@ impl Shared {
             return self.seated(asked, told, None, wanted.as_ref()).await;
         };
         let ticket = self.ticket_for(asked, visitor, number, &told);
+        if matches!(told.answer, Answer::Admitted(admitted) if admitted.start == told.at) {
+            room.counts.waits.observe(Micros::ZERO);
+        }
         // Whoever comes back to a session is there: a page that was reloaded said that it goes.
         if matches!(told.answer, Answer::Admitted(admitted) if admitted.start < told.at) {
             let beat = Command::Heartbeat(core_ticket(&ticket.claims));
@@ -185,6 +188,10 @@ impl Shared {
             Answer::Waiting(_) => conflict("it is not your turn yet: poll as you are told".to_owned()),
             Answer::Refused(refusal) => conflict(refusal.to_string()),
             Answer::Lapsed | Answer::Left => Err((gone("your place is over: join again"), Vec::new())),
+            Answer::Admitted(admitted) if admitted.start == told.at => {
+                asked.room.counts.waits.observe(told.at.since(ticket.claims.joined_at));
+                self.seated(asked, told, Some(ticket), None).await
+            }
             _ => self.seated(asked, told, Some(ticket), None).await,
         }
     }

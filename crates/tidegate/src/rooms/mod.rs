@@ -13,6 +13,7 @@
 //! shown       the page, status, line document, files
 //! events      the stream of events
 //! authz       whether a proxy may let a request pass
+//! operator    what operators ask and change
 //! demo        a page of a shop
 //! web         the waiting page, its files, and the snippet for other pages
 //! ```
@@ -28,6 +29,7 @@ mod driver;
 mod events;
 mod hints;
 mod keys;
+mod operator;
 mod shown;
 mod store;
 mod visit;
