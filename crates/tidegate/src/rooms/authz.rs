@@ -1,9 +1,8 @@
 //! Whether a proxy may let a request of a visitor pass: if it shows a pass that is good. The pass says so itself; the room is
 //! asked only for a session that is to go on, and for those who are not let through.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, LOCATION, RETRY_AFTER, VARY};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tidegate_core::room::{Answer, Command, QueueNumber};
 use tidegate_core::time::{Micros, Timestamp};
@@ -126,18 +125,14 @@ impl Shared {
             Ok(stands) => stands,
             Err(refused) => return problem(&refused),
         };
-        let mut response = if wants_page(asked.visit, method) {
+        let mut response = self.told_off(asked, told.as_ref(), &status);
+        if wants_page(asked.visit, method) {
             let place = utf8_percent_encode(uri, IN_QUERY);
             let page = format!("/rooms/{}?{}={place}", asked.room.name, super::shown::RETURN_TO);
-            let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::FOUND;
             let page = HeaderValue::from_str(&page).unwrap_or(HeaderValue::from_static("/"));
             response.headers_mut().insert(LOCATION, page);
-            response
-        } else {
-            self.told_off(asked, told.as_ref(), &status)
-        };
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
         response
     }

@@ -339,6 +339,7 @@ impl Shared {
         let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
         match self.ticket(asked) {
             Ok(shown) => Ok((shown, of_cookie)),
+            Err(refused) if refused.0.kind != ProblemType::Gone => Err(refused),
             Err(refused) => {
                 let claims = of_cookie.ok_or(refused)?;
                 Ok((self.ticket_of_pass(&claims), Some(claims)))

@@ -12,7 +12,7 @@ use tidegate_wire::room::token::MAX_TOKEN_BYTES;
 
 use super::super::route::Endpoint;
 use super::{ROOMS, answer, body, fields, html, kept, plain, store_away, text};
-use crate::door::open_api::{Document, Nullable, Operation, Parameter, Reply, Seconds};
+use crate::door::open_api::{Document, Nullable, Operation, Parameter, RETRY_AFTER, Reply, Seconds};
 
 /// What a visitor sends; all of it may be left out, and so may the body.
 #[derive(JsonSchema)]
@@ -37,7 +37,7 @@ struct RoomCall {
 
 /// How a visitor stands.
 #[derive(JsonSchema)]
-struct RoomSeat {
+pub(super) struct RoomSeat {
     room: String,
     state: SeatState,
     /// Why it is over, or the visitor was not let into the line.
@@ -314,6 +314,12 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
         .push(document.problem("The body is neither JSON nor a form.", &[ProblemType::UnsupportedMediaType]));
     replies.push(document.problem("A field is wrong.", &[ProblemType::InvalidField]));
     replies.extend(refusals(document));
+    if id == "joinRoom" {
+        // Whoever joins needs none, and says who it is where the room knows visitors by a field.
+        replies.retain(|reply| reply.status != 410);
+        let unnamed = "The room knows visitors by a header field, which is missing or is a stranger's word.";
+        replies.push(document.problem(unnamed, &[ProblemType::Unauthorized]));
+    }
     let description =
         "JSON, also as `text/plain`, or an HTML form, which is answered with a page.".to_owned();
     Operation { body: Some(body), description, ..with_room(plain(id, ROOMS, summary, replies)) }
@@ -321,10 +327,6 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
 
 fn refusals(document: &mut Document) -> Vec<Reply> {
     vec![
-        document.problem(
-            "The room knows visitors by a header field that is missing.",
-            &[ProblemType::Unauthorized],
-        ),
         document.problem(
             "A token is forged or somebody else's, or a page of another site asks.",
             &[ProblemType::Forbidden],
@@ -347,7 +349,7 @@ fn page() -> Operation {
     let page = |status, description| Reply { content: vec![html()], ..Reply::bare(status, description) };
     let mut not_found = page(404, "There is no such room.");
     not_found.content.push((PROBLEM_CONTENT_TYPE, json!({ "type": "object" })));
-    let mut away = page(503, "The room cannot be asked now.");
+    let mut away = page(503, "The room cannot be asked now.").with(&[RETRY_AFTER]);
     away.content.push((PROBLEM_CONTENT_TYPE, json!({ "type": "object" })));
     let replies = vec![
         page(200, "How the visitor stands; whoever has no place is given one."),
