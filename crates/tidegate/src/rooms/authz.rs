@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// How the visitor stands, if it has a ticket.
-    async fn stands(&self, asked: &Asked<'_>) -> Result<(Option<Told>, RoomStatus), Problem> {
+    async fn stands(&self, asked: &Asked<'_>) -> Result<(Option<Told>, RoomStatus), Box<Problem>> {
         let room = &asked.room.name;
         let told = match self.ticket(asked) {
             Ok(ticket) => {

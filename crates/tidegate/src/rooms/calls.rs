@@ -85,7 +85,7 @@ impl Rooms {
         };
         let answered = match Call::parse(body, format) {
             Ok(fields) => shared.answer(call, visit, &room, fields).await,
-            Err(error) => Err((error.into(), Vec::new())),
+            Err(error) => Err(plain(error.into())),
         };
         let mut response = match (format, answered) {
             (CallFormat::Form, answered) => shared.to_page(&room, call, answered),
@@ -99,7 +99,12 @@ impl Rooms {
 }
 
 /// A problem, and what the browser is to forget.
-type Refused = (Problem, Vec<HeaderValue>);
+pub(super) type Refused = (Box<Problem>, Vec<HeaderValue>);
+
+/// A problem, and nothing to forget.
+pub(super) fn plain(problem: Problem) -> Refused {
+    (Box::new(problem), Vec::new())
+}
 
 impl Shared {
     async fn answer(
@@ -110,7 +115,7 @@ impl Shared {
         fields: Call<'_>,
     ) -> Result<Answered, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(|problem| (problem, Vec::new()))?;
+        let known = visit.device(&self.keys, now).map_err(plain)?;
         let visitor = visit.visitor(room, &self.keys, &known);
         let asked = Asked { visit, room, fields, known, visitor, now };
         match call {
@@ -124,7 +129,6 @@ impl Shared {
 
     /// A place for the visitor: the one it has, or a new one.
     pub(super) async fn join(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {
-        let plain = |problem| (problem, Vec::new());
         let room = asked.room;
         let wanted = asked.fields.return_to.as_deref();
         let wanted = wanted.map(|text| ReturnTo::parse(text, &room.hosts)).transpose().map_err(|error| {
@@ -183,11 +187,11 @@ impl Shared {
         let core = core_ticket(&ticket.claims);
         let command = if asked.fields.extend { Command::ExtendClaim(core) } else { Command::Claim(core) };
         let told = self.store.ask(&asked.room.name, &command).await.map_err(failed)?;
-        let conflict = |detail: String| Err((Problem::new(ProblemType::Conflicting, detail), Vec::new()));
+        let conflict = |detail: String| Err(plain(Problem::new(ProblemType::Conflicting, detail)));
         match told.answer {
             Answer::Waiting(_) => conflict("it is not your turn yet: poll as you are told".to_owned()),
             Answer::Refused(refusal) => conflict(refusal.to_string()),
-            Answer::Lapsed | Answer::Left => Err((gone("your place is over: join again"), Vec::new())),
+            Answer::Lapsed | Answer::Left => Err(plain(gone("your place is over: join again"))),
             Answer::Admitted(admitted) if admitted.start == told.at => {
                 asked.room.counts.waits.observe(told.at.since(ticket.claims.joined_at));
                 self.seated(asked, told, Some(ticket), None).await
@@ -219,7 +223,7 @@ impl Shared {
     ) -> Result<Answered, Refused> {
         let (room, visit) = (asked.room, &asked.visit);
         if let Answer::Refused(refusal @ (Refusal::Recovering | Refusal::StaleRoom)) = told.answer {
-            return Err((Problem::new(ProblemType::Overloaded, refusal.to_string()), Vec::new()));
+            return Err(plain(Problem::new(ProblemType::Overloaded, refusal.to_string())));
         }
         if let (Answer::Lapsed, Some(ticket)) = (&told.answer, &ticket) {
             self.learn_why(room, ticket, told.at).await;
@@ -305,7 +309,7 @@ impl Shared {
         let name = CookieName::Ticket(&room.name);
         let refused = |error: TokenError, is_cookie: bool| {
             let cookies = if is_cookie { vec![visit.forget(name)] } else { Vec::new() };
-            (refused(error), cookies)
+            (Box::new(refused(error)), cookies)
         };
         let check = |visitor| TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
         if let Some(token) = asked.fields.ticket.as_deref() {
@@ -314,7 +318,7 @@ impl Shared {
             return Ok(Shown { claims, token: token.to_owned() });
         }
         let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
-            return Err((gone("there is no ticket: join first"), Vec::new()));
+            return Err(plain(gone("there is no ticket: join first")));
         };
         let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
         let claims = claims.map_err(|error| refused(error, true))?;
@@ -333,7 +337,7 @@ impl Shared {
             self.keys.tokens.verify_pass_at_room(token, &check)
         };
         if let Some(token) = sent {
-            let claims = pass(token, None).map_err(|error| (refused(error), Vec::new()))?;
+            let claims = pass(token, None).map_err(|error| plain(refused(error)))?;
             return Ok((self.ticket_of_pass(&claims), Some(claims)));
         }
         let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
@@ -469,7 +473,7 @@ fn refused(error: TokenError) -> Problem {
 }
 
 fn bad_cookie(error: &tidegate_wire::room::cookies::CookieError) -> Refused {
-    (Problem::new(ProblemType::Malformed, error.to_string()), Vec::new())
+    plain(Problem::new(ProblemType::Malformed, error.to_string()))
 }
 
 pub(super) fn gone(detail: &str) -> Problem {
@@ -481,8 +485,9 @@ pub(super) fn no_such_room() -> Problem {
 }
 
 /// A store that cannot be asked.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it on")]
 pub(super) fn failed(error: RoomError) -> Refused {
-    (problem_of(&error), Vec::new())
+    plain(problem_of(&error))
 }
 
 pub(super) fn problem_of(error: &RoomError) -> Problem {

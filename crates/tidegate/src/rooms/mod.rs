@@ -131,9 +131,9 @@ impl Rooms {
         let room = Arc::new(Room::new(definition, &shared.languages, former.as_deref())?);
         shared.watch.follow(name, &room.news, &room.counts);
         let put = shared.store.put(name, &definition.settings).await;
-        match put.map_err(|error| RoomsError::Store(name.clone(), error))? {
-            Answer::Refused(refusal) => return Err(RoomsError::Refused(name.clone(), refusal)),
-            _ => {}
+        let put = put.map_err(|error| RoomsError::Store(name.clone(), error))?;
+        if let Answer::Refused(refusal) = put {
+            return Err(RoomsError::Refused(name.clone(), refusal));
         }
         shared.rooms.rcu(|rooms| {
             let mut rooms = BTreeMap::clone(rooms);

@@ -12,7 +12,9 @@ use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::seat::{Seat, Standing};
 
 use super::answer::{status, version};
-use super::calls::{Answered, Asked, no_such_room, problem_of, see_other, share, with_cookies};
+use super::calls::{
+    Answered, Asked, Refused, no_such_room, plain, problem_of, see_other, share, with_cookies,
+};
 use super::definition::{OneSeatPer, Room};
 use super::visit::Visit;
 use super::web::{self, Failure, Page, PageRequest};
@@ -125,13 +127,10 @@ impl Rooms {
 /// Places of one block of the line document.
 const BLOCK_SIZE: u32 = 512;
 
-/// A problem, and what the browser is to forget.
-type Refused = (Problem, Vec<HeaderValue>);
-
 impl Shared {
     async fn page(&self, room: &Room, visit: Visit<'_>) -> Result<DoorResponse, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(|refused| (refused, Vec::new()))?;
+        let known = visit.device(&self.keys, now).map_err(plain)?;
         let query = visit.head.uri.query();
         let is_asked = visit.head.method == Method::GET && !visit.headers().contains_key(SEC_PURPOSE);
         if !known.is_known && is_asked && !is_in_query(query, SEEN) {
@@ -204,7 +203,7 @@ fn shown(seat: &Seat) -> Option<web::Seat> {
 }
 
 fn unreadable() -> Refused {
-    (Problem::new(ProblemType::Internal, "the seat cannot be shown"), Vec::new())
+    plain(Problem::new(ProblemType::Internal, "the seat cannot be shown"))
 }
 
 /// The page for rooms that are not there.

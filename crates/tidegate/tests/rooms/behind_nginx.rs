@@ -76,6 +76,9 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(answer.as_bytes()).await
 }
 
+/// Who asks with which method and which fields, and the status and place that it gets.
+type Row<'a> = (&'a str, &'a mut Visitor, &'a str, &'a [&'a str], u16, Option<&'a str>);
+
 const PERSON: &str = "Accept: text/html,application/xhtml+xml";
 const PROGRAM: &str = "Accept: application/json";
 
@@ -126,7 +129,7 @@ async fn each_kind_of_request_gets_its_answer() {
     let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: POST"];
     let sent_pass = format!("X-Tidegate-Pass: {pass}");
     let sent = [PROGRAM, &*sent_pass];
-    let table: [(&str, &mut Visitor, &str, &[&str], u16, Option<&str>); 20] = [
+    let table: [Row<'_>; 20] = [
         ("fresh, a person", &mut fresh.clone(), "GET", &[PERSON], 302, Some(page)),
         ("fresh, a person who looks", &mut fresh.clone(), "HEAD", &[PERSON], 302, Some(page)),
         ("fresh, a program", &mut fresh.clone(), "GET", &[PROGRAM], 429, None),

@@ -17,7 +17,7 @@ fn stage(page: &Answer) -> String {
 async fn open(visitor: &mut Visitor, target: &str) -> Answer {
     let mut page = visitor.get(target).await;
     if page.status == 303 && page.field("location").unwrap().ends_with("seen=1") {
-        page = visitor.get(&page.field("location").unwrap().to_owned()).await;
+        page = visitor.get(page.field("location").unwrap()).await;
     }
     page
 }

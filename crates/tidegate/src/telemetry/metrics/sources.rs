@@ -41,6 +41,9 @@ pub enum StoreReport {
     },
 }
 
+/// Asks all rooms.
+type RoomReports = Box<dyn Fn() -> Vec<(RoomName, RoomReport)> + Send>;
+
 #[derive(Default)]
 pub(super) struct Sources {
     store: Option<Box<dyn Fn() -> StoreReport + Send>>,
@@ -48,7 +51,7 @@ pub(super) struct Sources {
     listeners: Vec<(&'static str, Arc<ConnectionStats>)>,
     doors: Vec<Overload>,
     tracer: Option<Tracer>,
-    rooms: Option<Box<dyn Fn() -> Vec<(RoomName, RoomReport)> + Send>>,
+    rooms: Option<RoomReports>,
 }
 
 impl fmt::Debug for Sources {
