@@ -1,8 +1,8 @@
-//! The bucket port, the embedded memory store, and the suite that every store runs.
+//! The ports to buckets and to waiting rooms, their embedded stores, and the suites that every store runs.
 //!
-//! A store keeps buckets and answers plans: all buckets of one request, decided and charged in one atomic step,
+//! A store of buckets answers plans: all buckets of one request, decided and charged in one atomic step,
 //! all or nothing. It knows no sockets, no rule files and no clocks; `now` is an argument, and a store that decides
-//! by its own clock says so in [`Outcome::decided_at`].
+//! by its own clock says so in [`Outcome::decided_at`]. A store of [`rooms`] knows the time, by a clock it is given.
 
 #[cfg(feature = "conformance")]
 #[allow(clippy::expect_used, clippy::panic, reason = "a test suite fails by panicking")]

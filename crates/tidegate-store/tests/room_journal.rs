@@ -1,7 +1,7 @@
 //! What a store of rooms has told is there after it was killed, wherever its journal was cut off, and damage is told from that.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "only tests use it")]
 
 mod room_common;
 

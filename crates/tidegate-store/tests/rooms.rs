@@ -1,7 +1,7 @@
 //! The embedded store of rooms keeps the promises of the port, in memory and with a journal, and under real threads.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "only tests use it")]
 
 mod room_common;
 

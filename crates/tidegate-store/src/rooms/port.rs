@@ -96,7 +96,7 @@ pub struct LineDocument {
 
 /// Somebody who wants to know what happens in rooms: to wake whoever calls [`RoomStore::turn`], to tell visitors, to count.
 ///
-/// It is called without any lock held, for one room in the order of what has happened, and must not wait for anything.
+/// It is called without any lock held, for one room in the order of what has happened, and must neither wait for anything nor panic.
 pub trait RoomWatcher: Send + Sync {
     /// This has happened, all of it at one instant.
     fn happened(&self, room: &RoomName, at: Timestamp, events: &[Event]);

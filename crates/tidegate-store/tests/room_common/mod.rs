@@ -1,7 +1,7 @@
 //! What the tests of rooms share.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::needless_pass_by_value, clippy::unwrap_used, reason = "only tests use it")]
 
 use std::fs;
 use std::future::Future;

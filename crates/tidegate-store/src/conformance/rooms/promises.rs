@@ -1,5 +1,7 @@
 //! One promise of the port each.
 
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -196,6 +198,23 @@ struct Follower {
     room: Mutex<Room>,
     name: RoomName,
     told: Mutex<u64>,
+    /// Who waits for a pause to be told.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Follower {
+    /// Ends when it was told that the room is paused: it may be told later than who asked.
+    async fn paused(&self) {
+        poll_fn(|context| {
+            let mut waker = self.waker.lock();
+            if self.room.lock().status(Timestamp::EPOCH).state == RoomState::Paused {
+                return Poll::Ready(());
+            }
+            *waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
 }
 
 impl RoomWatcher for Follower {
@@ -204,7 +223,11 @@ impl RoomWatcher for Follower {
         assert!(!events.is_empty());
         let mut follower = self.room.lock();
         events.iter().for_each(|event| follower.replay(at, event).expect("events come in their order"));
+        drop(follower);
         *self.told.lock() += events.len() as u64;
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
     }
 }
 
@@ -216,6 +239,7 @@ pub(super) async fn watchers_are_told_everything_in_order<S: RoomStore>(store: &
         room: Mutex::new(Room::new(settings, epoch, clock.now())),
         name: room.clone(),
         told: Mutex::new(0),
+        waker: Mutex::new(None),
     });
     store.watch(Arc::clone(&follower) as Arc<dyn RoomWatcher>);
     let commands: Vec<_> = (1..=50).map(|identity| Command::Join(visitor(identity))).collect();
@@ -229,7 +253,8 @@ pub(super) async fn watchers_are_told_everything_in_order<S: RoomStore>(store: &
         store.turn().await.expect("the store answers");
     }
     ask(store, &room, Command::SetState(RoomState::Paused)).await;
-    // Whoever is told of this step is told of all before it.
+    // Whoever is told of this step was told of all before it.
+    follower.paused().await;
     let status = store.status(&room).await.expect("the store answers");
     assert_eq!(follower.room.lock().status(clock.now()), status.status);
     assert!(*follower.told.lock() >= 80);

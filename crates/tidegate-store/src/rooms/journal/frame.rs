@@ -6,8 +6,8 @@
 //! in it, a checksum of the payload, and a checksum of the 24 bytes before. Checksums are SipHash-1-3 with a key of 0: they find damage, and
 //! keep nobody out.
 //!
-//! A frame that is not whole at the end of a file is what a crash leaves: it was never told to anybody, and is cut
-//! off. One with another frame behind it is damage.
+//! A frame that is not whole at the end of a file is what a crash leaves: nobody was told of it, and it is left
+//! out. One with another frame behind it is damage.
 
 use std::hash::Hasher;
 

@@ -1,7 +1,7 @@
 //! The start: the last snapshot, and the journal after it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidegate_core::room::{Parts, QueueNumber, Room, RoomName, Seat, TicketRow};
@@ -36,7 +36,7 @@ pub(in crate::rooms) struct RestoredRoom {
     record: u64,
 }
 
-/// Reads what a folder holds, and cuts off what was being written when it was left.
+/// Reads what a folder holds, without what was being written when it was left. Changes nothing.
 pub(super) fn restore(folder: &Folder) -> Result<Restored, OpenError> {
     let generations = folder.generations().map_err(io_error(folder.path()))?;
     let last = generations.journals.last().max(generations.snapshots.last()).copied();
@@ -60,7 +60,6 @@ pub(super) fn restore(folder: &Folder) -> Result<Restored, OpenError> {
             return Err(OpenError::Missing { file: folder.snapshot(generation) });
         }
     }
-    replay.cut_torn()?;
     let mut restored = replay.restored;
     restored.next_record = restored.next_record.max(replay.expected.unwrap_or(0));
     Ok(restored)
@@ -125,17 +124,6 @@ impl Replay {
         }
         self.expected = Some(number);
         Ok(number - frame.first_record)
-    }
-
-    /// Takes away what was being written, so that it is never taken for damage.
-    fn cut_torn(&self) -> Result<(), OpenError> {
-        let Some((path, offset)) = &self.torn else { return Ok(()) };
-        let cut = || {
-            let file = OpenOptions::new().write(true).open(path)?;
-            file.set_len(*offset as u64)?;
-            file.sync_all()
-        };
-        cut().map_err(io_error(path))
     }
 }
 

@@ -27,7 +27,7 @@ use super::journal::{Disk, FileSystem, Journal, JournalOptions, OpenError};
 use super::port::{LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
 use rooms::Rooms;
 
-/// When to turn again while the disk fails.
+/// When to turn again while the disk fails, or cannot keep up.
 const TURN_AGAIN: Micros = Micros::from_millis(250);
 
 /// Tells the time.
@@ -202,9 +202,6 @@ impl RoomStore for MemoryRooms {
 
     async fn turn(&self) -> Result<Option<Timestamp>, RoomError> {
         let now = self.rooms.now();
-        if self.stalled_since().is_some() {
-            return Ok(Some(now.saturating_add(TURN_AGAIN)));
-        }
         for id in self.rooms.due.due(now) {
             let Some(slot) = self.rooms.slot_of(id) else { continue };
             match self.rooms.step(&slot, &Command::Turn) {

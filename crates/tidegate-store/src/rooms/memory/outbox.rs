@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+use std::thread;
 
 use parking_lot::{Mutex, RwLock};
 use tidegate_core::room::{Event, RoomName};
@@ -46,6 +47,7 @@ impl Outbox {
                 return;
             }
         }
+        let _telling = Telling(self);
         loop {
             let letter = {
                 let mut letters = self.0.lock();
@@ -62,6 +64,17 @@ impl Outbox {
             // A copy, so that a watcher may bring in another one.
             let watchers = watchers.read().clone();
             watchers.iter().for_each(|watcher| watcher.happened(room, letter.at, &letter.events));
+        }
+    }
+}
+
+/// Somebody tells. A watcher that panics must not keep others from being told.
+struct Telling<'a>(&'a Outbox);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.0.lock().is_telling = false;
         }
     }
 }

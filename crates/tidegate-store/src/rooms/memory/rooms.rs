@@ -1,6 +1,7 @@
 //! All rooms of a store: the steps, and the order in which they are kept.
 
 use std::collections::BTreeMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -243,7 +244,9 @@ impl Rooms {
         let Some(journal) = &self.journal else { return };
         let tell = |ids: &[u32]| {
             for slot in ids.iter().filter_map(|id| self.slot_of(*id)) {
-                slot.outbox.tell(&slot.name, &self.watchers, || self.kept());
+                let tell = || slot.outbox.tell(&slot.name, &self.watchers, || self.kept());
+                // A watcher that panics has said so; the journal of all rooms must not end with it.
+                let _ = panic::catch_unwind(AssertUnwindSafe(tell));
             }
         };
         journal.write_all(log, || self.now(), tell);
