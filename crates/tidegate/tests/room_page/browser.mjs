@@ -13,7 +13,7 @@ export const base = process.argv[2];
 export { assert };
 
 // Longer than anything takes on a busy machine.
-export const deadline = 60000;
+export const deadline = 150000;
 
 export const browser = await chromium.launch({
   executablePath: process.env.TEST_CHROMIUM_BIN || "/usr/bin/chromium",
