@@ -15,8 +15,9 @@ use tidegate_wire::room::seat::{RefusedWhy, RoomState, Seat, Standing};
 use tidegate_wire::room::token::{Pass, TokenCheck};
 
 use super::answer::{Facts, poll_after_of_stranger, room_state};
-use super::calls::{Asked, core_ticket, failed, seat_json};
+use super::calls::{Asked, failed, seat_json};
 use super::definition::{OneSeatPer, Room};
+use super::tokens::core_ticket;
 use super::visit::Visit;
 use super::{Rooms, Shared};
 use crate::door::{DoorResponse, JSON, problem, query_parameter, respond};

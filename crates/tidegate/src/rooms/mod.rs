@@ -8,6 +8,7 @@
 //! driver      does what is due, at the instant at which it is
 //! visit       who asks, and from where: cookies, address, origin
 //! calls       join, poll, heartbeat, claim, leave
+//! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
 //! shown       the page, status, line document, files
@@ -32,6 +33,7 @@ mod keys;
 mod operator;
 mod shown;
 mod store;
+mod tokens;
 mod visit;
 mod watch;
 pub mod web;
