@@ -89,8 +89,7 @@ impl Shared {
         let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
         let (token, owner) = match sent {
             Some(sent) => (sent, None),
-            // A cookie is shown together with that of its device: alone, it was copied.
-            None if room.one_seat_per == OneSeatPer::Device && !asked.known.is_known => return None,
+            // A cookie is shown together with that of its device: alone, it was copied, and this is a new device.
             None => (cookie?, asked.visitor.as_ref().ok().copied()),
         };
         let owner = owner.filter(|_| room.one_seat_per != OneSeatPer::Address);
