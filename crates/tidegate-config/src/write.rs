@@ -5,10 +5,73 @@
 
 use serde_json::{Map, Value, json};
 use tidegate_core::quota::{Algorithm, Quota};
+use tidegate_core::room::{EarlyEnd, OpeningOrder};
 use tidegate_core::rule::model::{Condition, Consistency, Denies, Domain, EntryCondition, Mode, Rule, Rules};
 use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::time::Micros;
 
 use crate::quotas::named_burst;
+use crate::rules::{RoomDefinition, RoomSeatPer};
+
+/// A waiting room as a JSON document.
+#[must_use]
+pub fn room_json(room: &RoomDefinition) -> Value {
+    let (spec, mut fields) = (&room.spec, Map::new());
+    let mut put = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
+    let span = |span: Option<Micros>| json!(span.map_or_else(|| "none".to_owned(), |span| span.to_string()));
+    put("name", json!(room.name.as_str()));
+    put("title", json!(room.title));
+    put("capacity", json!(spec.capacity));
+    put("release_rate", json!(format!("{}/{}", spec.release.limit(), spec.release.window())));
+    let early_end = match spec.session.early_end {
+        EarlyEnd::HoldsSeat => "holds_seat",
+        EarlyEnd::FreesSeat => "frees_seat",
+    };
+    let session = &spec.session;
+    put(
+        "session",
+        json!({
+            "limit": span(session.limit), "idle": span(session.idle), "renewals": session.renewals, "early_end": early_end,
+        }),
+    );
+    put("claim", json!({ "window": spec.claim.window.to_string(), "extensions": spec.claim.extensions }));
+    put(
+        "one_seat_per",
+        json!(match &room.one_seat_per {
+            RoomSeatPer::Device => "device".to_owned(),
+            RoomSeatPer::Ip => "ip".to_owned(),
+            RoomSeatPer::Header(name) => format!("header:{name}"),
+        }),
+    );
+    if let Some(seats) = spec.seats_per_prefix {
+        put("seats_per_prefix", json!(seats));
+    }
+    put("max_waiting", json!(spec.max_waiting));
+    put("method", json!(spec.method.name()));
+    if let Some(opening) = spec.opening {
+        let at = i64::try_from(opening.at.as_micros())
+            .ok()
+            .and_then(|at| jiff::Timestamp::from_microsecond(at).ok());
+        put("opens_at", json!(at.map(|at| at.to_string())));
+        let order = match opening.order {
+            OpeningOrder::Shuffled => "shuffled",
+            OpeningOrder::AsTheyCame => "arrival",
+        };
+        put("order", json!(order));
+    }
+    if !room.hosts.is_empty() {
+        put("hosts", json!(room.hosts));
+    }
+    if let Some(place) = &room.return_to {
+        put("return_to", json!(place));
+    }
+    if let Some(message) = &room.message {
+        put("message", json!(message));
+    }
+    Value::Object(fields)
+}
 
 /// A rule as a JSON document.
 #[must_use]

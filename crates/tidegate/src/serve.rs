@@ -153,11 +153,10 @@ async fn serve_engine<S: BucketStore, T>(
         overload: Overload::new("http", settings.max_concurrent_requests),
     };
     let rooms = rooms::open(settings, opened.rooms()).await?;
-    let mut door = HttpDoor::new(gate, options, readiness.clone());
-    if let Some(rooms) = &rooms {
-        door = door.with_rooms(rooms.rooms.clone());
-    }
-    let admin = AdminListener::open(settings, engine, &opened)?;
+    let rooms_measured = rooms.rooms.clone();
+    metrics.watch_rooms(move || rooms_measured.reports());
+    let door = HttpDoor::new(gate, options, readiness.clone()).with_rooms(rooms.rooms.clone());
+    let admin = AdminListener::open(settings, engine, &opened, &rooms.rooms)?;
     if let Some(admin) = &admin {
         metrics.watch_listener("admin", admin.stats());
     }
@@ -174,8 +173,7 @@ async fn serve_engine<S: BucketStore, T>(
         resp: resp.as_ref().and_then(|resp| resp.address),
         admin: admin.as_ref().map(|admin| admin.address),
     };
-    let has_demo = rooms.as_ref().is_some_and(|rooms| rooms.rooms.has_demo());
-    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref(), has_demo);
+    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref(), rooms.rooms.has_demo());
     let others = [
         grpc.map(GrpcListener::start),
         resp.map(RespListener::start),
@@ -186,9 +184,7 @@ async fn serve_engine<S: BucketStore, T>(
     let (told, at_once) = oneshot::channel();
     let shutdown = async {
         shutdown(signals, readiness, settings.drain_delay, told).await;
-        if let Some(rooms) = &rooms {
-            rooms.rooms.close();
-        }
+        rooms.rooms.close();
         // All doors drain at the same time.
         drop(stops);
     };

@@ -482,3 +482,32 @@ fn help_has_examples_and_completions_know_the_commands() {
         assert!(bash.contains(word), "{word}");
     }
 }
+
+#[test]
+fn a_room_is_shown_changed_held_and_emptied() {
+    let desk = Desk::new();
+    let listed = desk.says(&["rooms", "list"]);
+    assert!(listed.contains("demo  open") && listed.contains("10/1s"), "{listed}");
+    let changed = desk.says(&["rooms", "set", "demo", "--capacity", "7", "--release-rate", "600/m"]);
+    assert!(changed.contains("600/1m"), "{changed}");
+    desk.says(&["rooms", "message", "demo", "We are back in five minutes."]);
+    for (command, state) in
+        [("pause", "paused"), ("resume", "open"), ("drain", "draining"), ("close", "closed")]
+    {
+        let said = desk.says(&["rooms", command, "demo"]);
+        assert!(said.contains(state) && said.contains("We are back in five minutes."), "{said}");
+    }
+    let made = desk.says(&["rooms", "set", "sale", "--capacity", "1", "--release-rate", "1/s"]);
+    assert!(made.contains("sale  open"), "{made}");
+    desk.says(&["rooms", "flush", "sale", "--sessions"]);
+    let shown: Value = serde_json::from_str(&desk.says(&["rooms", "show", "demo", "--json"])).unwrap();
+    assert_eq!(
+        (&shown["definition"]["capacity"], &shown["definition"]["session"]["limit"]),
+        (&json!(7), &json!("40s"))
+    );
+    let refused = desk.run(&["rooms", "end", "demo", "99"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("409"), "{refused:?}");
+    desk.says(&["rooms", "message", "demo"]);
+    assert!(!desk.says(&["rooms", "list"]).contains("five minutes"));
+}

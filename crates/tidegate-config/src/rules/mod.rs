@@ -167,6 +167,16 @@ pub fn parse_rule_with(text: &str, file: &str, defaults: &Defaults) -> Result<Pa
     whole(rule, file).map(|rule| ParsedRule { rule, warnings })
 }
 
+/// Reads the text of one waiting room, YAML or JSON, as it stands in the list `rooms` of a rule file. Fields in findings are
+/// those of the room.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_room(text: &str, file: &str) -> Result<RoomDefinition, RuleFileErrors> {
+    let (room, _) = parse(text, file, |root, report| room::read(root, Path::ROOT, report))?;
+    whole(room, file)
+}
+
 /// Reads a text, and everything that is to be said of it.
 fn parse<T>(
     text: &str,

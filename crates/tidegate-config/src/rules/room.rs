@@ -135,7 +135,7 @@ pub(super) fn read_list(
     Some(rooms)
 }
 
-fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<RoomDefinition> {
+pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<RoomDefinition> {
     let fields = Fields::read(node, path, &ROOM, report)?;
     let name = fields.required("name", "write name: and a name", report, room_name);
     let capacity = fields.required("capacity", "write capacity: and the most visitors inside", report, small);
@@ -364,6 +364,21 @@ mod tests {
         assert_eq!(room.spec.opening, Some(opening));
         assert_eq!(room.spec.release.window(), Micros::from_secs(5));
         assert_eq!(room.hosts, ["shop.example"]);
+    }
+
+    #[test]
+    fn a_room_that_is_written_reads_back() {
+        for text in [
+            "{ name: sale, capacity: 5, release_rate: 10/s }",
+            "{ name: sale, capacity: 0, release_rate: 1/5s, session: { limit: none, idle: 1m, early_end: frees_seat }, \
+             claim: { window: 30s, extensions: 2 }, one_seat_per: ip, seats_per_prefix: 2, max_waiting: 9, method: random, \
+             opens_at: 2026-11-27T09:00:00.5Z, order: arrival, hosts: [a.example], return_to: /x, message: Hello, title: T }",
+            "{ name: sale, capacity: 5, release_rate: 600/m, one_seat_per: header:X-User, session: { limit: 1h, renewals: 3 } }",
+        ] {
+            let room = crate::parse_room(text, "x").unwrap();
+            let written = crate::room_json(&room).to_string();
+            assert_eq!(crate::parse_room(&written, "x"), Ok(room), "{written}");
+        }
     }
 
     #[test]

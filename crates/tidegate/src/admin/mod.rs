@@ -5,7 +5,7 @@
 //! access    who may do what: keys, roles, origins, a limiter of its own
 //! call      one request, read
 //! answer    answers and problems
-//! tenants domains rules history transfer trial subjects bans overrides keys usage audit status
+//! tenants domains rules history transfer trial subjects bans overrides rooms keys usage audit status
 //!           the handlers, a file for each kind of thing
 //! open_api  the OpenAPI document, from the table
 //! buckets   what the handlers ask the engine for
@@ -26,6 +26,7 @@ mod keys;
 mod open_api;
 mod overrides;
 pub mod reference;
+mod rooms;
 mod route;
 mod rules;
 mod status;
@@ -60,6 +61,7 @@ pub use trial::effect_json;
 use crate::door::{DoorResponse, correlation_value, keep_head_only, problem, read_bounded};
 use crate::gate::{Catalog, unix_us};
 use crate::net::{BodyRoom, PeerInfo};
+use crate::rooms::Rooms;
 use access::Access;
 use answer::{Answered, Refusal};
 use call::{Call, TenantBy};
@@ -79,6 +81,8 @@ pub struct Admin {
     catalog: Arc<Catalog>,
     /// The engine, as far as the admin API needs it.
     buckets: Arc<dyn Buckets>,
+    /// The waiting rooms; `None` where there are none.
+    rooms: Option<Rooms>,
     /// Large bodies and exports: each takes memory for a while.
     bodies: Turns,
     /// Bodies that come in pieces.
@@ -110,7 +114,25 @@ impl Admin {
     ) -> anyhow::Result<Self> {
         let (paths, access) = (Paths::new()?, Access::new()?);
         let (bodies, trials, room) = (Turns::of_bodies(), Turns::one(), BodyRoom::default());
-        Ok(Self { repository, editor, catalog, buckets, bodies, room, trials, paths, access, body_timeout })
+        Ok(Self {
+            repository,
+            editor,
+            catalog,
+            buckets,
+            rooms: None,
+            bodies,
+            room,
+            trials,
+            paths,
+            access,
+            body_timeout,
+        })
+    }
+
+    /// The same, for operators of waiting rooms, too.
+    #[must_use]
+    pub fn with_rooms(self, rooms: Rooms) -> Self {
+        Self { rooms: Some(rooms), ..self }
     }
 
     /// The service of one connection.

@@ -12,7 +12,7 @@ use matchit::Router;
 use super::answer::Answered;
 use super::call::Call;
 use super::{
-    Admin, audit, bans, domains, history, keys, open_api, overrides, rules, status, subjects, tenants,
+    Admin, audit, bans, domains, history, keys, open_api, overrides, rooms, rules, status, subjects, tenants,
     transfer, trial, usage,
 };
 
@@ -113,7 +113,7 @@ const PAGE: &[&str] = &["after", "limit"];
 /// Every endpoint of the admin API, in the order of the reference page.
 #[must_use]
 pub fn routes() -> Vec<Route> {
-    [status_routes(), tenant_routes(), rule_routes(), subject_routes(), key_routes()]
+    [status_routes(), tenant_routes(), rule_routes(), subject_routes(), room_routes(), key_routes()]
         .into_iter()
         .flatten()
         .collect()
@@ -173,6 +173,18 @@ fn subject_routes() -> Vec<Route> {
         route!(PUT "/domains/{domain}/subjects/{subject}/overrides/{rule}", Write, BODY, overrides::put, "give one subject a quota of its own"),
         route!(DELETE "/domains/{domain}/subjects/{subject}/overrides/{rule}", Write, NONE, overrides::delete, "take it back"),
         route!(GET "/domains/{domain}/overrides", Read, NONE, overrides::list, "the overrides of a domain").with(&["after", "limit", "subject"]),
+    ]
+}
+
+fn room_routes() -> Vec<Route> {
+    vec![
+        route!(GET "/rooms", OperatorRead, NONE, rooms::list, "the waiting rooms of this node").with(PAGE),
+        route!(GET "/rooms/{room}", OperatorRead, NONE, rooms::get, "a room: who waits, who is inside, what was counted"),
+        route!(PUT "/rooms/{room}", OperatorWrite, BODY, rooms::put, "make a room, or change one while visitors wait; the rule file has the word at the next start"),
+        route!(POST "/rooms/{room}/state", OperatorWrite, BODY, rooms::set_state, "open, pause, drain or close a room"),
+        route!(POST "/rooms/{room}/flush", OperatorWrite, BODY, rooms::flush, "send those away who wait, or everybody"),
+        route!(POST "/rooms/{room}/admit", OperatorWrite, BODY, rooms::admit, "call one visitor before its turn"),
+        route!(POST "/rooms/{room}/end", OperatorWrite, BODY, rooms::end, "end one visitor's session, or take it out of the line"),
     ]
 }
 

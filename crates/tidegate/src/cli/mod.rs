@@ -80,6 +80,8 @@ enum Command {
     Subjects(operator::SubjectsArguments),
     /// Make, rotate and revoke API keys on a running server
     Keys(operator::KeysArguments),
+    /// Waiting rooms of a running server: who waits, and how fast they come in
+    Rooms(operator::RoomsArguments),
     /// Tenants of a running server, and what they may have
     Tenants(operator::TenantsArguments),
     /// Show what was allowed and denied, and the busiest keys
@@ -131,6 +133,7 @@ pub fn run() -> ExitCode {
         Some(Command::Rules(arguments)) => operator::rules(&arguments),
         Some(Command::Subjects(arguments)) => operator::subjects(&arguments),
         Some(Command::Keys(arguments)) => operator::keys(&arguments),
+        Some(Command::Rooms(arguments)) => operator::rooms(&arguments),
         Some(Command::Tenants(arguments)) => operator::tenants(&arguments),
         Some(Command::Usage(arguments)) => operator::usage(&arguments),
         Some(Command::Schema) => terminal::print(&tidegate_config::json_schema()).map(|()| SUCCESS),

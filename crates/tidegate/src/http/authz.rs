@@ -62,10 +62,7 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
 /// Whether the visitor of a request has been let into a room.
 async fn admission<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> Admission {
     let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return Admission::No(shed()) };
-    let rooms = match rooms::rooms(door) {
-        Ok(rooms) => rooms,
-        Err(none) => return Admission::No(none),
-    };
+    let Some(rooms) = &door.rooms else { return Admission::No(rooms::no_rooms()) };
     match described(&door.options.identity, peer, head) {
         Ok((method, uri)) => rooms.authorize(room, rooms::visit(door, peer, head), method, uri).await,
         Err(refused) => Admission::No(problem(&refused)),

@@ -25,7 +25,7 @@ pub(super) async fn call<S, C>(
     call: RoomCall,
 ) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "POST, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let content_type = head.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     let Some(format) = CallFormat::of_content_type(content_type) else {
@@ -39,26 +39,21 @@ pub(super) async fn call<S, C>(
     };
     // Whoever leaves or comes in makes room for others.
     let priority = match call {
-        RoomCall::Leave | RoomCall::Claim | RoomCall::Heartbeat => Priority::High,
+        RoomCall::Leave | RoomCall::Claim => Priority::High,
+        RoomCall::Heartbeat => Priority::High,
         RoomCall::Join | RoomCall::Poll => Priority::Normal,
     };
     let Some(_inside) = door.options.overload.enter(priority) else { return shed() };
-    match rooms(door) {
-        Ok(rooms) => rooms.call(call, room, visit(door, peer, head), format, &body).await,
-        Err(none) => none,
+    match &door.rooms {
+        Some(rooms) => rooms.call(call, room, visit(door, peer, head), format, &body).await,
+        None => no_rooms(),
     }
 }
 
-pub(super) fn preflight<S, C>(
-    door: &Shared<S, C>,
-    peer: IpAddr,
-    head: &Parts,
-    room: &str,
-    allowed: &'static str,
-) -> DoorResponse {
-    match rooms(door) {
-        Ok(rooms) => rooms.preflight(room, visit(door, peer, head), allowed),
-        Err(none) => none,
+pub(super) fn preflight<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> DoorResponse {
+    match &door.rooms {
+        Some(rooms) => rooms.preflight(room, visit(door, peer, head)),
+        None => no_rooms(),
     }
 }
 
@@ -69,12 +64,12 @@ pub(super) async fn events<S, C>(
     room: &str,
 ) -> HttpResponse {
     let Some(_inside) = door.options.overload.enter(Priority::Low) else { return shed().map(Either::Left) };
-    match rooms(door) {
-        Ok(rooms) => match rooms.events(room, visit(door, peer, head)).await {
+    match &door.rooms {
+        Some(rooms) => match rooms.events(room, visit(door, peer, head)).await {
             Ok(stream) => stream.map(Either::Right),
             Err(refused) => refused.map(Either::Left),
         },
-        Err(none) => none.map(Either::Left),
+        None => no_rooms().map(Either::Left),
     }
 }
 
@@ -85,62 +80,57 @@ pub(super) async fn status<S, C>(
     room: &str,
 ) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "GET, HEAD, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let Some(_inside) = door.options.overload.enter(Priority::Low) else { return shed() };
-    match rooms(door) {
-        Ok(rooms) => rooms.status(room, visit(door, peer, head)).await,
-        Err(none) => none,
+    match &door.rooms {
+        Some(rooms) => rooms.status(room, visit(door, peer, head)).await,
+        None => no_rooms(),
     }
 }
 
 pub(super) async fn line<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> DoorResponse {
     if head.method == Method::OPTIONS {
-        return preflight(door, peer, head, room, "GET, HEAD, OPTIONS");
+        return preflight(door, peer, head, room);
     }
     let Some(_inside) = door.options.overload.enter(Priority::Low) else { return shed() };
-    match rooms(door) {
-        Ok(rooms) => rooms.line(room, visit(door, peer, head)).await,
-        Err(none) => none,
+    match &door.rooms {
+        Some(rooms) => rooms.line(room, visit(door, peer, head)).await,
+        None => no_rooms(),
     }
 }
 
 pub(super) async fn page<S, C>(door: &Shared<S, C>, peer: IpAddr, head: &Parts, room: &str) -> DoorResponse {
     let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return shed() };
-    match rooms(door) {
-        Ok(rooms) => rooms.page(room, visit(door, peer, head)).await,
-        Err(none) => none,
+    match &door.rooms {
+        Some(rooms) => rooms.page(room, visit(door, peer, head)).await,
+        None => no_rooms(),
     }
 }
 
 pub(super) fn file<S, C>(door: &Shared<S, C>, head: &Parts, file: &str) -> DoorResponse {
     let none = || problem(&Problem::new(ProblemType::NotFound, "there is no such file"));
-    rooms(door).map_or_else(|none| none, |_| web::asset(file, &head.headers).unwrap_or_else(none))
+    door.rooms.as_ref().and_then(|_| web::asset(file, &head.headers)).unwrap_or_else(none)
 }
 
 pub(super) fn snippet<S, C>(door: &Shared<S, C>, head: &Parts) -> DoorResponse {
-    rooms(door).map_or_else(|none| none, |_| web::snippet(&head.headers))
+    door.rooms.as_ref().map_or_else(no_rooms, |_| web::snippet(&head.headers))
 }
 
 pub(super) fn jwks<S, C>(door: &Shared<S, C>) -> DoorResponse {
-    rooms(door).map_or_else(|none| none, Rooms::jwks)
+    door.rooms.as_ref().map_or_else(no_rooms, Rooms::jwks)
 }
 
 pub(super) fn demo<S, C>(door: &Shared<S, C>) -> DoorResponse {
     let none = || problem(&Problem::new(ProblemType::NotFound, "there is no room demo, so there is no demo"));
-    rooms(door).map_or_else(|none| none, |rooms| rooms.demo().unwrap_or_else(none))
+    door.rooms.as_ref().and_then(Rooms::demo).unwrap_or_else(none)
 }
 
 pub(super) fn visit<'a, S, C>(door: &'a Shared<S, C>, peer: IpAddr, head: &'a Parts) -> Visit<'a> {
     Visit { head, peer, identity: &door.options.identity }
 }
 
-/// The rooms of this node.
-#[allow(clippy::result_large_err, reason = "it is the answer, and is sent at once")]
-pub(super) fn rooms<S, C>(door: &Shared<S, C>) -> Result<&Rooms, DoorResponse> {
-    let none = || {
-        let detail = "this node has no waiting rooms: its rule file may define some under rooms";
-        problem(&Problem::new(ProblemType::NotFound, detail))
-    };
-    door.rooms.as_ref().ok_or_else(none)
+/// What is answered where there are no rooms.
+pub(super) fn no_rooms() -> DoorResponse {
+    problem(&Problem::new(ProblemType::NotFound, "this node has no waiting rooms"))
 }

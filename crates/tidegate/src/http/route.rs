@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use http_body_util::Either;
 use hyper::body::Incoming;
 use tidegate_engine::Clock;
@@ -17,6 +18,8 @@ use crate::gate::Caller;
 use crate::net::PeerInfo;
 use crate::rooms::RoomCall;
 use crate::telemetry::trace::RequestTrace;
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Declares the endpoints, each with its path, so that none can be left out where all are gone through. Their order is that in
 /// which the documents show them.
@@ -205,6 +208,26 @@ impl<'a> Endpoint<'a> {
         }
     }
 
+    /// Whether visitors of waiting rooms ask it.
+    const fn is_of_rooms(self) -> bool {
+        matches!(
+            self,
+            Endpoint::RoomJoin { .. }
+                | Endpoint::RoomPoll { .. }
+                | Endpoint::RoomHeartbeat { .. }
+                | Endpoint::RoomClaim { .. }
+                | Endpoint::RoomLeave { .. }
+                | Endpoint::RoomEvents { .. }
+                | Endpoint::RoomStatus { .. }
+                | Endpoint::RoomLine { .. }
+                | Endpoint::RoomPage { .. }
+                | Endpoint::RoomFile { .. }
+                | Endpoint::Snippet
+                | Endpoint::Jwks
+                | Endpoint::Demo
+        )
+    }
+
     /// Whether machines ask it again and again, and a trace of it says nothing.
     const fn is_of_probes(self) -> bool {
         matches!(self, Endpoint::Health | Endpoint::Ready | Endpoint::Metrics | Endpoint::CircuitBreaker)
@@ -242,11 +265,17 @@ pub(super) async fn dispatch<S: BucketStore, C: Clock>(
         && head.method == Method::GET
         && from_wire::check_head(&head, Fields::Own).is_ok()
     {
-        return rooms::events(door, peer.address.ip(), &head, room).await;
+        let mut answered = rooms::events(door, peer.address.ip(), &head, room).await;
+        answered.headers_mut().entry(CACHE_CONTROL).or_insert(NO_STORE);
+        return answered;
     }
     let mut answered = answer(door, peer, endpoint, &head, body, trace).await;
     if endpoint == Some(Endpoint::Authz) {
         answered = authz::as_wanted(answered, head.uri.query());
+    }
+    if endpoint.is_some_and(Endpoint::is_of_rooms) {
+        // A place in a line is nobody else's.
+        answered.headers_mut().entry(CACHE_CONTROL).or_insert(NO_STORE);
     }
     if head.method == Method::HEAD {
         keep_head_only(&mut answered);
@@ -302,7 +331,7 @@ async fn answer<S: BucketStore, C: Clock>(
         }
         Endpoint::RoomClaim { room } => rooms::call(door, peer, head, body, room, RoomCall::Claim).await,
         Endpoint::RoomLeave { room } => rooms::call(door, peer, head, body, room, RoomCall::Leave).await,
-        Endpoint::RoomEvents { room } => rooms::preflight(door, peer, head, room, endpoint.methods()),
+        Endpoint::RoomEvents { room } => rooms::preflight(door, peer, head, room),
         Endpoint::RoomStatus { room } => rooms::status(door, peer, head, room).await,
         Endpoint::RoomLine { room } => rooms::line(door, peer, head, room).await,
         Endpoint::RoomPage { room } => rooms::page(door, peer, head, room).await,

@@ -1,9 +1,8 @@
 //! Whether a proxy may let a request of a visitor pass: if it shows a pass that is good. The pass says so itself; the room is
 //! asked only for a session that is to go on, and for those who are not let through.
 
-use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, CACHE_CONTROL, LOCATION, RETRY_AFTER, VARY};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tidegate_core::room::{Answer, Command, QueueNumber};
 use tidegate_core::time::{Micros, Timestamp};
@@ -16,8 +15,9 @@ use tidegate_wire::room::seat::{RefusedWhy, RoomState, Seat, Standing};
 use tidegate_wire::room::token::{Pass, TokenCheck};
 
 use super::answer::{Facts, poll_after_of_stranger, room_state};
-use super::calls::{Asked, core_ticket, problem_of, seat_json};
+use super::calls::{Asked, failed, seat_json};
 use super::definition::{OneSeatPer, Room};
+use super::tokens::core_ticket;
 use super::visit::Visit;
 use super::{Rooms, Shared};
 use crate::door::{DoorResponse, JSON, problem, query_parameter, respond};
@@ -89,8 +89,7 @@ impl Shared {
         let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
         let (token, owner) = match sent {
             Some(sent) => (sent, None),
-            // A cookie is shown together with that of its device: alone, it was copied.
-            None if room.one_seat_per == OneSeatPer::Device && !asked.known.is_known => return None,
+            // A cookie is shown together with that of its device: alone, it was copied, and this is a new device.
             None => (cookie?, asked.visitor.as_ref().ok().copied()),
         };
         let owner = owner.filter(|_| room.one_seat_per != OneSeatPer::Address);
@@ -126,33 +125,29 @@ impl Shared {
             Ok(stands) => stands,
             Err(refused) => return problem(&refused),
         };
-        let mut response = if wants_page(asked.visit, method) {
+        let mut response = self.told_off(asked, told.as_ref(), &status);
+        if wants_page(asked.visit, method) {
             let place = utf8_percent_encode(uri, IN_QUERY);
             let page = format!("/rooms/{}?{}={place}", asked.room.name, super::shown::RETURN_TO);
-            let mut response = Response::new(Full::default());
             *response.status_mut() = StatusCode::FOUND;
             let page = HeaderValue::from_str(&page).unwrap_or(HeaderValue::from_static("/"));
             response.headers_mut().insert(LOCATION, page);
-            response
-        } else {
-            self.told_off(asked, told.as_ref(), &status)
-        };
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
         response
     }
 
     /// How the visitor stands, if it has a ticket.
-    async fn stands(&self, asked: &Asked<'_>) -> Result<(Option<Told>, RoomStatus), Problem> {
+    async fn stands(&self, asked: &Asked<'_>) -> Result<(Option<Told>, RoomStatus), Box<Problem>> {
         let room = &asked.room.name;
         let told = match self.ticket(asked) {
             Ok(ticket) => {
                 let told = self.store.look(room, &core_ticket(&ticket.claims)).await;
-                Some(told.map_err(|error| problem_of(&error))?)
+                Some(told.map_err(|error| failed(error).0)?)
             }
             Err(_) => None,
         };
-        Ok((told, self.store.status(room).await.map_err(|error| problem_of(&error))?))
+        Ok((told, self.store.status(room).await.map_err(|error| failed(error).0)?))
     }
 
     /// The answer to a program: its seat, and when to come again.

@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use tidegate_core::room::{Admitted, Answer, Command, Pass, QueueNumber, Refusal, Ticket, Visitor, poll};
+use tidegate_core::room::{Answer, Command, Pass, QueueNumber, Refusal, Ticket, Visitor, poll};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::rooms::{RoomError, Told};
 use tidegate_wire::problem::{Problem, ProblemType};
@@ -18,11 +18,12 @@ use tidegate_wire::room::call::{Call, CallFormat};
 use tidegate_wire::room::cookies::CookieName;
 use tidegate_wire::room::return_to::ReturnTo;
 use tidegate_wire::room::seat::Seat;
-use tidegate_wire::room::token::{self, TICKET_LIFE, TokenCheck, TokenError};
+use tidegate_wire::room::token::TICKET_LIFE;
 use tidegate_wire::room::visitor::VisitorId;
 
 use super::answer::{Facts, Shown};
-use super::definition::{OneSeatPer, Room};
+use super::definition::Room;
+use super::tokens::core_ticket;
 use super::visit::{Known, Visit, identity_of};
 use super::{Rooms, Shared};
 use crate::door::{DoorResponse, JSON, problem, respond};
@@ -85,7 +86,7 @@ impl Rooms {
         };
         let answered = match Call::parse(body, format) {
             Ok(fields) => shared.answer(call, visit, &room, fields).await,
-            Err(error) => Err(refuse(error.into())),
+            Err(error) => Err(plain(error.into())),
         };
         let mut response = match (format, answered) {
             (CallFormat::Form, answered) => shared.to_page(&room, call, answered),
@@ -101,7 +102,8 @@ impl Rooms {
 /// A problem, and what the browser is to forget.
 pub(super) type Refused = (Box<Problem>, Vec<HeaderValue>);
 
-pub(super) fn refuse(problem: Problem) -> Refused {
+/// A problem, and nothing to forget.
+pub(super) fn plain(problem: Problem) -> Refused {
     (Box::new(problem), Vec::new())
 }
 
@@ -114,7 +116,7 @@ impl Shared {
         fields: Call<'_>,
     ) -> Result<Answered, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(refuse)?;
+        let known = visit.device(&self.keys, now).map_err(plain)?;
         let visitor = visit.visitor(room, &self.keys, &known);
         let asked = Asked { visit, room, fields, known, visitor, now };
         match call {
@@ -131,12 +133,12 @@ impl Shared {
         let room = asked.room;
         let wanted = asked.fields.return_to.as_deref();
         let wanted = wanted.map(|text| ReturnTo::parse(text, &room.hosts)).transpose().map_err(|error| {
-            refuse(Problem {
+            plain(Problem {
                 field: Some("return_to".to_owned()),
                 ..Problem::new(ProblemType::InvalidField, error.to_string())
             })
         })?;
-        let visitor = asked.visitor.clone().map_err(refuse)?;
+        let visitor = asked.visitor.clone().map_err(plain)?;
         let prefix = asked.visit.prefix(room, &self.keys);
         let seat = Visitor { identity: Some(identity_of(visitor)), prefix: Some(prefix) };
         let mut told = self.store.ask(&room.name, &Command::Join(seat)).await.map_err(failed)?;
@@ -144,6 +146,9 @@ impl Shared {
             return self.seated(asked, told, None, wanted.as_ref()).await;
         };
         let ticket = self.ticket_for(asked, visitor, number, &told);
+        if matches!(told.answer, Answer::Admitted(admitted) if admitted.start == told.at) {
+            room.counts.waits.observe(Micros::ZERO);
+        }
         // Whoever comes back to a session is there: a page that was reloaded said that it goes.
         if matches!(told.answer, Answer::Admitted(admitted) if admitted.start < told.at) {
             let beat = Command::Heartbeat(core_ticket(&ticket.claims));
@@ -183,11 +188,15 @@ impl Shared {
         let core = core_ticket(&ticket.claims);
         let command = if asked.fields.extend { Command::ExtendClaim(core) } else { Command::Claim(core) };
         let told = self.store.ask(&asked.room.name, &command).await.map_err(failed)?;
-        let conflict = |detail: String| Err(refuse(Problem::new(ProblemType::Conflicting, detail)));
+        let conflict = |detail: String| Err(plain(Problem::new(ProblemType::Conflicting, detail)));
         match told.answer {
             Answer::Waiting(_) => conflict("it is not your turn yet: poll as you are told".to_owned()),
             Answer::Refused(refusal) => conflict(refusal.to_string()),
-            Answer::Lapsed | Answer::Left => Err(refuse(gone("your place is over: join again"))),
+            Answer::Lapsed | Answer::Left => Err(plain(gone("your place is over: join again"))),
+            Answer::Admitted(admitted) if admitted.start == told.at => {
+                asked.room.counts.waits.observe(told.at.since(ticket.claims.joined_at));
+                self.seated(asked, told, Some(ticket), None).await
+            }
             _ => self.seated(asked, told, Some(ticket), None).await,
         }
     }
@@ -215,18 +224,23 @@ impl Shared {
     ) -> Result<Answered, Refused> {
         let (room, visit) = (asked.room, &asked.visit);
         if let Answer::Refused(refusal @ (Refusal::Recovering | Refusal::StaleRoom)) = told.answer {
-            return Err(refuse(Problem::new(ProblemType::Overloaded, refusal.to_string())));
+            return Err(plain(Problem::new(ProblemType::Overloaded, refusal.to_string())));
+        }
+        if let (Answer::Lapsed, Some(ticket)) = (&told.answer, &ticket) {
+            self.learn_why(room, ticket, told.at).await;
         }
         let status = self.store.status(&room.name).await.map_err(failed)?;
         let mut cookies: Vec<HeaderValue> = asked.known.cookie.clone().into_iter().collect();
         let mut pass = None;
         if let Some(ticket) = &ticket {
-            if visit.cookie(CookieName::Ticket(&room.name)).ok().flatten() != Some(&ticket.token) {
+            // A place that was shown by somebody else's word is not this browser's.
+            let is_own = asked.visitor.as_ref().ok() == Some(&ticket.claims.visitor);
+            if is_own && visit.cookie(CookieName::Ticket(&room.name)).ok().flatten() != Some(&ticket.token) {
                 cookies.extend(visit.keep(CookieName::Ticket(&room.name), &ticket.token, TICKET_MAX_AGE_S));
             }
             if let Answer::Admitted(admitted) = &told.answer {
                 let (token, cookie) = self.pass_cookie(asked, &ticket.claims, admitted, &told);
-                cookies.extend(cookie);
+                cookies.extend(cookie.filter(|_| is_own));
                 pass = Some(token);
             }
         }
@@ -239,104 +253,13 @@ impl Shared {
         Ok(Answered { seat: Some(self.seat(facts)), cookies })
     }
 
-    /// The ticket of a number: the one that was shown, or a new one.
-    fn ticket_for(&self, asked: &Asked<'_>, visitor: VisitorId, number: QueueNumber, told: &Told) -> Shown {
-        match self.ticket(asked) {
-            Ok(shown) if shown.claims.queue_number == number.get() && shown.claims.visitor == visitor => {
-                shown
-            }
-            _ => {
-                let claims = token::Ticket {
-                    room: asked.room.name.clone(),
-                    epoch: u64::from(told.epoch),
-                    queue_number: number.get(),
-                    visitor,
-                    joined_at: told.at,
-                };
-                Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
-            }
+    /// A session can be over before it has been ended, and then nobody knows why it is.
+    async fn learn_why(&self, room: &Room, ticket: &Shown, now: Timestamp) {
+        let number = QueueNumber::new(ticket.claims.queue_number);
+        if self.watch.why_ended(&room.name, number, now).is_none() {
+            // Where it cannot be asked, the place is over all the same.
+            let _ = self.store.ask(&room.name, &Command::Turn).await;
         }
-    }
-
-    /// The pass of an admitted visitor, and the cookie that carries it.
-    pub(super) fn pass_cookie(
-        &self,
-        asked: &Asked<'_>,
-        ticket: &token::Ticket,
-        admitted: &Admitted,
-        told: &Told,
-    ) -> (String, Option<HeaderValue>) {
-        let pass = token::Pass {
-            room: ticket.room.clone(),
-            epoch: u64::from(told.epoch),
-            queue_number: ticket.queue_number,
-            visitor: ticket.visitor,
-            started_at: admitted.start,
-            expires_at: admitted.deadline,
-            audience: asked.visit.audience(asked.room),
-        };
-        let token = self.keys.tokens.sign_pass(&pass);
-        let left_s = u32::try_from(admitted.deadline.since(told.at).as_secs_ceil()).unwrap_or(u32::MAX);
-        let cookie = asked.visit.keep(CookieName::Pass(&asked.room.name), &token, left_s);
-        (token, cookie)
-    }
-
-    /// The ticket that was sent, or that the cookie carries.
-    pub(super) fn ticket(&self, asked: &Asked<'_>) -> Result<Shown, Refused> {
-        let (room, visit) = (asked.room, &asked.visit);
-        let name = CookieName::Ticket(&room.name);
-        let refused = |error: TokenError, is_cookie: bool| {
-            let cookies = if is_cookie { vec![visit.forget(name)] } else { Vec::new() };
-            (Box::new(refused(error)), cookies)
-        };
-        let check = |visitor| TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
-        if let Some(token) = asked.fields.ticket.as_deref() {
-            let claims = self.keys.tokens.verify_ticket(token, &check(None));
-            let claims = claims.map_err(|error| refused(error, false))?;
-            return Ok(Shown { claims, token: token.to_owned() });
-        }
-        let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
-            return Err(refuse(gone("there is no ticket: join first")));
-        };
-        let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
-        let claims = claims.map_err(|error| refused(error, true))?;
-        Ok(Shown { claims, token: token.to_owned() })
-    }
-
-    /// The ticket, or the pass, which stands for it.
-    fn ticket_or_pass(&self, asked: &Asked<'_>) -> Result<(Shown, Option<token::Pass>), Refused> {
-        let room = asked.room;
-        let name = CookieName::Pass(&room.name);
-        let sent = asked.fields.pass.as_deref();
-        let cookie = asked.visit.cookie(name).map_err(|error| bad_cookie(&error))?;
-        let pass = |token: &str, visitor| {
-            let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
-            // Whoever shows it to the room itself shows it to no host.
-            self.keys.tokens.verify_pass_at_room(token, &check)
-        };
-        if let Some(token) = sent {
-            let claims = pass(token, None).map_err(|error| refuse(refused(error)))?;
-            return Ok((self.ticket_of_pass(&claims), Some(claims)));
-        }
-        let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
-        match self.ticket(asked) {
-            Ok(shown) => Ok((shown, of_cookie)),
-            Err(refused) => {
-                let claims = of_cookie.ok_or(refused)?;
-                Ok((self.ticket_of_pass(&claims), Some(claims)))
-            }
-        }
-    }
-
-    pub(super) fn ticket_of_pass(&self, pass: &token::Pass) -> Shown {
-        let claims = token::Ticket {
-            room: pass.room.clone(),
-            epoch: pass.epoch,
-            queue_number: pass.queue_number,
-            visitor: pass.visitor,
-            joined_at: pass.started_at,
-        };
-        Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
     }
 
     /// The answer to a form: a page.
@@ -406,19 +329,6 @@ pub(super) fn share(headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after, date"));
 }
 
-/// Who a cookie has to belong to: the device that shows it with its own cookie.
-fn owner(asked: &Asked<'_>) -> Option<VisitorId> {
-    let is_device = asked.room.one_seat_per == OneSeatPer::Device && asked.known.is_known;
-    asked.visitor.as_ref().ok().copied().filter(|_| is_device)
-}
-
-/// The ticket as the core has it.
-pub(super) fn core_ticket(claims: &token::Ticket) -> Ticket {
-    let number = QueueNumber::new(claims.queue_number);
-    let epoch = u32::try_from(claims.epoch).unwrap_or(u32::MAX);
-    Ticket::new(epoch, number).of(Some(identity_of(claims.visitor)), None)
-}
-
 fn number_of(answer: &Answer) -> Option<QueueNumber> {
     match answer {
         Answer::Waiting(waiting) => Some(waiting.number),
@@ -441,18 +351,6 @@ fn is_due(told: &Told, ticket: &Ticket, room: &Room) -> bool {
     }
 }
 
-/// Why a token is not taken: one that is over is gone, anything else is somebody's doing.
-fn refused(error: TokenError) -> Problem {
-    match error {
-        TokenError::Expired | TokenError::WrongEpoch | TokenError::UnknownKey => gone(&error.to_string()),
-        _ => Problem::new(ProblemType::Forbidden, error.to_string()),
-    }
-}
-
-fn bad_cookie(error: &tidegate_wire::room::cookies::CookieError) -> Refused {
-    refuse(Problem::new(ProblemType::Malformed, error.to_string()))
-}
-
 pub(super) fn gone(detail: &str) -> Problem {
     Problem::new(ProblemType::Gone, detail.to_owned())
 }
@@ -462,9 +360,9 @@ pub(super) fn no_such_room() -> Problem {
 }
 
 /// A store that cannot be asked.
-#[allow(clippy::needless_pass_by_value, reason = "as map_err gives it")]
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it on")]
 pub(super) fn failed(error: RoomError) -> Refused {
-    refuse(problem_of(&error))
+    plain(problem_of(&error))
 }
 
 pub(super) fn problem_of(error: &RoomError) -> Problem {

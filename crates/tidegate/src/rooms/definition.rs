@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use http::HeaderName;
-use tidegate_core::room::{OpeningOrder, Settings};
+use serde_json::Value;
+use tidegate_config::{RoomDefinition, RoomSeatPer, room_json};
+use tidegate_core::room::{OpeningOrder, Settings, Spec};
 use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::return_to::{ReturnTo, ReturnToError};
 use tidegate_wire::room::site::{AllowedHosts, Audience};
 
 use super::events::News;
+use super::keys::RoomKeys;
 use super::watch::Counts;
 use super::web::{Languages, Opening, Page, PageError, PageOptions};
 
@@ -43,6 +46,8 @@ pub struct Definition {
     pub title: String,
     /// What the line is told: text.
     pub message: Option<String>,
+    /// The same as a rule file has it, for operators; null where it was written by a program.
+    pub document: Value,
 }
 
 /// Why a room cannot be shown.
@@ -51,6 +56,9 @@ pub enum DefinitionError {
     /// Its page cannot be.
     #[error("room {0}: {1}")]
     Page(RoomName, PageError),
+    /// A host, a field or a setting is wrong.
+    #[error("room {0}: {1}")]
+    Wrong(RoomName, String),
     /// Visitors cannot be sent there.
     #[error("room {0}: {1}")]
     ReturnTo(RoomName, ReturnToError),
@@ -69,6 +77,7 @@ pub(super) struct Room {
     pub(super) message: Arc<ArcSwapOption<String>>,
     pub(super) news: Arc<News>,
     pub(super) counts: Arc<Counts>,
+    pub(super) document: Value,
 }
 
 impl Definition {
@@ -83,7 +92,34 @@ impl Definition {
             hosts: AllowedHosts::default(),
             return_to: None,
             message: None,
+            document: Value::Null,
         }
+    }
+
+    /// The room of a rule file. What it draws is drawn from the keys.
+    ///
+    /// # Errors
+    /// A host or the name of a field is none, or the settings cannot be.
+    pub fn of_file(room: &RoomDefinition, keys: &RoomKeys) -> Result<Self, DefinitionError> {
+        let wrong = |what: String| DefinitionError::Wrong(room.name.clone(), what);
+        let spec = Spec { seed: Some(keys.seed(&room.name)), ..room.spec.clone() };
+        let one_seat_per = match &room.one_seat_per {
+            RoomSeatPer::Device => OneSeatPer::Device,
+            RoomSeatPer::Ip => OneSeatPer::Address,
+            RoomSeatPer::Header(name) => OneSeatPer::Header(
+                name.parse().map_err(|_| wrong(format!("'{name}' is no name of a field")))?,
+            ),
+        };
+        let hosts = room.hosts.iter().map(String::as_str);
+        Ok(Self {
+            one_seat_per,
+            hosts: AllowedHosts::new(hosts).map_err(|error| wrong(error.to_string()))?,
+            return_to: room.return_to.clone(),
+            title: room.title.clone(),
+            message: room.message.clone(),
+            document: room_json(room),
+            ..Self::new(room.name.clone(), Settings::new(spec).map_err(|error| wrong(error.to_string()))?)
+        })
     }
 }
 
@@ -121,6 +157,7 @@ impl Room {
             audience: definition.hosts.audience(),
             return_to: return_to.map_err(|error| DefinitionError::ReturnTo(name.clone(), error))?,
             page,
+            document: definition.document.clone(),
             message: Arc::new(ArcSwapOption::from_pointee(definition.message.clone())),
             news: former.map_or_else(Arc::default, |former| Arc::clone(&former.news)),
             counts: former.map_or_else(Arc::default, |former| Arc::clone(&former.counts)),

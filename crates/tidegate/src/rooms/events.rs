@@ -25,8 +25,9 @@ use tidegate_wire::room::seat::{LineFrame, Seat};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::answer::{Facts, Shown, room_state};
-use super::calls::{Asked, core_ticket, no_such_room, problem_of, share};
+use super::calls::{Asked, no_such_room, problem_of, share};
 use super::definition::Room;
+use super::tokens::core_ticket;
 use super::visit::Visit;
 use super::{Rooms, Shared};
 use crate::door::{DoorResponse, problem};

@@ -8,11 +8,13 @@
 //! driver      does what is due, at the instant at which it is
 //! visit       who asks, and from where: cookies, address, origin
 //! calls       join, poll, heartbeat, claim, leave
+//! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
 //! shown       the page, status, line document, files
 //! events      the stream of events
 //! authz       whether a proxy may let a request pass
+//! operator    what operators ask and change
 //! demo        a page of a shop
 //! web         the waiting page, its files, and the snippet for other pages
 //! ```
@@ -28,8 +30,10 @@ mod driver;
 mod events;
 mod hints;
 mod keys;
+mod operator;
 mod shown;
 mod store;
+mod tokens;
 mod visit;
 mod watch;
 pub mod web;

@@ -1,7 +1,7 @@
 //! What is shown of rooms: the page, status, line document, public keys.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -13,7 +13,7 @@ use tidegate_wire::room::seat::{Seat, Standing};
 
 use super::answer::{status, version};
 use super::calls::{
-    Answered, Asked, Refused, no_such_room, problem_of, refuse, see_other, share, with_cookies,
+    Answered, Asked, Refused, no_such_room, plain, problem_of, see_other, share, with_cookies,
 };
 use super::definition::{OneSeatPer, Room};
 use super::visit::Visit;
@@ -108,12 +108,11 @@ impl Rooms {
     }
 
     /// A browser asks whether a page of another origin may ask.
-    pub(crate) fn preflight(&self, room: &str, visit: Visit<'_>, allowed: &'static str) -> DoorResponse {
+    pub(crate) fn preflight(&self, room: &str, visit: Visit<'_>) -> DoorResponse {
         let Some(room) = self.0.room(room) else { return problem(&no_such_room()) };
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
-        headers.insert(ALLOW, HeaderValue::from_static(allowed));
         let origin = visit.origin(&room).ok().flatten();
         share(headers, origin);
         if origin.is_some() {
@@ -131,7 +130,7 @@ const BLOCK_SIZE: u32 = 512;
 impl Shared {
     async fn page(&self, room: &Room, visit: Visit<'_>) -> Result<DoorResponse, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(refuse)?;
+        let known = visit.device(&self.keys, now).map_err(plain)?;
         let query = visit.head.uri.query();
         let is_asked = visit.head.method == Method::GET && !visit.headers().contains_key(SEC_PURPOSE);
         if !known.is_known && is_asked && !is_in_query(query, SEEN) {
@@ -204,7 +203,7 @@ fn shown(seat: &Seat) -> Option<web::Seat> {
 }
 
 fn unreadable() -> Refused {
-    refuse(Problem::new(ProblemType::Internal, "the seat cannot be shown"))
+    plain(Problem::new(ProblemType::Internal, "the seat cannot be shown"))
 }
 
 /// The page for rooms that are not there.

@@ -15,6 +15,7 @@ use tidegate_wire::room::seat::EndedWhy;
 use tokio::sync::Notify;
 
 use super::events::News;
+use crate::telemetry::metrics::RoomWaits;
 use tidegate_store::rooms::RoomWatcher;
 
 /// The most places of which it is remembered why they are over, of all rooms.
@@ -35,6 +36,8 @@ pub(super) struct Counts {
     pub(super) expired: AtomicU64,
     /// Sessions that ended.
     pub(super) ended: AtomicU64,
+    /// How long those waited who came in.
+    pub(super) waits: Arc<RoomWaits>,
 }
 
 /// Told of what happens in rooms.

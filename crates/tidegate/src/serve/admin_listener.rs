@@ -14,6 +14,7 @@ use super::running::{DoorRunning, DoorStop};
 use super::settings::ServeSettings;
 use crate::admin::Admin;
 use crate::net::{self, ConnectionLimits, ConnectionStats, ListenOptions, Server};
+use crate::rooms::Rooms;
 
 /// Connections to the admin API.
 const MAX_CONNECTIONS: usize = 256;
@@ -32,6 +33,7 @@ impl AdminListener {
         settings: &ServeSettings,
         engine: &Engine<S>,
         opened: &Opened,
+        rooms: &Rooms,
     ) -> anyhow::Result<Option<Self>> {
         let (Some(wanted), Some((repository, editor, catalog))) = (settings.catalog.admin, opened.admin())
         else {
@@ -50,7 +52,8 @@ impl AdminListener {
         };
         let server = Server::new("admin", limits)?;
         let body_timeout = settings.limits.body_timeout();
-        let admin = Admin::new(repository, editor, catalog, Arc::new(engine.clone()), body_timeout)?;
+        let admin = Admin::new(repository, editor, catalog, Arc::new(engine.clone()), body_timeout)?
+            .with_rooms(rooms.clone());
         Ok(Some(Self { admin: Arc::new(admin), listener, server, address }))
     }
 

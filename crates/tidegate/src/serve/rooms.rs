@@ -1,21 +1,20 @@
 //! Waiting rooms beside the engine: opened before the doors, driven while they are open.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
-use http::HeaderName;
-use tidegate_config::{RoomDefinition, RoomSeatPer};
-use tidegate_core::room::{Settings, Spec};
+use tidegate_config::RoomDefinition;
 use tidegate_engine::{Clock, SystemClock};
-use tidegate_store::rooms::MemoryRooms;
-use tidegate_wire::room::site::AllowedHosts;
+use tidegate_store::rooms::{JournalOptions, MemoryRooms};
 
 use super::settings::{RoomSettings, ServeSettings};
 use super::store::StoreSettings;
-use crate::rooms::{Definition, Driver, OneSeatPer, RoomKeys, Rooms};
+use crate::rooms::{Definition, Driver, RoomKeys, Rooms};
 
 /// The end of the name of the file beside the state file in which a secret is kept that nobody gave.
 const SECRET_SUFFIX: &str = ".rooms-secret";
+/// That of the folder in which rooms are kept.
+const FOLDER_SUFFIX: &str = ".rooms";
 
 /// Rooms that are driven.
 pub(super) struct OpenRooms {
@@ -23,36 +22,32 @@ pub(super) struct OpenRooms {
     _driver: Driver,
 }
 
-/// Opens the rooms of a rule file; `None` where it has none.
+/// Opens the rooms of a rule file.
 ///
 /// # Errors
 /// There is no secret, or a room cannot be as the file says.
-pub(super) async fn open(
-    settings: &ServeSettings,
-    of_file: &[RoomDefinition],
-) -> anyhow::Result<Option<OpenRooms>> {
-    if of_file.is_empty() {
-        return Ok(None);
-    }
-    let keys = keys(settings)?;
+pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<OpenRooms> {
+    let keys = keys(settings, of_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let of_store = Arc::clone(&clock);
-    let store = MemoryRooms::new(Arc::new(move || of_store.now()));
-    let definitions = of_file
-        .iter()
-        .map(|room| definition(room, &keys).with_context(|| format!("room {}", room.name)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let of_store: tidegate_store::rooms::Clock = Arc::new(move || of_store.now());
+    let store = match beside(settings, FOLDER_SUFFIX) {
+        Some(folder) => MemoryRooms::open(&JournalOptions::new(folder), of_store)?,
+        None => MemoryRooms::new(of_store),
+    };
+    let definitions =
+        of_file.iter().map(|room| Definition::of_file(room, &keys)).collect::<Result<Vec<_>, _>>()?;
     let rooms = Rooms::new(store, clock, keys)?;
     for definition in &definitions {
         rooms.define(definition).await?;
     }
     let driver = Driver::start(&rooms);
-    Ok(Some(OpenRooms { rooms, _driver: driver }))
+    Ok(OpenRooms { rooms, _driver: driver })
 }
 
 /// The keys of the secret that was given; of one that was made and is kept beside the state file; or of one that is gone with
 /// this process.
-fn keys(settings: &ServeSettings) -> anyhow::Result<RoomKeys> {
+fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<RoomKeys> {
     let RoomSettings { secret_file, secret } = &settings.rooms;
     if let Some(secret) = secret {
         return Ok(RoomKeys::parse(secret.expose(), "--room-secret")?);
@@ -60,35 +55,21 @@ fn keys(settings: &ServeSettings) -> anyhow::Result<RoomKeys> {
     if let Some(file) = secret_file {
         return Ok(RoomKeys::read(file)?);
     }
-    if !matches!(settings.store, StoreSettings::Memory) {
+    if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() {
         tracing::warn!(
             "waiting rooms have a secret of this node's own: other nodes refuse its tickets and passes; give all of them one \
              --room-secret-file"
         );
     }
-    match &settings.state_file {
-        Some(state) => {
-            let mut path = state.clone().into_os_string();
-            path.push(SECRET_SUFFIX);
-            Ok(RoomKeys::read_or_make(path.as_ref())?)
-        }
+    match beside(settings, SECRET_SUFFIX) {
+        Some(path) => Ok(RoomKeys::read_or_make(&path)?),
         None => Ok(RoomKeys::passing()?),
     }
 }
 
-fn definition(room: &RoomDefinition, keys: &RoomKeys) -> anyhow::Result<Definition> {
-    let spec = Spec { seed: Some(keys.seed(&room.name)), ..room.spec.clone() };
-    let one_seat_per = match &room.one_seat_per {
-        RoomSeatPer::Device => OneSeatPer::Device,
-        RoomSeatPer::Ip => OneSeatPer::Address,
-        RoomSeatPer::Header(name) => OneSeatPer::Header(name.parse::<HeaderName>()?),
-    };
-    Ok(Definition {
-        one_seat_per,
-        hosts: AllowedHosts::new(room.hosts.iter().map(String::as_str))?,
-        return_to: room.return_to.clone(),
-        title: room.title.clone(),
-        message: room.message.clone(),
-        ..Definition::new(room.name.clone(), Settings::new(spec)?)
-    })
+/// What stands beside the state file, if there is one.
+fn beside(settings: &ServeSettings, suffix: &str) -> Option<PathBuf> {
+    let mut path = settings.state_file.clone()?.into_os_string();
+    path.push(suffix);
+    Some(path.into())
 }

@@ -15,6 +15,7 @@ const NAMES: &[(&str, &str)] = &[
     ("subject", "sue"),
     ("version", "1"),
     ("prefix", "AAAAAAAAAA"),
+    ("room", "demo"),
 ];
 
 /// Asks for every endpoint with one key, and hands each answer to the test.

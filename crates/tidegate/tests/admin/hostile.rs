@@ -18,7 +18,8 @@ fn with_payments() -> Site {
 
 /// A route's path with the same text for every name.
 fn with_name(route: &tidegate::admin::Route, name: &str) -> String {
-    let names = ["tenant", "domain", "rule", "subject", "version", "prefix"].map(|known| (known, name));
+    let names =
+        ["tenant", "domain", "rule", "subject", "version", "prefix", "room"].map(|known| (known, name));
     filled(route, &names)
 }
 
@@ -191,6 +192,7 @@ fn a_dry_run_that_is_misspelt_or_that_there_is_none_of_changes_nothing() {
             ("rule", "calls"),
             ("subject", "sue"),
             ("prefix", "none"),
+            ("room", "demo"),
         ];
         let target = filled(route, &names);
         for (query, said) in [

@@ -146,16 +146,22 @@ impl Ask {
         self
     }
 
-    /// Sends it on a connection of its own.
-    pub(crate) fn send(&self) -> Answer {
+    /// Where it goes, and its bytes.
+    pub(crate) fn as_sent(&self) -> (SocketAddr, Vec<u8>) {
         let Self { address, method, target, fields, body } = self;
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
             body.len()
         );
-        let message = [head.as_bytes(), body].concat();
+        (*address, [head.as_bytes(), body].concat())
+    }
+
+    /// Sends it on a connection of its own.
+    pub(crate) fn send(&self) -> Answer {
+        let Self { method, target, .. } = self;
+        let (address, message) = self.as_sent();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         // A server that refuses a body may close before it has read it all; its answer still counts.
         let _ = stream.write_all(&message);
         let mut bytes = Vec::new();

@@ -15,6 +15,7 @@ const NAMES: &[(&str, &str)] = &[
     ("subject", "sue"),
     ("version", "2"),
     ("prefix", "AAAAAAAAAA"),
+    ("room", "demo"),
 ];
 
 /// The statuses that are looked for at every operation that has them. The others need a broken database, a busy machine or a
@@ -92,6 +93,34 @@ fn tenants_and_keys_come_and_go(site: &Site) {
     delete(site, "/tenants/acme");
 }
 
+fn rooms_are_steered(site: &Site) {
+    let document = get(site, "/rooms/demo").json()["definition"].clone();
+    get(site, "/rooms");
+    let room = write(site, "PUT", "/rooms/demo", &document).expect(200).json();
+    assert_eq!((&room["definition"], &room["state"]), (&document, &json!("open")));
+    for state in ["paused", "draining", "closed", "open"] {
+        write(site, "POST", "/rooms/demo/state", &json!({ "state": state })).expect(200);
+    }
+    write(site, "POST", "/rooms/demo/admit", &json!({})).expect(409);
+    for visitor in 1..=6 {
+        let seat = site.door("POST", "/v1/rooms/demo/join").send().expect(200).json();
+        assert_eq!(seat["state"], if visitor < 6 { "admitted" } else { "waiting" });
+    }
+    write(site, "POST", "/rooms/demo/state", &json!({ "state": "paused" })).expect(200);
+    write(site, "POST", "/rooms/demo/end", &json!({ "queue_number": 1 })).expect(200);
+    let room = write(site, "POST", "/rooms/demo/admit", &json!({})).expect(200).json();
+    assert_eq!((&room["waiting"], &room["ready"], &room["active"]), (&json!(0), &json!(1), &json!(4)));
+    assert_eq!(room["counted"]["admitted"], 5);
+    let room = write(site, "POST", "/rooms/demo/flush", &json!({ "sessions": true })).expect(200).json();
+    assert_eq!((&room["ready"], &room["active"]), (&json!(0), &json!(0)));
+    write(site, "PUT", "/rooms/demo", &json!({ "name": "demo", "capacity": 1 })).expect(422);
+    let audit = get(site, "/audit").json();
+    assert_eq!(
+        (&audit["items"][0]["action"], &audit["items"][0]["target"]),
+        (&json!("room.flush"), &json!("demo"))
+    );
+}
+
 /// The same at every endpoint: the wrong key, tenant, method, parameter, length.
 fn refused_everywhere(site: &Site) {
     let key = site.key(None, "checks", &["check"]);
@@ -117,6 +146,7 @@ fn every_operation_of_the_admin_api_answers_as_documented() {
     rules_are_made_and_changed(&site);
     subjects_are_treated(&site);
     tenants_and_keys_come_and_go(&site);
+    rooms_are_steered(&site);
     for target in ["/usage?by=tenant,domain,rule,tier,time&last=1h", "/top?domain=payments", "/audit"] {
         get(&site, target);
     }

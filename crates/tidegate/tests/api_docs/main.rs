@@ -15,6 +15,7 @@ mod browser;
 mod common;
 mod document;
 mod pages;
+mod rooms;
 mod schemathesis;
 #[allow(dead_code, reason = "of the admin API's tests, which use all of it")]
 #[path = "../admin/site.rs"]

@@ -51,6 +51,9 @@ fn of_tenants(site: &Site) -> Vec<Ask> {
     bodies.into_iter().chain(others.map(|(method, path)| site.door(method, path))).collect()
 }
 
+/// What visitors of rooms ask.
+pub(super) const ROOM_CALLS: [&str; 5] = ["join", "poll", "heartbeat", "claim", "leave"];
+
 /// A path of the document with its names filled in.
 fn filled(path: &str) -> String {
     path.split('/')
@@ -216,18 +219,22 @@ fn without_store() {
 async fn slow_and_stopping() {
     let options = HttpOptions { body_timeout: Duration::from_millis(50), ..options() };
     let node = Node::start("version: 1\ndomains: []\n", SystemClock::new(), options, limits()).await;
-    for (path, _) in bodies() {
+    let of_rooms = ROOM_CALLS.map(|call| format!("/v1/rooms/demo/{call}"));
+    for path in bodies().map(|(path, _)| path.to_owned()).into_iter().chain(of_rooms) {
         let mut client = node.client().await;
         client
             .send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n{{").as_bytes())
             .await;
         let answer = client.answer(false).await.unwrap();
         assert_eq!(answer.status, 408);
-        http_door().hold(&Seen::new("POST", path, &answer.head, &answer.body));
+        http_door().hold(&Seen::new("POST", &path, &answer.head, &answer.body));
     }
     let mut client = node.client().await;
     assert_eq!(client.get("/stats/a").await.status, 404);
     assert_eq!(client.get("/api/data?user_id=a").await.status, 404);
+    for path in ["/demo", "/tidegate.js", "/.well-known/jwks.json", "/rooms/demo"] {
+        assert_eq!(client.get(path).await.status, 404, "{path}");
+    }
     node.readiness.set(false);
     assert_eq!(client.get("/ready").await.status, 503);
 }
@@ -246,6 +253,14 @@ async fn full() {
     for target in others {
         assert_shed(&client.get(target).await);
     }
+    for call in ROOM_CALLS {
+        assert_shed(&client.post(&format!("/v1/rooms/demo/{call}"), "").await);
+    }
+    for call in ["events", "status", "line"] {
+        assert_shed(&client.get(&format!("/v1/rooms/demo/{call}")).await);
+    }
+    assert_shed(&client.get("/rooms/demo").await);
+    assert_shed(&client.get("/v1/authz?room=demo").await);
     assert_shed(&client.post("/v1/authz", "").await);
     let permit = format!("/v1/permits/{:016x}-{:032x}", 1, 2);
     assert_shed(&client.request("DELETE", &permit, "", b"").await);
@@ -272,6 +287,7 @@ async fn every_status_of_every_operation_is_as_documented() {
         refused_anywhere(&site);
         with_keys();
         without_store();
+        super::rooms::answered();
     });
     by_sockets.await.unwrap();
     slow_and_stopping().await;

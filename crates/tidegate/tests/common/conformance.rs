@@ -12,7 +12,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 /// What belongs to HTTP itself, on any response.
-const OF_HTTP: &[&str] = &["connection", "content-length", "content-type", "date"];
+const OF_HTTP: &[&str] = &["connection", "content-length", "content-type", "date", "transfer-encoding"];
 /// Of the pages only: what a browser may do, not what a program should read.
 const OF_PAGES: &[&str] =
     &["content-encoding", "content-security-policy", "referrer-policy", "vary", "x-content-type-options"];
@@ -189,7 +189,10 @@ impl Api {
         let media_type = seen.field("content-type").ok_or("no media type")?;
         let content =
             content.get(media_type).ok_or_else(|| format!("the document has no {media_type} here"))?;
-        if media_type.ends_with("json") { self.body(name, &content["schema"], seen.body) } else { Ok(()) }
+        if !media_type.ends_with("json") {
+            return Ok(());
+        }
+        self.body(&format!("{name} {media_type}"), &content["schema"], seen.body)
     }
 
     fn body(&self, name: &str, schema: &Value, body: &[u8]) -> Result<(), String> {

@@ -224,6 +224,14 @@ impl Client {
         self.buffer
     }
 
+    /// Everything from here on, until `pattern` has come; `None` when the connection ended before.
+    pub async fn until(&mut self, pattern: &[u8]) -> Option<Vec<u8>> {
+        while !self.buffer.windows(pattern.len()).any(|window| window == pattern) {
+            self.fill().await?;
+        }
+        Some(std::mem::take(&mut self.buffer))
+    }
+
     async fn fill(&mut self) -> Option<()> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk).await {

@@ -425,3 +425,52 @@ pub(super) struct ChangedMeanwhile {
     /// Its version now; null where it is not there.
     current_version: Nullable<u64>,
 }
+
+/// A waiting room.
+#[derive(JsonSchema)]
+pub(super) struct Room {
+    name: String,
+    /// `open`, `paused`, `draining`, `closed` or `scheduled`.
+    state: String,
+    waiting: u64,
+    /// Called, and not come in yet.
+    ready: u64,
+    /// Sessions.
+    active: u64,
+    /// Seats of sessions that ended before their pass.
+    held: u64,
+    serving_number: u64,
+    next_number: u64,
+    epoch: u32,
+    counted: RoomCounts,
+    /// The room as a rule file has it.
+    definition: RoomDocument,
+}
+
+/// What was counted on this node since it started.
+#[derive(JsonSchema)]
+struct RoomCounts {
+    joined: u64,
+    admitted: u64,
+    abandoned: u64,
+    expired: u64,
+    ended: u64,
+}
+
+/// A room as it stands in the list `rooms` of a rule file; docs/reference/rules.schema.json has its fields.
+pub(super) struct RoomDocument;
+
+impl JsonSchema for RoomDocument {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RoomDocument".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "object",
+            "description": "A room as it stands in the list `rooms` of a rule file; docs/reference/rules.schema.json has its fields.",
+            "required": ["name", "capacity", "release_rate"],
+            "additionalProperties": true,
+        })
+    }
+}

@@ -11,7 +11,7 @@ use super::access::TENANT_FIELD;
 use super::answer::{Answer, Answered};
 use super::call::{Call, DRY_RUN, TENANT};
 use super::route::{Needs, Route};
-use super::{Admin, bans, history, keys, overrides, routes, rules, subjects, tenants, trial};
+use super::{Admin, bans, history, keys, overrides, rooms, routes, rules, subjects, tenants, trial};
 use crate::door::open_api::{
     self, Body, Document, Field, Head, Operation, Parameter, ProblemSchema, Reply, of_kinds,
 };
@@ -60,6 +60,7 @@ fn whole() -> Value {
             ("tenants", "Tenants and their ceilings."),
             ("rules", "Domains and their rules, their history, and trials of what might be."),
             ("subjects", "Tiers, bans and overrides of single subjects, and their buckets."),
+            ("rooms", "Waiting rooms of this node."),
             ("keys", "API keys."),
             ("usage", "What was used, by whom most, and who changed what."),
         ],
@@ -150,6 +151,7 @@ fn in_path(name: &str) -> Parameter {
         "subject" => {
             Parameter::in_path("subject", "The subject: a value of the domain's subject entry.", "u1")
         }
+        "room" => Parameter::in_path("room", "The room.", "demo"),
         "version" => Parameter::in_path("version", "The number of a version.", "3"),
         _ => Parameter::in_path("prefix", "The prefix of a key.", "AAAAAAAAAA"),
     }
@@ -249,6 +251,21 @@ fn shape(document: &mut Document, method: &str, below: &str) -> Shape {
             taking::<tenants::ChangedTenant, bodies::Tenant>(of, "putTenant", "tenants")
         }
         ("DELETE", "/tenants/{tenant}") => answer::<bodies::TenantDeleted>(of, "deleteTenant", "tenants"),
+        ("GET", "/rooms") => page::<bodies::Room>(of, "listRooms", "rooms"),
+        ("GET", "/rooms/{room}") => answer::<bodies::Room>(of, "getRoom", "rooms"),
+        ("PUT", "/rooms/{room}") => taking::<bodies::RoomDocument, bodies::Room>(of, "putRoom", "rooms"),
+        ("POST", "/rooms/{room}/state") => {
+            taking::<rooms::WantedState, bodies::Room>(of, "setRoomState", "rooms")
+        }
+        ("POST", "/rooms/{room}/flush") => {
+            taking::<rooms::WantedFlush, bodies::Room>(of, "flushRoom", "rooms")
+        }
+        ("POST", "/rooms/{room}/admit") => {
+            taking::<rooms::WantedAdmission, bodies::Room>(of, "admitVisitor", "rooms")
+        }
+        ("POST", "/rooms/{room}/end") => {
+            taking::<rooms::WantedVisitor, bodies::Room>(of, "endVisitor", "rooms")
+        }
         ("GET", "/keys") => page::<bodies::ApiKey>(of, "listKeys", "keys"),
         ("POST", "/keys") => made(taking::<keys::WantedKey, bodies::ApiKey>(of, "createKey", "keys")),
         ("GET", "/keys/{prefix}") => answer::<bodies::ApiKey>(of, "getKey", "keys"),

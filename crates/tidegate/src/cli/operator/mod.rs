@@ -2,6 +2,7 @@
 
 mod client;
 mod keys;
+mod rooms;
 mod rules;
 mod subjects;
 mod table;
@@ -14,6 +15,7 @@ use serde_json::Value;
 
 use client::Client;
 pub(super) use keys::{KeysArguments, run as keys};
+pub(super) use rooms::{RoomsArguments, run as rooms};
 pub(super) use rules::{RulesArguments, run as rules};
 pub(super) use subjects::{SubjectsArguments, run as subjects};
 pub(super) use tenants::{TenantsArguments, run as tenants};

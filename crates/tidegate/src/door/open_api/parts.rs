@@ -219,9 +219,10 @@ impl Reply {
         if !self.content.is_empty() {
             value["content"] = Value::Object(Map::new());
         }
-        for (content_type, schema) in &self.content {
+        for (index, (content_type, schema)) in self.content.iter().enumerate() {
             let mut content = json!({ "schema": schema });
-            if let Some(example) = &self.example {
+            // An example is of the first kind of body.
+            if let Some(example) = self.example.as_ref().filter(|_| index == 0) {
                 content["example"] = example.clone();
             }
             value["content"][*content_type] = content;

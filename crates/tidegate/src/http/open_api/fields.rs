@@ -93,3 +93,39 @@ pub(super) const TIDEGATE_STATUS: Field = Field {
 /// The fields of a decision; `Retry-After` comes with denials beside them.
 pub(super) const OF_DECISIONS: [Field; 7] =
     [POLICY, RATE_LIMIT, LEGACY_LIMIT, LEGACY_REMAINING, LEGACY_RESET, DEGRADED, TIER_LOOKUP];
+
+/// The fields of a room's answers, all but the first only where there is something to say.
+pub(super) const OF_ROOMS: [Field; 14] = [
+    CACHE_CONTROL,
+    maybe(
+        "Set-Cookie",
+        "What a browser is to keep, or to forget.",
+        "^(__Host-)?tidegate_",
+        "tidegate_device=…; Path=/; HttpOnly; SameSite=Lax",
+    ),
+    maybe("Vary", "What else the answer depends on.", "^[a-z, -]+$", "origin"),
+    maybe("Location", "Where a browser goes on.", "^[!-~]+$", "/rooms/demo"),
+    maybe("Access-Control-Allow-Origin", "The page that may read it.", "^[!-~]+$", "https://shop.example"),
+    maybe("Access-Control-Allow-Credentials", "It may send cookies.", "^true$", "true"),
+    maybe("Access-Control-Expose-Headers", "Fields that it may read.", "^[a-z, -]+$", "retry-after, date"),
+    maybe("Access-Control-Allow-Methods", "Methods that it may use.", "^[A-Z, ]+$", "GET, POST"),
+    maybe("Access-Control-Allow-Headers", "Fields that it may send.", "^[a-z, -]+$", "content-type"),
+    maybe("Access-Control-Max-Age", "For so many seconds it need not ask again.", NUMBER, "600"),
+    maybe("X-Content-Type-Options", "The type is not to be guessed.", "^nosniff$", "nosniff"),
+    maybe("Content-Language", "The language of a page.", "^[A-Za-z0-9-]+$", "en"),
+    maybe("Referrer-Policy", "Other sites are not told of it.", "^[a-z-]+$", "same-origin"),
+    maybe("X-Accel-Buffering", "Tells nginx to pass on what there is.", "^no$", "no"),
+];
+
+/// Pages of other sites may load it.
+pub(super) const CROSS_ORIGIN: Field =
+    maybe("Cross-Origin-Resource-Policy", "Who may load it.", "^cross-origin$", "cross-origin");
+
+const fn maybe(
+    name: &'static str,
+    description: &'static str,
+    pattern: &'static str,
+    example: &'static str,
+) -> Field {
+    Field { name, description, is_always_there: false, pattern, example }
+}

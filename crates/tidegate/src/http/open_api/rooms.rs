@@ -10,8 +10,8 @@ use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::token::MAX_TOKEN_BYTES;
 
 use super::super::route::Endpoint;
-use super::{ROOMS, answer, body, fields, html, kept, plain, store_away};
-use crate::door::open_api::{Document, Nullable, Operation, Parameter, Reply, Seconds};
+use super::{ROOMS, answer, body, fields, html, kept, plain, store_away, text};
+use crate::door::open_api::{Document, Nullable, Operation, Parameter, RETRY_AFTER, Reply, Seconds};
 
 /// What a visitor sends; all of it may be left out, and so may the body.
 #[derive(JsonSchema)]
@@ -36,7 +36,7 @@ struct RoomCall {
 
 /// How a visitor stands.
 #[derive(JsonSchema)]
-struct RoomSeat {
+pub(super) struct RoomSeat {
     room: String,
     state: SeatState,
     /// Why it is over, or the visitor was not let into the line.
@@ -181,6 +181,39 @@ struct RoomLine {
 
 /// The operation of a room's endpoint.
 pub(super) fn operation(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
+    let mut operation = own(document, endpoint);
+    let mut more = vec![
+        document.problem(text::MALFORMED, &[ProblemType::Malformed]),
+        document.problem("The path has no such method.", &[ProblemType::MethodNotAllowed]),
+        document.problem(text::HEADERS_TOO_LARGE, &[ProblemType::HeadersTooLarge]),
+    ];
+    if operation.body.is_some() {
+        let slow = "The body did not arrive within `--body-timeout`.";
+        more.push(document.problem(slow, &[ProblemType::RequestTimeout]));
+        more.push(document.problem("The body is longer than it may be.", &[ProblemType::TooLarge]));
+    }
+    if endpoint.methods().ends_with("OPTIONS") {
+        more.push(Reply::bare(204, "The answer to a preflight."));
+    }
+    for reply in more {
+        if operation.replies.iter().all(|own| own.status != reply.status) {
+            operation.replies.push(reply);
+        }
+    }
+    for reply in &mut operation.replies {
+        // With these fields it is another one than what others of this name are.
+        reply.name = None;
+        for field in fields::OF_ROOMS {
+            if reply.fields.iter().all(|own| own.name != field.name) {
+                reply.fields.push(field);
+            }
+        }
+    }
+    operation
+}
+
+/// What an endpoint takes and answers, without what all of them answer.
+fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
     match endpoint {
         Endpoint::RoomJoin { .. } => {
             call(document, "joinRoom", "a place in the line, or the one that is had")
@@ -240,6 +273,8 @@ pub(super) fn operation(document: &mut Document, endpoint: Endpoint<'_>) -> Oper
         Endpoint::Snippet => {
             let script = ("text/javascript; charset=utf-8", json!({ "type": "string" }));
             let mut replies = kept("The script.", vec![script]);
+            let of_files = [fields::CROSS_ORIGIN];
+            replies = replies.into_iter().map(|reply| reply.with(&of_files)).collect();
             replies.push(no_rooms(document));
             plain("snippet", ROOMS, "a script for pages of the site", replies)
         }
@@ -279,6 +314,12 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
         .push(document.problem("The body is neither JSON nor a form.", &[ProblemType::UnsupportedMediaType]));
     replies.push(document.problem("A field is wrong.", &[ProblemType::InvalidField]));
     replies.extend(refusals(document));
+    if id == "joinRoom" {
+        // Whoever joins needs none, and says who it is where the room knows visitors by a field.
+        replies.retain(|reply| reply.status != 410);
+        let unnamed = "The room knows visitors by a header field, which is missing or is a stranger's word.";
+        replies.push(document.problem(unnamed, &[ProblemType::Unauthorized]));
+    }
     let description =
         "JSON, also as `text/plain`, or an HTML form, which is answered with a page.".to_owned();
     Operation { body: Some(body), description, ..with_room(plain(id, ROOMS, summary, replies)) }
@@ -286,10 +327,6 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
 
 fn refusals(document: &mut Document) -> Vec<Reply> {
     vec![
-        document.problem(
-            "The room knows visitors by a header field that is missing.",
-            &[ProblemType::Unauthorized],
-        ),
         document.problem(
             "A token is forged or somebody else's, or a page of another site asks.",
             &[ProblemType::Forbidden],
@@ -312,7 +349,7 @@ fn page() -> Operation {
     let page = |status, description| Reply { content: vec![html()], ..Reply::bare(status, description) };
     let mut not_found = page(404, "There is no such room.");
     not_found.content.push((PROBLEM_CONTENT_TYPE, json!({ "type": "object" })));
-    let mut away = page(503, "The room cannot be asked now.");
+    let mut away = page(503, "The room cannot be asked now.").with(&[RETRY_AFTER]);
     away.content.push((PROBLEM_CONTENT_TYPE, json!({ "type": "object" })));
     let replies = vec![
         page(200, "How the visitor stands; whoever has no place is given one."),

@@ -174,6 +174,18 @@ catalogue! {
         REQUESTS_IN_PROGRESS = gauge("tidegate_requests_in_progress", &["door"], "Requests that a door decides now, those that wait in queues included");
         REQUESTS_SHED = counter("tidegate_requests_shed", &["door", "priority"], "Requests that a door refused because it had too many in progress");
     }
+    "Waiting rooms" {
+        ROOM_WAITING = gauge("tidegate_room_waiting", &["room"], "Visitors that wait in the line");
+        ROOM_READY = gauge("tidegate_room_ready", &["room"], "Visitors that were called and have not come in yet");
+        ROOM_ACTIVE = gauge("tidegate_room_active", &["room"], "Sessions");
+        ROOM_CAPACITY = gauge("tidegate_room_capacity", &["room"], "The most visitors that are inside or called at one time");
+        ROOM_JOINED = counter("tidegate_room_joined", &["room"], "Visitors that were given a place in the line on this node");
+        ROOM_ADMITTED = counter("tidegate_room_admitted", &["room"], "Sessions that began on this node");
+        ROOM_ABANDONED = counter("tidegate_room_abandoned", &["room"], "Calls that nobody claimed in time");
+        ROOM_EXPIRED = counter("tidegate_room_expired", &["room"], "Places in the line whose visitor did not ask any more");
+        ROOM_ENDED = counter("tidegate_room_ended", &["room"], "Sessions that ended");
+        ROOM_WAIT = histogram("tidegate_room_wait_seconds", &["room"], "Time from joining to coming in, of visitors who came in on this node");
+    }
     "Store" {
         BREAKER_STATE = gauge("ratelimiter_circuit_breaker_state", &["store"], "The circuit breaker before the store: 0 closed, 1 half-open, 2 open");
         BREAKER_TRANSITIONS = counter("tidegate_circuit_breaker_transitions", &["store"], "Changes of the circuit breaker's state");

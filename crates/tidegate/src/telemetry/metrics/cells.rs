@@ -90,6 +90,30 @@ pub(super) static WAIT_BOUNDS: Bounds = [
     600 * SECOND,
 ];
 
+/// How long visitors wait in a line: 1 s to a day.
+pub(super) static LINE_BOUNDS: Bounds = [
+    SECOND,
+    2 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    20 * SECOND,
+    30 * SECOND,
+    60 * SECOND,
+    120 * SECOND,
+    300 * SECOND,
+    600 * SECOND,
+    900 * SECOND,
+    1_800 * SECOND,
+    2_700 * SECOND,
+    3_600 * SECOND,
+    5_400 * SECOND,
+    7_200 * SECOND,
+    10_800 * SECOND,
+    21_600 * SECOND,
+    43_200 * SECOND,
+    86_400 * SECOND,
+];
+
 /// How many of what took how long.
 #[derive(Debug)]
 pub(super) struct Histogram {

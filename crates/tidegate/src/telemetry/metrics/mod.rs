@@ -16,6 +16,7 @@ pub mod catalogue;
 mod cells;
 mod page;
 pub mod reference;
+mod rooms;
 mod series;
 mod sources;
 
@@ -42,6 +43,8 @@ use catalogue::{
 use cells::{CALL_BOUNDS, Counter, Histogram, WAIT_BOUNDS};
 use series::RuleSeries;
 use sources::Sources;
+
+pub(crate) use rooms::{RoomReport, RoomWaits};
 
 /// Through which door a request came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

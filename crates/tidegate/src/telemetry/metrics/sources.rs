@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_catalog::state::StateCell;
+use tidegate_core::room::RoomName;
 use tidegate_engine::{FastStats, LeaseStats};
 use tidegate_redis::RedisStats;
 use tidegate_store::MemoryStats;
@@ -19,6 +20,7 @@ use super::catalogue::{
     STORE_REPAIRS, STORE_ROUND_TRIPS, STORE_SCRIPT_CALLS, STORE_SPILLED, STORE_SWEPT, TRACE_SPANS,
 };
 use super::page::Page;
+use super::rooms::{self, RoomReport};
 use crate::door::overload::{Overload, Priority};
 use crate::net::ConnectionStats;
 use crate::telemetry::trace::{TraceStats, Tracer};
@@ -39,6 +41,9 @@ pub enum StoreReport {
     },
 }
 
+/// Asks all rooms.
+type RoomReports = Box<dyn Fn() -> Vec<(RoomName, RoomReport)> + Send>;
+
 #[derive(Default)]
 pub(super) struct Sources {
     store: Option<Box<dyn Fn() -> StoreReport + Send>>,
@@ -46,6 +51,7 @@ pub(super) struct Sources {
     listeners: Vec<(&'static str, Arc<ConnectionStats>)>,
     doors: Vec<Overload>,
     tracer: Option<Tracer>,
+    rooms: Option<RoomReports>,
 }
 
 impl fmt::Debug for Sources {
@@ -73,6 +79,11 @@ impl Metrics {
     /// Shows how many requests a door has in progress and how many it shed.
     pub fn watch_requests(&self, door: Overload) {
         self.sources.lock().doors.push(door);
+    }
+
+    /// Shows waiting rooms.
+    pub(crate) fn watch_rooms(&self, report: impl Fn() -> Vec<(RoomName, RoomReport)> + Send + 'static) {
+        self.sources.lock().rooms = Some(Box::new(report));
     }
 
     /// Shows what became of spans.
@@ -107,6 +118,9 @@ impl Sources {
             for priority in Priority::ALL {
                 page.labelled(&REQUESTS_SHED, [door.door(), priority.name()], door.shed(priority));
             }
+        }
+        for (room, report) in self.rooms.iter().flat_map(|report| report()) {
+            rooms::write(page, room.as_str(), &report);
         }
         if let Some(tracer) = &self.tracer {
             let TraceStats { exported, failed, dropped } = tracer.stats();

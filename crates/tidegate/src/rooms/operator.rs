@@ -1,0 +1,105 @@
+//! What operators ask of rooms, and change while visitors wait.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use serde_json::{Value, json};
+use tidegate_config::RoomDefinition;
+use tidegate_core::room::{Answer, Command, RoomName};
+use tidegate_store::rooms::{RoomError, RoomStatus};
+
+use super::answer::room_state;
+use super::definition::{Definition, Room};
+use super::{Rooms, RoomsError};
+use crate::telemetry::metrics::RoomReport;
+
+impl Rooms {
+    /// The rooms of this node, by name.
+    pub(crate) fn names(&self) -> Vec<RoomName> {
+        self.0.rooms.load().keys().cloned().collect()
+    }
+
+    /// A room with what is counted of it; `None` where there is none of this name.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(crate) async fn overview(&self, name: &str) -> Result<Option<Value>, RoomError> {
+        let Some(room) = self.0.room(name) else { return Ok(None) };
+        let status = self.0.store.status(&room.name).await?;
+        Ok(Some(overview(&room, &status)))
+    }
+
+    /// Makes a room, or changes one that is there, as a rule file would.
+    ///
+    /// # Errors
+    /// It cannot be so.
+    pub(crate) async fn put(&self, room: &RoomDefinition) -> Result<(), RoomsError> {
+        self.define(&Definition::of_file(room, &self.0.keys)?).await
+    }
+
+    /// Does an operator's command; `None` where there is no room of this name.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub(crate) async fn command(&self, name: &str, command: &Command) -> Result<Option<Answer>, RoomError> {
+        let Some(room) = self.0.room(name) else { return Ok(None) };
+        self.0.store.ask(&room.name, command).await.map(|told| Some(told.answer))
+    }
+
+    /// What there is to measure. Rooms whose store does not answer at once are left out.
+    pub(crate) fn reports(&self) -> Vec<(RoomName, RoomReport)> {
+        let rooms = self.0.rooms.load();
+        let report = |room: &Arc<Room>| {
+            let status = at_once(self.0.store.status(&room.name))?.ok()?;
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            let report = RoomReport {
+                waiting: status.status.waiting,
+                ready: status.status.ready,
+                active: status.status.active,
+                capacity: u64::from(status.settings.spec().capacity),
+                joined: count(&room.counts.joined),
+                admitted: count(&room.counts.admitted),
+                abandoned: count(&room.counts.abandoned),
+                expired: count(&room.counts.expired),
+                ended: count(&room.counts.ended),
+                waits: Arc::clone(&room.counts.waits),
+            };
+            Some((room.name.clone(), report))
+        };
+        rooms.values().filter_map(report).collect()
+    }
+}
+
+/// What is there already; whoever writes a page of metrics waits for nothing.
+fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+fn overview(room: &Room, status: &RoomStatus) -> Value {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let now = &status.status;
+    json!({
+        "name": room.name.as_str(),
+        "state": serde_json::to_value(room_state(status)).unwrap_or_default(),
+        "waiting": now.waiting,
+        "ready": now.ready,
+        "active": now.active,
+        "held": now.held,
+        "serving_number": now.serving_number,
+        "next_number": now.next_number,
+        "epoch": now.epoch,
+        "counted": {
+            "joined": count(&room.counts.joined),
+            "admitted": count(&room.counts.admitted),
+            "abandoned": count(&room.counts.abandoned),
+            "expired": count(&room.counts.expired),
+            "ended": count(&room.counts.ended),
+        },
+        "definition": room.document,
+    })
+}

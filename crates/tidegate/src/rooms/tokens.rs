@@ -1,0 +1,149 @@
+//! Tickets and passes: which one a call shows, whose it is, and new ones.
+
+use http::HeaderValue;
+use tidegate_core::room::{Admitted, QueueNumber, Ticket};
+use tidegate_store::rooms::Told;
+use tidegate_wire::problem::{Problem, ProblemType};
+use tidegate_wire::room::cookies::{CookieError, CookieName};
+use tidegate_wire::room::token::{self, TokenCheck, TokenError};
+use tidegate_wire::room::visitor::VisitorId;
+
+use super::Shared;
+use super::answer::Shown;
+use super::calls::{Asked, Refused, gone, plain};
+use super::definition::OneSeatPer;
+use super::visit::identity_of;
+
+impl Shared {
+    /// The ticket of a number: the one that was shown, or a new one.
+    pub(super) fn ticket_for(
+        &self,
+        asked: &Asked<'_>,
+        visitor: VisitorId,
+        number: QueueNumber,
+        told: &Told,
+    ) -> Shown {
+        match self.ticket(asked) {
+            Ok(shown) if shown.claims.queue_number == number.get() && shown.claims.visitor == visitor => {
+                shown
+            }
+            _ => {
+                let claims = token::Ticket {
+                    room: asked.room.name.clone(),
+                    epoch: u64::from(told.epoch),
+                    queue_number: number.get(),
+                    visitor,
+                    joined_at: told.at,
+                };
+                Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
+            }
+        }
+    }
+
+    /// The pass of an admitted visitor, and the cookie that carries it.
+    pub(super) fn pass_cookie(
+        &self,
+        asked: &Asked<'_>,
+        ticket: &token::Ticket,
+        admitted: &Admitted,
+        told: &Told,
+    ) -> (String, Option<HeaderValue>) {
+        let pass = token::Pass {
+            room: ticket.room.clone(),
+            epoch: u64::from(told.epoch),
+            queue_number: ticket.queue_number,
+            visitor: ticket.visitor,
+            started_at: admitted.start,
+            expires_at: admitted.deadline,
+            audience: asked.visit.audience(asked.room),
+        };
+        let token = self.keys.tokens.sign_pass(&pass);
+        let left_s = u32::try_from(admitted.deadline.since(told.at).as_secs_ceil()).unwrap_or(u32::MAX);
+        let cookie = asked.visit.keep(CookieName::Pass(&asked.room.name), &token, left_s);
+        (token, cookie)
+    }
+
+    /// The ticket that was sent, or that the cookie carries.
+    pub(super) fn ticket(&self, asked: &Asked<'_>) -> Result<Shown, Refused> {
+        let (room, visit) = (asked.room, &asked.visit);
+        let name = CookieName::Ticket(&room.name);
+        let refused = |error: TokenError, is_cookie: bool| {
+            let cookies = if is_cookie { vec![visit.forget(name)] } else { Vec::new() };
+            (Box::new(refused(error)), cookies)
+        };
+        let check = |visitor| TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
+        if let Some(token) = asked.fields.ticket.as_deref() {
+            let claims = self.keys.tokens.verify_ticket(token, &check(None));
+            let claims = claims.map_err(|error| refused(error, false))?;
+            return Ok(Shown { claims, token: token.to_owned() });
+        }
+        let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
+            return Err(plain(gone("there is no ticket: join first")));
+        };
+        let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
+        let claims = claims.map_err(|error| refused(error, true))?;
+        Ok(Shown { claims, token: token.to_owned() })
+    }
+
+    /// The ticket, or the pass, which stands for it.
+    pub(super) fn ticket_or_pass(&self, asked: &Asked<'_>) -> Result<(Shown, Option<token::Pass>), Refused> {
+        let room = asked.room;
+        let name = CookieName::Pass(&room.name);
+        let sent = asked.fields.pass.as_deref();
+        let cookie = asked.visit.cookie(name).map_err(|error| bad_cookie(&error))?;
+        let pass = |token: &str, visitor| {
+            let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
+            // Whoever shows it to the room itself shows it to no host.
+            self.keys.tokens.verify_pass_at_room(token, &check)
+        };
+        if let Some(token) = sent {
+            let claims = pass(token, None).map_err(|error| plain(refused(error)))?;
+            return Ok((self.ticket_of_pass(&claims), Some(claims)));
+        }
+        let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
+        match self.ticket(asked) {
+            Ok(shown) => Ok((shown, of_cookie)),
+            Err(refused) if refused.0.kind != ProblemType::Gone => Err(refused),
+            Err(refused) => {
+                let claims = of_cookie.ok_or(refused)?;
+                Ok((self.ticket_of_pass(&claims), Some(claims)))
+            }
+        }
+    }
+
+    pub(super) fn ticket_of_pass(&self, pass: &token::Pass) -> Shown {
+        let claims = token::Ticket {
+            room: pass.room.clone(),
+            epoch: pass.epoch,
+            queue_number: pass.queue_number,
+            visitor: pass.visitor,
+            joined_at: pass.started_at,
+        };
+        Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
+    }
+}
+
+/// Who a cookie has to belong to: the device that shows it with its own cookie.
+fn owner(asked: &Asked<'_>) -> Option<VisitorId> {
+    let is_device = asked.room.one_seat_per == OneSeatPer::Device && asked.known.is_known;
+    asked.visitor.as_ref().ok().copied().filter(|_| is_device)
+}
+
+/// The ticket as the core has it.
+pub(super) fn core_ticket(claims: &token::Ticket) -> Ticket {
+    let number = QueueNumber::new(claims.queue_number);
+    let epoch = u32::try_from(claims.epoch).unwrap_or(u32::MAX);
+    Ticket::new(epoch, number).of(Some(identity_of(claims.visitor)), None)
+}
+
+/// Why a token is not taken: one that is over is gone, anything else is somebody's doing.
+fn refused(error: TokenError) -> Problem {
+    match error {
+        TokenError::Expired | TokenError::WrongEpoch | TokenError::UnknownKey => gone(&error.to_string()),
+        _ => Problem::new(ProblemType::Forbidden, error.to_string()),
+    }
+}
+
+fn bad_cookie(error: &CookieError) -> Refused {
+    plain(Problem::new(ProblemType::Malformed, error.to_string()))
+}

@@ -1,0 +1,92 @@
+//! The page without scripts: forms and answers that send back to it.
+
+use serde_json::json;
+use tidegate_core::time::Micros;
+
+use crate::common::Answer;
+use crate::site::{SECRET, Visitor, five_seats, serve};
+
+/// The stage that a page shows.
+fn stage(page: &Answer) -> String {
+    assert_eq!((page.status, page.field("cache-control")), (200, Some("no-store")), "{}", page.head);
+    let text = String::from_utf8_lossy(&page.body);
+    let at = text.split_once("data-tg-stage=\"").expect("a page names its stage").1;
+    at.split('"').next().unwrap().to_owned()
+}
+
+async fn open(visitor: &mut Visitor, target: &str) -> Answer {
+    let mut page = visitor.get(target).await;
+    if page.status == 303 && page.field("location").unwrap().ends_with("seen=1") {
+        page = visitor.get(page.field("location").unwrap()).await;
+    }
+    page
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_needs_not_wait_goes_straight_through() {
+    let (address, _clock) = serve(&[five_seats("demo")], SECRET).await;
+    let mut visitor = Visitor::new(address);
+    let page = open(&mut visitor, "/rooms/demo?return_to=/shop%3Fa=b").await;
+    assert_eq!((page.status, page.field("location")), (303, Some("/shop?a=b")));
+    assert!(visitor.cookies.contains_key("tidegate_pass_demo"));
+    // Somebody who keeps no cookies is shown the page, and has one seat however often.
+    for _ in 0..3 {
+        let mut forgetful = Visitor::new(address);
+        assert_eq!(stage(&forgetful.get("/rooms/demo?return_to=/shop&seen=1").await), "admitted");
+    }
+    let status = visitor.ask("GET", "/v1/rooms/demo/status", &[], "").await.json();
+    assert_eq!(status["active"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_goes_through_all_its_states_without_scripts() {
+    let (address, clock) = serve(&[five_seats("demo")], SECRET).await;
+    let mut others = Vec::new();
+    for _ in 0..5 {
+        let mut other = Visitor::new(address);
+        other.seat("join").await;
+        others.push(other);
+    }
+    let mut visitor = Visitor::new(address);
+    let page = open(&mut visitor, "/rooms/demo?return_to=/shop").await;
+    assert_eq!(stage(&page), "waiting");
+    assert!(String::from_utf8_lossy(&page.body).contains("http-equiv=\"refresh\""));
+    // Looking does not take a place, and a browser that loads ahead neither.
+    let mut ahead = Visitor::new(address);
+    ahead.ask("GET", "/rooms/demo?seen=1", &["Sec-Purpose: prefetch"], "").await;
+    ahead.ask("HEAD", "/rooms/demo?seen=1", &[], "").await;
+    let status = visitor.ask("GET", "/v1/rooms/demo/status", &[], "").await.json();
+    assert_eq!(status["waiting"], 1);
+    // Asked too early, the room says no and the page goes on.
+    let answer = visitor.submit("claim", "").await;
+    assert_eq!((answer.status, answer.field("location")), (303, Some("/rooms/demo")));
+    others[0].call("leave", json!({})).await;
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "ready");
+    assert_eq!(visitor.submit("claim", "extend=true").await.field("location"), Some("/rooms/demo"));
+    let answer = visitor.submit("claim", "").await;
+    assert_eq!((answer.status, answer.field("location")), (303, Some("/shop")));
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "admitted");
+    assert_eq!(visitor.submit("leave", "").await.field("location"), Some("/rooms/demo"));
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "ended");
+    assert_eq!(visitor.submit("join", "return_to=%2Fshop").await.status, 303);
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "admitted");
+    clock.advance(Micros::from_secs(40));
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "ended");
+    clock.advance(Micros::from_secs(24 * 3_600));
+    assert_eq!(stage(&visitor.get("/rooms/demo").await), "admitted", "what was yesterday is no news");
+    let missing = visitor.get("/rooms/none").await;
+    assert_eq!((missing.status, missing.field("content-type")), (404, Some("text/html; charset=utf-8")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_message_is_text() {
+    let mut definition = five_seats("demo");
+    definition.message = Some("<script>alert(1)</script>".to_owned());
+    let (address, _clock) = serve(&[definition], SECRET).await;
+    let mut visitor = Visitor::new(address);
+    let page = open(&mut visitor, "/rooms/demo").await;
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(!text.contains("<script>alert"), "{text}");
+    assert!(page.field("content-security-policy").unwrap().contains("frame-ancestors 'none'"));
+    assert_eq!(visitor.seat("poll").await["message"], "<script>alert(1)</script>");
+}
