@@ -66,9 +66,10 @@ const TIER_LOOKUP: Field = Field {
 /// Whether caches may keep it.
 pub(super) const CACHE_CONTROL: Field = Field {
     name: "Cache-Control",
-    description: "`no-store`: no cache keeps it. `no-cache`: it may be kept, and is asked for again with its tag before it is used.",
+    description: "`no-store`: no cache keeps it. `no-cache`: it may be kept, and is asked for again with its tag before it is used. \
+                  `public`: it is the same for everybody, and may be kept for so many seconds.",
     is_always_there: true,
-    pattern: "^(no-store|no-cache)$",
+    pattern: "^(no-store|no-cache|public, max-age=(1|300))$",
     example: "no-store",
 };
 

@@ -305,8 +305,7 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
             document,
             200,
             "How the visitor stands; also where it was not let in, or is over.",
-        )
-        .with(&[fields::CACHE_CONTROL]),
+        ),
         store_away(document),
     ];
     replies.push(Reply::bare(303, "The answer to a form: to the page."));
