@@ -70,6 +70,10 @@ pub(crate) fn millis(latency: &Histogram<u64>, share: f64) -> f64 {
 struct Connection {
     stream: TcpStream,
     request: Template,
+    /// Requests before this one.
+    number: u32,
+    /// What goes before the next request.
+    owed: Vec<u8>,
     sent: usize,
     answer: Vec<u8>,
     /// The demand that the request in flight belongs to, and when it was due.
@@ -98,12 +102,14 @@ impl Load {
     ) -> anyhow::Result<Self> {
         let poll = Poll::new()?;
         let connect = |index: usize| -> anyhow::Result<Connection> {
-            let stream = std::net::TcpStream::connect(address).context("a connection is not taken")?;
+            let mut stream = std::net::TcpStream::connect(address).context("a connection is not taken")?;
             stream.set_nodelay(true)?;
+            stream.write_all(door.opening())?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(index), Interest::READABLE | Interest::WRITABLE)?;
-            Ok(Connection { stream, request: request.clone(), sent: 0, answer: Vec::new(), asked: None })
+            let (request, owed, answer) = (request.clone(), Vec::new(), Vec::new());
+            Ok(Connection { stream, request, number: 0, owed, sent: 0, answer, asked: None })
         };
         let all = (0..connections).map(connect).collect::<Result<Vec<_>, _>>()?;
         let idle = (0..connections).collect();
@@ -179,8 +185,9 @@ impl Load {
     fn send(&mut self, index: usize, asked: (usize, Instant)) -> anyhow::Result<()> {
         let connection = &mut self.connections[index];
         connection.request.draw(&mut self.random, self.keys);
+        self.door.set_number(&mut connection.request.bytes, connection.number);
+        connection.number += 1;
         (connection.sent, connection.asked) = (0, Some(asked));
-        connection.answer.clear();
         connection.send()
     }
 
@@ -194,10 +201,16 @@ impl Load {
                 connection.send()?;
             }
             connection.receive()?;
-            let Some((length, outcome)) = self.door.answer(&connection.answer)? else { continue };
-            ensure!(length == connection.answer.len(), "more than the answer to one request");
+            let Some((length, outcome)) = self.door.answer(&connection.answer, &mut connection.owed)? else {
+                continue;
+            };
             let (stretch, due) = connection.asked.take().context("an answer to nothing")?;
-            connection.answer.clear();
+            connection.answer.drain(..length);
+            // HTTP/2 says things about the connection between answers.
+            ensure!(
+                connection.answer.is_empty() || self.door == Door::Grpc,
+                "more than the answer to one request"
+            );
             self.idle.push(index);
             let late = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
             let tally = stretches[stretch].of(due);
@@ -244,8 +257,11 @@ impl Stretch {
 impl Connection {
     fn send(&mut self) -> anyhow::Result<()> {
         while self.asked.is_some() && self.sent < self.request.bytes.len() {
-            match self.stream.write(&self.request.bytes[self.sent..]) {
+            let is_owed = !self.owed.is_empty();
+            let rest = if is_owed { &self.owed[..] } else { &self.request.bytes[self.sent..] };
+            match self.stream.write(rest) {
                 Ok(0) => bail!("the server hung up"),
+                Ok(count) if is_owed => drop(self.owed.drain(..count)),
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error).context("the server hung up"),

@@ -2,6 +2,7 @@
 //! it is itself again afterwards.
 
 mod drive;
+mod grpc;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -120,6 +121,7 @@ fn start(arguments: &Arguments, store: Option<&str>) -> anyhow::Result<Server> {
     let Subject { tidegate: program, rules, .. } = &arguments.subject;
     let door = match arguments.door {
         Door::Http => server::Door::Http,
+        Door::Grpc => server::Door::Grpc,
         Door::Resp => server::Door::Resp,
     };
     let (concurrent, connections) =

@@ -6,6 +6,8 @@ use memchr::memmem;
 use tidegate_bench::http_load::head_and_length;
 use tidegate_bench::template::{Template, any_key};
 
+use crate::grpc;
+
 /// Whoever says more than this for one request has failed.
 pub(crate) const MAX_ANSWER_BYTES: usize = 256 << 10;
 
@@ -14,6 +16,8 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 256 << 10;
 pub(crate) enum Door {
     /// `POST /v1/check`; with a batch, `POST /v1/checks`
     Http,
+    /// `ShouldRateLimit`, one call at a time on a connection
+    Grpc,
     /// `CL.THROTTLE`, one command at a time
     Resp,
 }
@@ -35,6 +39,7 @@ impl Door {
         match self {
             Door::Http if batch == 1 => Template::checks("/v1/check", 1),
             Door::Http => Template::checks("/v1/checks", batch),
+            Door::Grpc => grpc::request(),
             Door::Resp => {
                 let (key, quota) = (any_key(), "$9\r\n100000000\r\n$9\r\n100000000\r\n$2\r\n60");
                 Template::of(format!("*5\r\n$11\r\nCL.THROTTLE\r\n${}\r\n{key}\r\n{quota}\r\n", key.len()))
@@ -42,10 +47,27 @@ impl Door {
         }
     }
 
-    /// The length of the answer that these bytes begin with, and what it says; nothing while it is not whole.
-    pub(crate) fn answer(self, bytes: &[u8]) -> anyhow::Result<Option<(usize, Outcome)>> {
+    /// What a connection begins with.
+    pub(crate) const fn opening(self) -> &'static [u8] {
+        match self {
+            Door::Grpc => grpc::OPENING,
+            Door::Http | Door::Resp => &[],
+        }
+    }
+
+    /// Makes a request the one with this number, from 0, on its connection.
+    pub(crate) fn set_number(self, request: &mut [u8], number: u32) {
+        if self == Door::Grpc {
+            grpc::set_number(request, number);
+        }
+    }
+
+    /// The length of the answer that these bytes begin with, and what it says; nothing while it is not whole. What the server has
+    /// to be told before the next request is put to `owed`.
+    pub(crate) fn answer(self, bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<Option<(usize, Outcome)>> {
         match self {
             Door::Http => http(bytes),
+            Door::Grpc => grpc::answer(bytes, owed),
             Door::Resp => resp(bytes),
         }
     }
@@ -87,17 +109,23 @@ mod tests {
     #[test]
     fn answers_are_told_apart_when_they_are_whole() {
         let shed = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 31\r\n\r\n{\"#temporary-reduced-capacity\"}";
-        assert_eq!(Door::Http.answer(shed).unwrap(), Some((shed.len(), Outcome::Shed)));
-        assert_eq!(Door::Http.answer(&shed[..shed.len() - 1]).unwrap(), None);
+        assert_eq!(Door::Http.answer(shed, &mut Vec::new()).unwrap(), Some((shed.len(), Outcome::Shed)));
+        assert_eq!(Door::Http.answer(&shed[..shed.len() - 1], &mut Vec::new()).unwrap(), None);
         let passed = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        assert_eq!(Door::Http.answer(passed).unwrap(), Some((passed.len(), Outcome::Decided)));
+        assert_eq!(
+            Door::Http.answer(passed, &mut Vec::new()).unwrap(),
+            Some((passed.len(), Outcome::Decided))
+        );
         let other = b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n";
-        assert_eq!(Door::Http.answer(other).unwrap(), Some((other.len(), Outcome::Other)));
+        assert_eq!(Door::Http.answer(other, &mut Vec::new()).unwrap(), Some((other.len(), Outcome::Other)));
         let passed = b"*5\r\n:0\r\n:1\r\n:1\r\n:-1\r\n:0\r\n";
-        assert_eq!(Door::Resp.answer(passed).unwrap(), Some((passed.len(), Outcome::Decided)));
-        assert_eq!(Door::Resp.answer(&passed[..9]).unwrap(), None);
-        assert_eq!(Door::Resp.answer(b"-BUSY x\r\n").unwrap(), Some((9, Outcome::Shed)));
-        assert_eq!(Door::Resp.answer(b"-ERR x\r\n").unwrap(), Some((8, Outcome::Other)));
+        assert_eq!(
+            Door::Resp.answer(passed, &mut Vec::new()).unwrap(),
+            Some((passed.len(), Outcome::Decided))
+        );
+        assert_eq!(Door::Resp.answer(&passed[..9], &mut Vec::new()).unwrap(), None);
+        assert_eq!(Door::Resp.answer(b"-BUSY x\r\n", &mut Vec::new()).unwrap(), Some((9, Outcome::Shed)));
+        assert_eq!(Door::Resp.answer(b"-ERR x\r\n", &mut Vec::new()).unwrap(), Some((8, Outcome::Other)));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
+use tidegate_catalog::keys::KEY_PREFIX;
 use tidegate_wire::correlation::CorrelationId;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, Problem, ProblemType};
 
@@ -78,6 +79,25 @@ pub(crate) fn key_of(head: &Parts) -> Result<Option<&str>, Problem> {
     }
     let (scheme, key) = text.split_once(' ').ok_or_else(ambiguous)?;
     if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(key.trim())) } else { Err(ambiguous()) }
+}
+
+/// The key of a proxy that asks about a client's request, whose fields are mostly the client's own: `X-API-Key`, which the
+/// proxy sets, counts before `Authorization`. Where no key is needed, `Authorization` is the client's, and so is what does not
+/// look like a key of ours: it is for the application, and nothing to refuse the client for.
+///
+/// # Errors
+/// As [`key_of`], where a key is needed.
+pub(crate) fn key_of_proxy(head: &Parts, is_needed: bool) -> Result<Option<&str>, Problem> {
+    let is_ours =
+        |field: &HeaderValue| field.as_bytes().trim_ascii_start().starts_with(KEY_PREFIX.as_bytes());
+    let all = head.headers.get_all(API_KEY_FIELD);
+    let counts = is_needed || all.iter().any(is_ours);
+    let mut fields = all.iter();
+    match (fields.next(), fields.next()) {
+        _ if !counts => Ok(None),
+        (Some(only), None) => Ok(only.to_str().ok().map(str::trim)),
+        _ => key_of(head),
+    }
 }
 
 /// A complete response.

@@ -158,6 +158,12 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         self.catalog.is_some() || self.api_keys == ApiKeys::Required
     }
 
+    /// Whether nothing is decided without a key.
+    #[must_use]
+    pub fn needs_key(&self) -> bool {
+        self.api_keys == ApiKeys::Required
+    }
+
     /// Whose request it is, by the key that it carries.
     ///
     /// # Errors

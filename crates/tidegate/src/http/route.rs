@@ -13,7 +13,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::from_wire::Fields;
 use super::{HttpResponse, Shared, api_docs, authz, from_wire, handlers, rooms, to_wire};
-use crate::door::{DoorResponse, answer, keep_head_only, key_of, problem};
+use crate::door::{DoorResponse, answer, keep_head_only, key_of, key_of_proxy, problem};
 use crate::gate::Caller;
 use crate::net::PeerInfo;
 use crate::rooms::RoomCall;
@@ -305,7 +305,7 @@ async fn answer<S: BucketStore, C: Clock>(
         return to_wire::method_not_allowed(endpoint.methods());
     }
     let caller = if endpoint.is_of_tenants() {
-        match caller(door, head) {
+        match caller(door, endpoint, head) {
             Ok(caller) => caller,
             Err(refused) => return problem(&refused),
         }
@@ -352,8 +352,16 @@ async fn answer<S: BucketStore, C: Clock>(
 }
 
 /// Whose request it is.
-fn caller<S: BucketStore, C: Clock>(door: &Shared<S, C>, head: &Parts) -> Result<Caller, Problem> {
-    let key = if door.gate.knows_keys() { key_of(head)? } else { None };
+fn caller<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    endpoint: Endpoint<'_>,
+    head: &Parts,
+) -> Result<Caller, Problem> {
+    let key = match endpoint {
+        _ if !door.gate.knows_keys() => None,
+        Endpoint::Authz => key_of_proxy(head, door.gate.needs_key())?,
+        _ => key_of(head)?,
+    };
     door.gate.caller(key).map_err(answer::refused)
 }
 

@@ -102,6 +102,39 @@ fn where_keys_are_required_nothing_is_decided_without_one() {
 }
 
 #[test]
+fn what_a_client_has_for_the_application_is_no_key_of_its_proxy() {
+    let site = Site::start();
+    site.domain("default", &payments(10));
+    site.tenant("acme");
+    site.domain("acme", &payments(20));
+    let checks = site.key(Some("acme"), "checks", &["check"]);
+    let ask = || site.door("GET", "/v1/authz?domain=payments&entry.user_id=sue");
+    let of_default = Some(r#""calls";q=10;w=3600"#);
+    // Not even a good key: it is the proxy that says whose rules these are.
+    for key in ["of-the-application", "tg_AAAAAAAAAA_wrong", &checks] {
+        let allowed = ask().key(key).send().expect(200);
+        assert_eq!(allowed.field("ratelimit-policy"), of_default, "{key}");
+    }
+    let allowed = ask().field("X-API-Key", "of-the-application").send().expect(200);
+    assert_eq!(allowed.field("ratelimit-policy"), of_default);
+    let of_acme = ask().key("of-the-application").field("X-API-Key", &checks).send().expect(200);
+    assert_eq!(of_acme.field("ratelimit-policy"), Some(r#""calls";q=20;w=3600"#));
+    ask().field("X-API-Key", "tg_AAAAAAAAAA_wrong").send().expect(401);
+    ask().field("X-API-Key", &checks).field("X-API-Key", "of-the-application").send().expect(401);
+
+    let site = Site::with(&["--require-api-key"]);
+    site.domain("default", &payments(10));
+    site.tenant("acme");
+    site.domain("acme", &payments(20));
+    let checks = site.key(Some("acme"), "checks", &["check"]);
+    let ask = || site.door("GET", "/v1/authz?domain=payments&entry.user_id=sue");
+    ask().key("of-the-application").send().expect(401);
+    ask().field("X-API-Key", "of-the-application").send().expect(401);
+    ask().key("of-the-application").field("X-API-Key", &checks).send().expect(200);
+    ask().key(&checks).send().expect(200);
+}
+
+#[test]
 fn a_proxy_is_told_of_a_ban_and_of_a_tier() {
     let site = Site::start();
     site.domain("default", &payments(10));
