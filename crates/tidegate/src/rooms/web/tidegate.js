@@ -14,7 +14,7 @@
   const later = x => {
     clearTimeout(t);
     t = setTimeout(ask, x || 5e3);
-  }, body = hint => JSON.stringify(s.pass ? {hint, pass: s.pass} : {hint, ticket: s.ticket});
+  }, body = hint => JSON.stringify({hint, pass: s.pass, ticket: s.ticket});
 
   // A seat that was asked for, or that another tab was told: that puts the next question off.
   const take = (n, slack) => {
@@ -24,7 +24,8 @@
     p = s.claim || s.session;
     a = Date.now();
     f = 0;
-    later(/en|ref/.test(s.state) ? 2e9 : (p?.heartbeat_ms || s.poll_after_ms) + slack);
+    // When it is told to, and at the end of a time, because something changes then.
+    later(/en|ref/.test(s.state) ? 2e9 : Math.min(p?.heartbeat_ms || s.poll_after_ms, p?.left_ms + 99 || 1 / 0) + slack);
     dispatchEvent(new CustomEvent('tidegate', {detail: s}));
     paint();
   };
@@ -57,7 +58,7 @@
     const n = o[k] || {waiting: 'Ahead of you:', ready: 'Your turn!', admitted: 'Time left:', soon: 'Nearly over:', ended: 'Time is over'}[k] || 'No entry';
     // Ears are told what changes, not every second.
     if (l.textContent != n) l.textContent = n;
-    m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : k == 'waiting' ? s.position : '';
+    m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : s.position;
     g.hidden = k != 'ready';
     if (k && o.banner != 'off') d.body.append(b);
   };
