@@ -157,10 +157,13 @@ fn claim(ready: &Ready, at: Timestamp) -> wire::Claim {
 
 fn session(room: &Room, admitted: &Admitted, at: Timestamp) -> wire::Session {
     let ends_at = admitted.limit_at.unwrap_or(admitted.deadline);
-    let idle = admitted.deadline.since(at);
-    let terms = room.settings.spec().session;
-    let idle = terms.idle.unwrap_or(idle);
-    let heartbeat = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+    let left = admitted.deadline.since(at);
+    let idle = room.settings.spec().session.idle.unwrap_or(left);
+    let usual = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+    // A sign of life that came right after another did not count, and is to come again when it does: a page that said it goes
+    // may have come back with it.
+    let is_early = left < idle && idle.saturating_sub(left) < poll::HEAD_INTERVAL;
+    let heartbeat = if is_early { MIN_HEARTBEAT } else { usual };
     wire::Session {
         started_at: UnixTime(admitted.start),
         ends_at: UnixTime(ends_at),

@@ -167,7 +167,15 @@ impl Shared {
     async fn place(&self, asked: &Asked<'_>, is_asked: bool) -> Result<Answered, Refused> {
         match self.ticket(asked) {
             Ok(ticket) => {
-                let answered = self.poll(asked).await?;
+                let mut answered = self.poll(asked).await?;
+                let is_in = answered
+                    .seat
+                    .as_ref()
+                    .is_some_and(|seat| matches!(seat.standing, Standing::Admitted { .. }));
+                if is_in && is_asked {
+                    let told = self.is_there(asked, &ticket).await?;
+                    answered = self.seated(asked, told, Some(ticket.clone()), None).await?;
+                }
                 let number = tidegate_core::room::QueueNumber::new(ticket.claims.queue_number);
                 let is_over =
                     answered.seat.as_ref().is_some_and(|seat| matches!(seat.standing, Standing::Ended(_)));

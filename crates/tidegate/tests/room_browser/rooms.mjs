@@ -64,17 +64,19 @@ export async function shop(context, name) {
   return page;
 }
 
-export const banner = (page) => page.locator("body > div");
+export const banner = (page) => page.locator("body > aside");
 
-// Runs checks beside each other, and says how long each took.
+// Runs checks beside each other, says how long each took, and what of all is not as promised.
 export async function all(...checks) {
   const ran = checks.map(async (check) => {
     const from = Date.now();
     await check();
     console.log(`${check.name}: ${((Date.now() - from) / 1000).toFixed(1)} s`);
   });
-  await Promise.all(ran);
+  const failed = (await Promise.allSettled(ran)).filter((one) => one.status === "rejected");
   await browser.close();
+  for (const { reason } of failed) console.error(reason);
+  if (failed.length) process.exit(1);
   console.log("all is as promised");
 }
 

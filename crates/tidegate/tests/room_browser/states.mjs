@@ -19,8 +19,8 @@ const sizes = { phone, desktop };
 async function look(name, context, enter, settle) {
   const arab = await visitor({ locale: "ar", storageState: await context.storageState() });
   const pages = [["en", await enter(context)], ["ar", await enter(arab)]];
+  await Promise.all(pages.map(([, page]) => settle(page, page.context())));
   for (const [language, page] of pages) {
-    await settle(page, page.context());
     for (const [size, colorScheme] of looks[language]) {
       await page.setViewportSize(sizes[size]);
       await page.emulateMedia({ colorScheme });
@@ -56,7 +56,7 @@ async function beforeTheOpening() {
 }
 
 async function theOpeningGivesAPlaceByItself() {
-  await room("opens", { opens_at: new Date(Date.now() + 12000).toISOString() });
+  await room("opens", { opens_at: new Date(Date.now() + 25000).toISOString() });
   const pages = [];
   for (const context of [await visitor(), await visitor({ javaScriptEnabled: false })]) {
     pages.push(await open(context, "/rooms/opens"));
@@ -120,17 +120,21 @@ async function called() {
 
 async function inside() {
   await room("inside", { return_to: "/demo", message });
-  const context = await visitor();
+  const context = await occupant("inside");
   await page("admitted", context, "/rooms/inside", "admitted", "You are in");
   await done(context);
 }
 
+// From here on nobody answers, so that a time that is nearly over stays so while it is looked at.
+const hold = (context) => context?.route("**/v1/rooms/**", () => null);
+
 async function nearlyOver() {
-  await room("nearly", { session: { limit: "60s", idle: "60s" }, return_to: "/demo" });
-  const context = await visitor();
-  await call(context, "nearly", "join");
-  await look("warning", context, (owner) => open(owner, "/rooms/nearly"), (shown) =>
-    part(shown, "warning").waitFor({ state: "visible", timeout: 60000 }));
+  await room("nearly", { session: { limit: "20s", idle: "20s" }, return_to: "/demo" });
+  const context = await occupant("nearly");
+  await look("warning", context, (owner) => open(owner, "/rooms/nearly"), async (shown, owner) => {
+    await part(shown, "warning").waitFor({ state: "visible" });
+    await hold(owner);
+  });
   await done(context);
 }
 
@@ -140,7 +144,6 @@ async function over() {
     ["idle", { session: { limit: "1h", idle: "2s" } }, null, "You were away"],
     ["left", {}, (context) => call(context, "left", "leave"), "You have left"],
     ["by-operator", {}, () => operate("POST", "/rooms/by-operator/end", { queue_number: 1 }), "Your place was ended"],
-    ["revoked", {}, () => operate("POST", "/rooms/revoked/flush", { sessions: true }), "Your place was ended"],
   ];
   await Promise.all(ends.map(async ([name, changes, end, headline]) => {
     await room(name, changes);
@@ -150,6 +153,16 @@ async function over() {
     await page("ended-" + name, context, "/rooms/" + name, "ended", headline);
     await done(context);
   }));
+}
+
+async function sentAway() {
+  await room("flushed");
+  const context = await occupant("flushed");
+  await look("ended-flushed", context, (owner) => open(owner, "/rooms/flushed"), async (shown, owner) => {
+    if (owner) await operate("POST", "/rooms/flushed/flush", { sessions: true });
+    await becomes(shown, "ended");
+  });
+  await done(context);
 }
 
 async function notClaimed() {
@@ -198,36 +211,38 @@ async function wrong() {
 
 async function theShopWithItsBanner() {
   const said = (words) => (shown) => banner(shown).getByText(words).waitFor();
-  const demo = (owner) => open(owner, "/demo");
-  await room("demo");
-  const holder = await visitor();
-  await look("shop-admitted", holder, demo, said("Time left"));
-  const context = await visitor();
-  await call(holder, "demo", "join");
-  await look("shop-waiting", context, demo, said("Ahead of you: 0"));
+  const enter = (owner) => open(owner, "/demo");
   await room("demo", { claim: { window: "10m" } });
+  const holder = await occupant("demo");
+  const context = await visitor();
   await call(context, "demo", "join");
+  await look("shop-waiting", context, enter, said("Ahead of you: 0"));
   await call(holder, "demo", "leave");
-  await look("shop-ready", context, demo, said("Your turn!"));
-  await call(context, "demo", "leave");
-  await room("demo", { session: { limit: "1h", idle: "1h" }, capacity: 0, max_waiting: 0 });
-  await look("shop-refused", await visitor(), demo, said("No entry"));
-  await done(context);
-  await done(holder);
+  await look("shop-ready", context, enter, said("Your turn!"));
+  await call(context, "demo", "claim");
+  await look("shop-admitted", context, enter, said("Time left"));
+  await room("demo", { capacity: 1, max_waiting: 0 });
+  const late = await visitor();
+  await call(context, "demo", "join");
+  await look("shop-refused", late, enter, said("No entry"));
+  for (const one of [context, late, holder]) await done(one);
 }
 
 async function theShopWhenTimeRunsOut() {
-  await room("soon", { session: { limit: "30s", idle: "30s" } });
-  const context = await visitor();
-  await call(context, "soon", "join");
-  await look("shop-soon", context, (owner) => shop(owner, "soon"), (shown) =>
-    banner(shown).getByText("Nearly over").waitFor({ timeout: 40000 }));
-  await look("shop-ended", context, (owner) => shop(owner, "soon"), (shown) =>
-    banner(shown).getByText(/Time is over/).waitFor({ timeout: 40000 }));
-  await done(context);
+  await room("soon", { session: { limit: "20s", idle: "20s" } });
+  const context = await occupant("soon");
+  await look("shop-soon", context, (owner) => shop(owner, "soon"), async (shown, owner) => {
+    await banner(shown).getByText("Nearly over").waitFor();
+    await hold(owner);
+  });
+  await context.unroute("**/v1/rooms/**");
+  await room("over", { session: { limit: "5s" } });
+  const late = await occupant("over");
+  await look("shop-ended", late, (owner) => shop(owner, "over"), (shown) => banner(shown).getByText("Time is over").waitFor());
+  for (const one of [context, late]) await done(one);
 }
 
 await all(
-  beforeTheOpening, theOpeningGivesAPlaceByItself, inLine, next, called, inside, nearlyOver, over, notClaimed, turnedAway, wrong,
+  beforeTheOpening, theOpeningGivesAPlaceByItself, inLine, next, called, inside, nearlyOver, over, sentAway, notClaimed, turnedAway, wrong,
   theShopWithItsBanner, theShopWhenTimeRunsOut,
 );

@@ -1,5 +1,5 @@
 // All tabs of one browser are one visitor: one seat, one time, and one of them asks.
-import { all, assert, banner, base, becomes, done, open, room, shop, status, until, visitor } from "./rooms.mjs";
+import { all, assert, banner, base, becomes, call, done, open, room, shop, status, until, visitor } from "./rooms.mjs";
 
 const short = { limit: "5m", idle: "15s", early_end: "frees_seat" };
 const calls = (context) => {
@@ -13,7 +13,7 @@ const calls = (context) => {
 
 // When a tab says that the time is over, by this machine's clock, to half a second.
 const ends = (page) => page.evaluate(() => {
-  const text = (document.querySelector('[data-tg="timer"]') || document.querySelector("body > div")).innerText;
+  const text = (document.querySelector('[data-tg="timer"]') || document.querySelector("body > aside")).innerText;
   const [, minutes, seconds] = text.match(/(\d+):(\d\d)/);
   return Date.now() + (minutes * 60 + Number(seconds)) * 1000 - 500;
 });
@@ -82,4 +82,46 @@ async function bannersOfTabsAreOne() {
   await done(holder);
 }
 
-await all(aHundredTabsHoldOneSeatWithOneTimer, bannersOfTabsAreOne);
+// A page that goes says so, and a moment after a sign of life another one does not count: at that moment it goes.
+async function whoComesBackKeepsTheSession() {
+  const heartbeat = (page) => page.waitForResponse((answer) => answer.url().endsWith("/heartbeat"));
+  await room("reloads", { capacity: 9, session: short });
+  const ways = [
+    ["the waiting page, reloaded", (context) => open(context, "/rooms/reloads"), (page) => page.reload()],
+    ["a shop, reloaded", (context) => shop(context, "reloads"), (page) => page.reload()],
+    ["a shop, left for the waiting page", (context) => shop(context, "reloads"), (page) => page.goto(base + "/rooms/reloads")],
+    ["one of two tabs, closed", async (context) => {
+      await shop(context, "reloads");
+      return open(context, "/rooms/reloads");
+    }, (page) => page.close({ runBeforeUnload: true })],
+  ];
+  await Promise.all(ways.map(async ([name, enter, go]) => {
+    const context = await visitor();
+    const page = await enter(context);
+    await page.getByText("Time left").first().waitFor();
+    const { session } = await call(context, "reloads", "poll");
+    await heartbeat(page);
+    await go(page);
+    await new Promise((resolve) => setTimeout(resolve, 7000));
+    const seat = await call(context, "reloads", "poll");
+    assert.deepEqual([seat.state, seat.session?.started_at], ["admitted", session.started_at], name);
+    await done(context);
+  }));
+}
+
+// Nothing puts the end of these off, so nobody could see that somebody came back.
+async function whereNothingIsHeardAPageThatGoesKeepsItsSeat() {
+  await room("deaf", { session: { limit: "5m", idle: "none", early_end: "frees_seat" } });
+  const context = await visitor();
+  const page = await shop(context, "deaf");
+  await banner(page).getByText("Time left").waitFor();
+  await page.reload();
+  await page.waitForTimeout(6000);
+  assert.match(await banner(page).innerText(), /Time left/);
+  assert.equal((await status("deaf")).active, 1);
+  await done(context);
+}
+
+await all(
+  aHundredTabsHoldOneSeatWithOneTimer, bannersOfTabsAreOne, whoComesBackKeepsTheSession, whereNothingIsHeardAPageThatGoesKeepsItsSeat,
+);

@@ -6,7 +6,7 @@ await context.addInitScript(() => {
   window.heard = [];
   addEventListener("tidegate", (event) => heard.push(event.detail.state));
 });
-const banner = (page) => page.locator("body > div");
+const banner = (page) => page.locator("body > aside");
 
 await tell({ seat: seat({ position: 3 }) });
 const page = await open(context, "/shop");
@@ -15,7 +15,7 @@ await banner(page).waitFor({ state: "visible" });
 assert.match(await banner(page).innerText(), /Ahead of you: 3/);
 assert.equal(await banner(page).getByRole("button").isVisible(), false);
 await page.evaluate(axe);
-const found = await page.evaluate(() => axe.run("body > div"));
+const found = await page.evaluate(() => axe.run("body > aside"));
 assert.deepEqual(found.violations.map((one) => one.id), []);
 const polls = await calls("poll", 3);
 for (const { after_ms } of polls) assert.ok(after_ms >= 350, `asked ${after_ms} ms after the last answer`);

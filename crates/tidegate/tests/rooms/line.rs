@@ -137,3 +137,24 @@ async fn a_page_that_goes_loses_its_session_only_if_it_stays_away() {
     assert_eq!(beacon.status, 204);
     assert_eq!(visitor.seat("heartbeat").await["state"], "admitted", "a reload looks the same");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_right_after_a_sign_of_life_is_to_give_another_soon() {
+    let (address, clock) = serve(&[five_seats("demo")], SECRET).await;
+    let mut visitor = Visitor::new(address);
+    visitor.seat("join").await;
+    for call in ["join", "heartbeat", "poll"] {
+        clock.advance(Micros::from_secs(3));
+        assert_eq!(visitor.seat("heartbeat").await["session"]["heartbeat_ms"], 5_000);
+        // The page may have said that it goes, and this sign of life is none: it comes too soon.
+        clock.advance(Micros::from_millis(400));
+        assert_eq!(visitor.seat(call).await["session"]["heartbeat_ms"], 1_000, "{call}");
+        clock.advance(Micros::from_secs(1));
+        assert_eq!(visitor.seat("heartbeat").await["session"]["heartbeat_ms"], 5_000);
+    }
+    // Looking at the page is a sign of life.
+    clock.advance(Micros::from_secs(14));
+    assert_eq!(visitor.get("/rooms/demo").await.status, 200);
+    clock.advance(Micros::from_secs(2));
+    assert_eq!(visitor.seat("poll").await["state"], "admitted");
+}

@@ -4,11 +4,13 @@
 //
 // As it is sent, without comments and spaces, it has less than 2,048 bytes. That is why names are short:
 // o settings, u address of the API, c other tabs, b banner, l its label, m what follows, g its button, s the last seat, p what
-// of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row.
+// of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row, j a time that other tabs
+// hardly have, in milliseconds: whose is the shortest asks for all.
 (d => {
   const e = d.currentScript, o = e.dataset, u = new URL('/v1/rooms/' + o.room + '/', e.src),
     c = new BroadcastChannel('tidegate:' + o.room),
-    [b, l, m, g] = ['div', 'b', 'b', 'button'].map(n => d.createElement(n));
+    [b, l, m, g] = ['aside', 'b', 'b', 'button'].map(n => d.createElement(n)),
+    j = 1e3 + Math.random() * 1e3;
   let s = {}, p, a, t, w, f = 0;
 
   const later = x => {
@@ -41,7 +43,7 @@
     }).then(n => {
       take(n, 0);
       c.postMessage({seat: n});
-    }).catch(() => later(Math.min(6e4, 2e3 * 2 ** f++) * (1 + Math.random()))).finally(() => w = 0);
+    }).catch(() => later(Math.min(60, 2 * 2 ** f++) * j)).finally(() => w = 0);
   };
 
   // Styles set by script are allowed where a page's policy forbids those in markup.
@@ -63,7 +65,8 @@
     if (k && o.banner != 'off') d.body.append(b);
   };
 
-  c.onmessage = ({data: n}) => n.seat ? take(n.seat, 500 + Math.random() * 1e3) : n.gone && s.session && ask();
+  // A tab that goes may have said that nobody is here any more; a heartbeat right after another would not count.
+  c.onmessage = ({data: n}) => n.seat ? take(n.seat, j) : n.gone && s.session && later(j);
   // A hint, which the next question takes back: a page that is reloaded, or left for another of the site, goes as well.
   addEventListener('pagehide', () => {
     c.postMessage({gone: 1});
