@@ -204,7 +204,7 @@ impl Walk {
 
     /// Starts something that goes on until the page ends, and waits until it listens.
     fn run_beside(&mut self, block: &Block, port: &str) {
-        let path = self.folder.join(format!(".beside-{port}.log"));
+        let path = self.folder.join(&format!(".beside-{port}.log"));
         let log = std::fs::File::create(&path).unwrap();
         let mut command = self.bash(&format!("exec {}", self.for_here(&block.text)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -43,10 +43,8 @@ impl Shared {
     pub(super) fn seat(&self, facts: Facts<'_>) -> Seat {
         let Facts { room, told, status, ticket, pass, return_to } = facts;
         let number = ticket.map(|ticket| QueueNumber::new(ticket.claims.queue_number));
-        let ended = || match number {
-            Some(number) => self.watch.why_ended(&room.name, number, told.at).unwrap_or(EndedWhy::Lapsed),
-            None => EndedWhy::Lapsed,
-        };
+        let why = ticket.and_then(|ticket| self.watch.why_lapsed(&room.name, &ticket.claims, told.at));
+        let ended = || why.unwrap_or(EndedWhy::Lapsed);
         let (standing, poll_after_ms) = match &told.answer {
             Answer::Waiting(waiting) => (Standing::Waiting, millis(waiting.poll_after)),
             Answer::Ready(ready) => (Standing::Ready(claim(ready, told.at)), millis(ready.poll_after)),

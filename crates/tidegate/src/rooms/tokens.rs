@@ -100,9 +100,10 @@ impl Shared {
             return match pass(token, None) {
                 Ok(claims) => Ok((self.ticket_of_pass(&claims), Some(claims))),
                 // The session is over, and its ticket tells why.
-                Err(TokenError::Expired) => {
-                    self.ticket(asked).map(|shown| (shown, None)).map_err(|_| plain(refused(TokenError::Expired)))
-                }
+                Err(TokenError::Expired) => self
+                    .ticket(asked)
+                    .map(|shown| (shown, None))
+                    .map_err(|_| plain(refused(TokenError::Expired))),
                 Err(error) => Err(plain(refused(error))),
             };
         }

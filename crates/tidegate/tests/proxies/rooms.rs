@@ -65,7 +65,8 @@ impl Visitor {
 
     async fn call(&mut self, site: &Site, call: &str) -> Answer {
         let target = format!("/v1/rooms/demo/{call}");
-        self.ask(site, "POST", &target, &["Content-Type: application/json", "Origin: http://shop.example"]).await
+        self.ask(site, "POST", &target, &["Content-Type: application/json", "Origin: http://shop.example"])
+            .await
     }
 
     /// Goes wherever it is sent, and says where it ends and what it gets.
@@ -112,7 +113,8 @@ async fn a_site_is_protected(proxy: fn(&Places) -> ProxyOptions, away: u16) {
     ];
     let refused = Visitor::default().ask(&site, "GET", "/buy", &spoofed).await;
     assert_eq!(refused.status, 429, "nobody comes in by a field: {}", refused.text());
-    for (what, changed) in [("another browser's pass", pass.clone()), ("a forged pass", pass[1..].to_owned())] {
+    for (what, changed) in [("another browser's pass", pass.clone()), ("a forged pass", pass[1..].to_owned())]
+    {
         let mut thief = second.clone();
         thief.0.insert("tidegate_pass_demo".to_owned(), changed);
         assert_eq!(thief.ask(&site, "GET", "/buy", &[PROGRAM]).await.status, 429, "{what}");

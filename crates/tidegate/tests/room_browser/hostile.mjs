@@ -146,4 +146,4 @@ async function cookiesThatWereChangedAreNotBelieved() {
   await done(holder);
 }
 
-await all(aMessageIsText, anAddressLeadsNowhereElse, thePolicyHolds, cookiesThatWereChangedAreNotBelieved);
+await all(4, aMessageIsText, anAddressLeadsNowhereElse, thePolicyHolds, cookiesThatWereChangedAreNotBelieved);

@@ -147,6 +147,6 @@ function endsInTime(what, after_ms, must) {
 }
 
 await all(
-  fiveAreInTheDemoShop, aTabThatIsClosedMakesRoom, aPageThatCrashesMakesRoom, aBrowserThatLosesItsNetworkMakesRoom,
+  6, fiveAreInTheDemoShop, aTabThatIsClosedMakesRoom, aPageThatCrashesMakesRoom, aBrowserThatLosesItsNetworkMakesRoom,
   aSessionEndsAtItsLimit, theBannerOfAShopShowsTheEnd,
 );

@@ -62,4 +62,4 @@ async function aReloadIsTheSameVisitor() {
   await done(holder);
 }
 
-await all(theWholeWayWithoutScripts, aPlaceIsGivenUpWithoutScripts, aReloadIsTheSameVisitor);
+await all(3, theWholeWayWithoutScripts, aPlaceIsGivenUpWithoutScripts, aReloadIsTheSameVisitor);

@@ -123,5 +123,5 @@ async function whereNothingIsHeardAPageThatGoesKeepsItsSeat() {
 }
 
 await all(
-  aHundredTabsHoldOneSeatWithOneTimer, bannersOfTabsAreOne, whoComesBackKeepsTheSession, whereNothingIsHeardAPageThatGoesKeepsItsSeat,
+  2, aHundredTabsHoldOneSeatWithOneTimer, bannersOfTabsAreOne, whoComesBackKeepsTheSession, whereNothingIsHeardAPageThatGoesKeepsItsSeat,
 );
