@@ -14,9 +14,14 @@
 #[path = "../common/browser.rs"]
 mod browser;
 
+use std::sync::RwLock;
+
 use tidegate_testkit::{TempDir, Tidegate, TidegateOptions};
 
 const TOKEN: &str = "a-token-of-an-operator-for-this-test";
+
+/// Where seconds are measured, no other browser takes the processor.
+static PROCESSOR: RwLock<()> = RwLock::new(());
 
 fn run(script: &str) {
     let folder = TempDir::new("room-browser");
@@ -33,25 +38,30 @@ fn run(script: &str) {
 
 #[test]
 fn six_visitors_share_five_seats() {
+    let _alone = PROCESSOR.write();
     run("line.mjs");
 }
 
 #[test]
 fn tabs_of_a_visitor_are_one() {
+    let _beside_others = PROCESSOR.read();
     run("tabs.mjs");
 }
 
 #[test]
 fn it_works_without_scripts() {
+    let _beside_others = PROCESSOR.read();
     run("plain.mjs");
 }
 
 #[test]
 fn every_state_is_accessible() {
+    let _beside_others = PROCESSOR.read();
     run("states.mjs");
 }
 
 #[test]
 fn nobody_runs_a_script_by_what_they_write() {
+    let _beside_others = PROCESSOR.read();
     run("hostile.mjs");
 }
