@@ -80,7 +80,7 @@ impl ServerProcess {
     }
 
     /// Whether it ends in this time.
-    pub(crate) fn ended(&mut self, within: Duration) -> bool {
+    pub fn ended(&mut self, within: Duration) -> bool {
         let watch = Stopwatch::start();
         wait_for("the process ends or the time is over", 2 * within, || {
             if self.exited().is_some() { Some(true) } else { (watch.elapsed() > within).then_some(false) }

@@ -7,11 +7,13 @@
 //! - A block marked `sh fails` is run, and must fail.
 //! - A block marked `sh server` is run beside the rest; the page goes on when the server is ready. A server that ran before
 //!   is ended first, as a reader would end it with Ctrl-C.
+//! - A block marked `sh beside PORT` is run beside the rest, too, until the page ends; the page goes on when something listens there.
 //! - A block marked `text` or `json` right after one of these is what it prints, both streams together. `…` stands for
 //!   anything within a line, and a line of `…` alone for any number of lines; blanks count as one. Of what a server prints, the page
 //!   may leave lines out.
 //! - Blocks with other marks are not run.
-//! - In commands `tg_…` is the key that was printed last. The ports of the page, 8080 to 8082 and 6380, are free ones here.
+//! - In commands `tg_…` is the key that was printed last. The ports of the page, 8080 to 8082 and 6380, 8000 and 9000, are free ones here.
+//!   `deploy` is that of the repository.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::TcpStream;
@@ -50,6 +52,11 @@ fn redis_clients_works_as_written() {
 }
 
 #[test]
+fn protect_a_site_works_as_written() {
+    Walk::new("protect-a-site").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));
@@ -77,8 +84,12 @@ struct Walk {
     name: String,
     blocks: Vec<Block>,
     folder: TempDir,
+    /// Of the doors.
     ports: [(String, PortLease); 4],
+    /// Of what is run beside them.
+    other_ports: [(String, PortLease); 2],
     server: Option<ServerProcess>,
+    beside: Vec<ServerProcess>,
     key: String,
 }
 
@@ -88,12 +99,17 @@ impl Walk {
         let text =
             std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         let lease = |port: &str| (port.to_owned(), PortLease::new());
+        let folder = TempDir::new("guide");
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+        std::os::unix::fs::symlink(deploy, folder.join("deploy")).unwrap();
         Self {
             name: name.to_owned(),
             blocks: blocks_of(&text),
-            folder: TempDir::new("guide"),
+            folder,
             ports: [lease("8080"), lease("8081"), lease("8082"), lease("6380")],
+            other_ports: [lease("8000"), lease("9000")],
             server: None,
+            beside: Vec::new(),
             key: String::new(),
         }
     }
@@ -107,7 +123,11 @@ impl Walk {
             match block.mark.as_str() {
                 "sh" | "sh fails" => self.command(block, output),
                 "sh server" => self.serve(block, output),
-                _ => {}
+                mark => {
+                    if let Some(port) = mark.strip_prefix("sh beside ") {
+                        self.run_beside(block, port);
+                    }
+                }
             }
         }
     }
@@ -182,6 +202,24 @@ impl Walk {
         self.server = Some(process);
     }
 
+    /// Starts something that goes on until the page ends, and waits until it listens.
+    fn run_beside(&mut self, block: &Block, port: &str) {
+        let path = self.folder.join(&format!(".beside-{port}.log"));
+        let log = std::fs::File::create(&path).unwrap();
+        let mut command = self.bash(&format!("exec {}", self.for_here(&block.text)));
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut process = ServerProcess::spawn(&mut command, "bash");
+        let lease = self.other_ports.iter().find(|(known, _)| known == port);
+        let address = lease.expect("a port of this list").1.address();
+        wait_for("something listens", DEADLINE, || {
+            let ended = process.exited();
+            let printed = || std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(ended.is_none(), "{}.md:{}: it ended:\n{}", self.name, block.line, printed());
+            TcpStream::connect(address).ok()
+        });
+        self.beside.push(process);
+    }
+
     fn bash(&self, script: &str) -> Command {
         let binary = PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
         let script = format!("PATH='{}':$PATH; {script}", binary.parent().unwrap().display());
@@ -206,10 +244,12 @@ impl Walk {
     /// Commands of the page, with the ports and the key of this walk.
     fn for_here(&self, text: &str) -> String {
         let mut text = text.replace("tg_…", &self.key);
-        for (port, lease) in &self.ports {
+        for (port, lease) in self.ports.iter().chain(&self.other_ports) {
             for host in ["localhost", "127.0.0.1"] {
                 text = text.replace(&format!("{host}:{port}"), &lease.address().to_string());
             }
+            // Programs that are told a port alone.
+            text = text.replace(&format!(" {port} "), &format!(" {} ", lease.address().port()));
         }
         text
     }
@@ -219,7 +259,7 @@ impl Walk {
         let replaced = |text: String, (port, lease): &(String, PortLease)| {
             text.replace(&lease.address().to_string(), &format!("127.0.0.1:{port}"))
         };
-        self.ports.iter().fold(text.to_owned(), replaced)
+        self.ports.iter().chain(&self.other_ports).fold(text.to_owned(), replaced)
     }
 
     fn remember_key(&mut self, printed: &str) {
@@ -239,6 +279,16 @@ impl Walk {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+}
+
+impl Drop for Walk {
+    /// Whatever has processes of its own is asked to end them.
+    fn drop(&mut self) {
+        for process in &mut self.beside {
+            process.terminate();
+            process.ended(DEADLINE);
+        }
     }
 }
 

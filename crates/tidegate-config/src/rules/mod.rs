@@ -283,8 +283,9 @@ fn read_file(
     fields.required("version", "write version: 1", report, read_version);
     rooms.extend(fields.optional("rooms", report, room::read_list).unwrap_or_default());
     let remedy = "write domains: and a list of domains";
-    fields
-        .required("domains", remedy, report, |node, path, report| read_domains(node, path, defaults, report))
+    fields.required("domains", remedy, report, |node, path, report| {
+        read_domains(node, path, defaults, rooms, report)
+    })
 }
 
 fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<()> {
@@ -300,10 +301,11 @@ fn read_domains(
     node: &Node,
     path: &Path<'_>,
     defaults: &Defaults,
+    rooms: &[RoomDefinition],
     report: &mut Report<'_>,
 ) -> Option<Vec<Domain>> {
     let items = fields::list(node, path, "write a list of domains, each with '- name:'", report)?;
-    if items.is_empty() {
+    if items.is_empty() && rooms.is_empty() {
         report.warn(node.at, path, "there is no domain, so nothing is limited", "add a domain");
     }
     if items.len() > MAX_DOMAINS {

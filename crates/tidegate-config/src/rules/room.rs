@@ -367,6 +367,12 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_rooms_alone_is_no_mistake() {
+        let text = "version: 1\ndomains: []\nrooms: [{ name: sale, capacity: 5, release_rate: 10/s }]";
+        assert_eq!(parse_rules(text, "rules.yaml").unwrap().warnings, []);
+    }
+
+    #[test]
     fn a_room_that_is_written_reads_back() {
         for text in [
             "{ name: sale, capacity: 5, release_rate: 10/s }",

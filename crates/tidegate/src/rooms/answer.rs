@@ -43,10 +43,8 @@ impl Shared {
     pub(super) fn seat(&self, facts: Facts<'_>) -> Seat {
         let Facts { room, told, status, ticket, pass, return_to } = facts;
         let number = ticket.map(|ticket| QueueNumber::new(ticket.claims.queue_number));
-        let ended = || match number {
-            Some(number) => self.watch.why_ended(&room.name, number, told.at).unwrap_or(EndedWhy::Lapsed),
-            None => EndedWhy::Lapsed,
-        };
+        let why = ticket.and_then(|ticket| self.watch.why_lapsed(&room.name, &ticket.claims, told.at));
+        let ended = || why.unwrap_or(EndedWhy::Lapsed);
         let (standing, poll_after_ms) = match &told.answer {
             Answer::Waiting(waiting) => (Standing::Waiting, millis(waiting.poll_after)),
             Answer::Ready(ready) => (Standing::Ready(claim(ready, told.at)), millis(ready.poll_after)),
@@ -157,10 +155,13 @@ fn claim(ready: &Ready, at: Timestamp) -> wire::Claim {
 
 fn session(room: &Room, admitted: &Admitted, at: Timestamp) -> wire::Session {
     let ends_at = admitted.limit_at.unwrap_or(admitted.deadline);
-    let idle = admitted.deadline.since(at);
-    let terms = room.settings.spec().session;
-    let idle = terms.idle.unwrap_or(idle);
-    let heartbeat = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+    let left = admitted.deadline.since(at);
+    let idle = room.settings.spec().session.idle.unwrap_or(left);
+    let usual = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
+    // A sign of life that came right after another did not count, and is to come again when it does: a page that said it goes
+    // may have come back with it.
+    let is_early = left < idle && idle.saturating_sub(left) < poll::HEAD_INTERVAL;
+    let heartbeat = if is_early { MIN_HEARTBEAT } else { usual };
     wire::Session {
         started_at: UnixTime(admitted.start),
         ends_at: UnixTime(ends_at),

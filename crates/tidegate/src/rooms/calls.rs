@@ -149,10 +149,8 @@ impl Shared {
         if matches!(told.answer, Answer::Admitted(admitted) if admitted.start == told.at) {
             room.counts.waits.observe(Micros::ZERO);
         }
-        // Whoever comes back to a session is there: a page that was reloaded said that it goes.
         if matches!(told.answer, Answer::Admitted(admitted) if admitted.start < told.at) {
-            let beat = Command::Heartbeat(core_ticket(&ticket.claims));
-            told = self.store.ask(&room.name, &beat).await.map_err(failed)?;
+            told = self.is_there(asked, &ticket).await?;
         }
         self.seated(asked, told, Some(ticket), wanted.as_ref()).await
     }
@@ -166,6 +164,12 @@ impl Shared {
             told = self.store.ask(&asked.room.name, &Command::Poll(core)).await.map_err(failed)?;
         }
         self.seated(asked, told, Some(ticket), None).await
+    }
+
+    /// Whoever comes back to a session is there: a page that was reloaded said that it goes.
+    pub(super) async fn is_there(&self, asked: &Asked<'_>, ticket: &Shown) -> Result<Told, Refused> {
+        let beat = Command::Heartbeat(core_ticket(&ticket.claims));
+        self.store.ask(&asked.room.name, &beat).await.map_err(failed)
     }
 
     async fn heartbeat(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {

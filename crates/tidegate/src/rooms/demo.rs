@@ -11,8 +11,9 @@ use crate::door::DoorResponse;
 /// The room of the demo.
 const ROOM: &str = "demo";
 const PAGE: &str = include_str!("demo.html");
-/// As strict as a shop's can be: the snippet needs scripts and questions of this server, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
+/// As strict as a shop's can be: the snippet needs scripts and questions of this server, and nothing else; the style sheet is that
+/// of the waiting page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Rooms {

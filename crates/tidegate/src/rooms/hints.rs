@@ -41,11 +41,15 @@ impl Hints {
         }
         let Ok(waited_for) = Arc::clone(&self.0).try_acquire_owned() else { return };
         let Some(before) = session_until(&*shared.store, room, &ticket).await else { return };
+        // Where nothing puts the end off, nobody could see that somebody is there: such a session runs to its end.
+        if before.is_last {
+            return;
+        }
         let (store, room) = (Arc::clone(&shared.store), room.clone());
         tokio::spawn(async move {
             tokio::time::sleep(GRACE).await;
             // A heartbeat would have put the end off, on whichever node.
-            if session_until(&*store, &room, &ticket).await == Some(before) {
+            if session_until(&*store, &room, &ticket).await.map(|now| now.at) == Some(before.at) {
                 // Where it cannot be asked, the session ends when it is idle.
                 let _ = store.ask(&room, &Command::Leave(ticket)).await;
             }
@@ -54,10 +58,19 @@ impl Hints {
     }
 }
 
-/// When the session ends if nobody is heard of it.
-async fn session_until(store: &dyn Store, room: &RoomName, ticket: &Ticket) -> Option<Timestamp> {
+/// When a session ends if nobody is heard of it.
+struct Until {
+    at: Timestamp,
+    /// Whether it ends then in any case.
+    is_last: bool,
+}
+
+async fn session_until(store: &dyn Store, room: &RoomName, ticket: &Ticket) -> Option<Until> {
     match store.look(room, ticket).await.ok()?.answer {
-        Answer::Admitted(admitted) => Some(admitted.deadline),
+        Answer::Admitted(admitted) => {
+            let is_last = admitted.limit_at.is_some_and(|limit_at| admitted.deadline >= limit_at);
+            Some(Until { at: admitted.deadline, is_last })
+        }
         _ => None,
     }
 }

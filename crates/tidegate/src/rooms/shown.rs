@@ -167,11 +167,18 @@ impl Shared {
     async fn place(&self, asked: &Asked<'_>, is_asked: bool) -> Result<Answered, Refused> {
         match self.ticket(asked) {
             Ok(ticket) => {
-                let answered = self.poll(asked).await?;
-                let number = tidegate_core::room::QueueNumber::new(ticket.claims.queue_number);
+                let mut answered = self.poll(asked).await?;
+                let is_in = answered
+                    .seat
+                    .as_ref()
+                    .is_some_and(|seat| matches!(seat.standing, Standing::Admitted { .. }));
+                if is_in && is_asked {
+                    let told = self.is_there(asked, &ticket).await?;
+                    answered = self.seated(asked, told, Some(ticket.clone()), None).await?;
+                }
                 let is_over =
                     answered.seat.as_ref().is_some_and(|seat| matches!(seat.standing, Standing::Ended(_)));
-                let is_known = self.watch.why_ended(&asked.room.name, number, asked.now).is_some();
+                let is_known = self.watch.why_lapsed(&asked.room.name, &ticket.claims, asked.now).is_some();
                 // What is over for long, or was never heard of, is no news to anybody.
                 if is_over && !is_known && is_asked { self.join(asked).await } else { Ok(answered) }
             }

@@ -97,8 +97,15 @@ impl Shared {
             self.keys.tokens.verify_pass_at_room(token, &check)
         };
         if let Some(token) = sent {
-            let claims = pass(token, None).map_err(|error| plain(refused(error)))?;
-            return Ok((self.ticket_of_pass(&claims), Some(claims)));
+            return match pass(token, None) {
+                Ok(claims) => Ok((self.ticket_of_pass(&claims), Some(claims))),
+                // The session is over, and its ticket tells why.
+                Err(TokenError::Expired) => self
+                    .ticket(asked)
+                    .map(|shown| (shown, None))
+                    .map_err(|_| plain(refused(TokenError::Expired))),
+                Err(error) => Err(plain(refused(error))),
+            };
         }
         let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
         match self.ticket(asked) {

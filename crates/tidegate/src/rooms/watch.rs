@@ -12,6 +12,7 @@ use tidegate_core::room::{EndedBy, Event, Flush, QueueNumber};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::seat::EndedWhy;
+use tidegate_wire::room::token::Ticket;
 use tokio::sync::Notify;
 
 use super::events::News;
@@ -55,6 +56,8 @@ struct Followed {
     counts: Arc<Counts>,
     /// When everybody was sent away: passes from before are not good any more.
     flushed_at: Timestamp,
+    /// When the line was emptied: tickets from before are not good any more.
+    emptied_at: Timestamp,
 }
 
 /// Why places are over, the oldest first in `order`.
@@ -75,8 +78,9 @@ impl Watch {
     /// Tells the followers of a room from here on.
     pub(super) fn follow(&self, room: &RoomName, news: &Arc<News>, counts: &Arc<Counts>) {
         let mut followed = self.followed.write();
-        let flushed_at = followed.get(room).map_or(Timestamp::EPOCH, |former| former.flushed_at);
-        let new = Followed { news: Arc::clone(news), counts: Arc::clone(counts), flushed_at };
+        let former = followed.get(room).map(|former| (former.flushed_at, former.emptied_at));
+        let (flushed_at, emptied_at) = former.unwrap_or((Timestamp::EPOCH, Timestamp::EPOCH));
+        let new = Followed { news: Arc::clone(news), counts: Arc::clone(counts), flushed_at, emptied_at };
         followed.insert(room.clone(), new);
     }
 
@@ -85,6 +89,15 @@ impl Watch {
         let ends = self.ends.read();
         let (why, at) = ends.why.get(&(room.clone(), number))?;
         (now.since(*at) <= ENDS_KEPT).then_some(*why)
+    }
+
+    /// Why a place that lapsed is over: the same, or because those who came before some instant were all sent away.
+    pub(super) fn why_lapsed(&self, room: &RoomName, ticket: &Ticket, now: Timestamp) -> Option<EndedWhy> {
+        self.why_ended(room, QueueNumber::new(ticket.queue_number), now).or_else(|| {
+            let emptied_at = self.followed.read().get(room)?.emptied_at;
+            let is_sent_away = ticket.joined_at <= emptied_at && now.since(emptied_at) <= ENDS_KEPT;
+            is_sent_away.then_some(EndedWhy::Revoked)
+        })
     }
 
     /// Whether a pass that began at `started_at` was revoked with all others.
@@ -118,10 +131,16 @@ impl RoomWatcher for Watch {
             self.sooner.notify_one();
         }
         self.remember(room, at, events.iter().filter_map(ended));
-        if events.iter().any(|event| matches!(event, Event::Flushed(Flush::Everybody)))
-            && let Some(followed) = self.followed.write().get_mut(room)
-        {
-            followed.flushed_at = at;
+        for flush in events.iter().filter_map(|event| match event {
+            Event::Flushed(flush) => Some(flush),
+            _ => None,
+        }) {
+            let mut followed = self.followed.write();
+            let Some(followed) = followed.get_mut(room) else { continue };
+            followed.emptied_at = at;
+            if matches!(flush, Flush::Everybody) {
+                followed.flushed_at = at;
+            }
         }
         let followed = self.followed.read();
         let Some(followed) = followed.get(room) else { return };
@@ -178,6 +197,8 @@ fn concerned(event: &Event) -> Option<QueueNumber> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_wire::room::visitor::VisitorId;
+
     use super::*;
 
     fn at(secs: u64) -> Timestamp {
@@ -208,5 +229,15 @@ mod tests {
         assert!(!watch.is_revoked(&room, at(4)), "sessions go on when the line is flushed");
         watch.happened(&room, at(5), &[Event::Flushed(Flush::Everybody)]);
         assert!(watch.is_revoked(&room, at(5)) && !watch.is_revoked(&room, at(6)));
+        let ticket = |joined_at| Ticket {
+            room: room.clone(),
+            epoch: 1,
+            queue_number: 7,
+            visitor: VisitorId::from_bits(1),
+            joined_at: at(joined_at),
+        };
+        assert_eq!(watch.why_lapsed(&room, &ticket(4), at(9)), Some(EndedWhy::Revoked));
+        assert_eq!(watch.why_lapsed(&room, &ticket(6), at(9)), None, "who came later was not sent away");
+        assert_eq!(watch.why_lapsed(&room, &ticket(4), at(606)), None, "that is no news any more");
     }
 }

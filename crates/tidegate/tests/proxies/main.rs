@@ -15,5 +15,6 @@ mod cases;
 mod common;
 mod envoy;
 mod haproxy;
+mod rooms;
 mod site;
 mod traefik;

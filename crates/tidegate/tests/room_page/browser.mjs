@@ -74,6 +74,19 @@ export async function open(context, where = "/rooms/demo") {
   return page;
 }
 
+export const [phone, desktop] = [{ width: 390, height: 844 }, { width: 1280, height: 800 }];
+
+// Nothing that axe finds, and nothing beyond the edge.
+export async function isAccessible(page, place) {
+  const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wider <= 0, `${place} is ${wider} px too wide`);
+  await page.evaluate(axe);
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const found = await page.evaluate((runOnly) => axe.run(document, { runOnly }), tags);
+  const said = found.violations.map((one) => `${one.impact} ${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`);
+  assert.deepEqual(said, [], place);
+}
+
 export async function done(context) {
   assert.deepEqual(context.complaints, []);
   await context.close();

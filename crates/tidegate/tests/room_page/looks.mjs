@@ -1,6 +1,6 @@
 // Every state in both schemes and both sizes: nothing that axe finds, nothing beyond the edge, the same words with scripts and
 // without.
-import { admitted, assert, axe, base, browser, done, open, ready, seat, tell, visitor } from "./browser.mjs";
+import { admitted, assert, base, browser, desktop, done, isAccessible, open, phone, ready, seat, tell, visitor } from "./browser.mjs";
 
 const patient = { poll_after_ms: 600000 };
 const refused = (why) => seat({ state: "refused", why, queue_number: null, position: null, ...patient });
@@ -22,7 +22,7 @@ const states = {
   not_found: { failure: "not_found" },
   not_valid: { failure: "not_valid" },
 };
-const [phone, desktop, zoomed] = [{ width: 390, height: 844 }, { width: 1280, height: 800 }, { width: 320, height: 256 }];
+const zoomed = { width: 320, height: 256 };
 const looks = [
   { viewport: phone, colorScheme: "light" },
   { viewport: phone, colorScheme: "dark" },
@@ -32,16 +32,6 @@ const looks = [
   { viewport: zoomed, colorScheme: "light" },
   { viewport: phone, locale: "ar" },
 ];
-
-async function isAccessible(page, place) {
-  const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-  assert.ok(wider <= 0, `${place} is ${wider} px too wide`);
-  await page.evaluate(axe);
-  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-  const found = await page.evaluate((runOnly) => axe.run(document, { runOnly }), tags);
-  const said = found.violations.map((one) => `${one.impact} ${one.id}: ${one.nodes.map((node) => node.html).join(" ")}`);
-  assert.deepEqual(said, [], place);
-}
 
 // What is seen, without what is for one of the two only, and without the clock.
 const words = (page) => page.evaluate(() => {

@@ -6,7 +6,7 @@ await context.addInitScript(() => {
   window.heard = [];
   addEventListener("tidegate", (event) => heard.push(event.detail.state));
 });
-const banner = (page) => page.locator("body > div");
+const banner = (page) => page.locator("body > aside");
 
 await tell({ seat: seat({ position: 3 }) });
 const page = await open(context, "/shop");
@@ -15,17 +15,17 @@ await banner(page).waitFor({ state: "visible" });
 assert.match(await banner(page).innerText(), /Ahead of you: 3/);
 assert.equal(await banner(page).getByRole("button").isVisible(), false);
 await page.evaluate(axe);
-const found = await page.evaluate(() => axe.run("body > div"));
+const found = await page.evaluate(() => axe.run("body > aside"));
 assert.deepEqual(found.violations.map((one) => one.id), []);
 const polls = await calls("poll", 3);
 for (const { after_ms } of polls) assert.ok(after_ms >= 350, `asked ${after_ms} ms after the last answer`);
-assert.deepEqual(JSON.parse(polls[0].body), { ticket: "v1.ticket" });
+assert.deepEqual(JSON.parse(polls[0].body), { pass: null, ticket: "v1.ticket" });
 
 await tell({ seat: ready() });
 await banner(page).getByRole("button", { name: "Go in" }).click();
 await until("it is in", async () => /Time left: 0:\d\d/.test(await banner(page).innerText()));
-await until("it says that it is there with its pass", async () =>
-  (await asked()).some((one) => one.call === "heartbeat" && one.body === '{"pass":"v1.pass"}'));
+await until("it says that it is there with its pass, and with the ticket that tells what became of it", async () =>
+  (await asked()).some((one) => one.call === "heartbeat" && one.body === '{"pass":"v1.pass","ticket":"v1.ticket"}'));
 assert.deepEqual([...new Set(await page.evaluate(() => window.heard))], ["waiting", "ready", "admitted"]);
 
 // Another tab has the same time, and goes without taking the seat along.
@@ -37,7 +37,7 @@ await calls("heartbeat");
 await until("both are told", async () => /0:[23]\d/.test(await banner(other).innerText()));
 await tell({ seat: admitted(30000, 600000) });
 await other.goto("about:blank");
-assert.deepEqual(JSON.parse((await calls("leave"))[0].body), { hint: true, pass: "v1.pass" });
+assert.deepEqual(JSON.parse((await calls("leave"))[0].body), { hint: true, pass: "v1.pass", ticket: "v1.ticket" });
 await calls("heartbeat");
 
 // Nobody answers: it asks less and less, and goes on when somebody does.

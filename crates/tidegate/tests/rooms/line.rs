@@ -73,7 +73,8 @@ async fn a_seat_that_nobody_uses_is_offered_without_being_asked_for() {
 async fn a_session_ends_at_its_limit_however_often_somebody_is_there() {
     let (address, clock) = serve(&[five_seats("demo")], SECRET).await;
     let mut visitor = Visitor::new(address);
-    let started_at = visitor.seat("join").await["session"]["started_at"].clone();
+    let tokens = visitor.seat("join").await;
+    let started_at = tokens["session"]["started_at"].clone();
     for second in (5..40).step_by(5) {
         clock.advance(Micros::from_secs(5));
         let seat = visitor.seat("heartbeat").await;
@@ -88,6 +89,13 @@ async fn a_session_ends_at_its_limit_however_often_somebody_is_there() {
         (&seat["state"], &seat["why"], &seat["pass"]),
         (&json!("ended"), &json!("session_limit"), &json!(null))
     );
+    // Where the browser keeps no cookies for the page's server, its pass has expired, and its ticket tells why.
+    let mut elsewhere = Visitor::new(address);
+    let answer = elsewhere.call("heartbeat", json!({ "pass": tokens["pass"] })).await;
+    assert_eq!(answer.status, 410, "{answer:?}");
+    let both = json!({ "pass": tokens["pass"], "ticket": tokens["ticket"] });
+    let seat = elsewhere.call("heartbeat", both).await.json();
+    assert_eq!((&seat["state"], &seat["why"]), (&json!("ended"), &json!("session_limit")));
     // Without a sign of life it ends sooner.
     assert_eq!(visitor.seat("join").await["queue_number"], 2);
     clock.advance(Micros::from_secs(15));
@@ -128,4 +136,25 @@ async fn a_page_that_goes_loses_its_session_only_if_it_stays_away() {
         .await;
     assert_eq!(beacon.status, 204);
     assert_eq!(visitor.seat("heartbeat").await["state"], "admitted", "a reload looks the same");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_right_after_a_sign_of_life_is_to_give_another_soon() {
+    let (address, clock) = serve(&[five_seats("demo")], SECRET).await;
+    let mut visitor = Visitor::new(address);
+    visitor.seat("join").await;
+    for call in ["join", "heartbeat", "poll"] {
+        clock.advance(Micros::from_secs(3));
+        assert_eq!(visitor.seat("heartbeat").await["session"]["heartbeat_ms"], 5_000);
+        // The page may have said that it goes, and this sign of life is none: it comes too soon.
+        clock.advance(Micros::from_millis(400));
+        assert_eq!(visitor.seat(call).await["session"]["heartbeat_ms"], 1_000, "{call}");
+        clock.advance(Micros::from_secs(1));
+        assert_eq!(visitor.seat("heartbeat").await["session"]["heartbeat_ms"], 5_000);
+    }
+    // Looking at the page is a sign of life.
+    clock.advance(Micros::from_secs(14));
+    assert_eq!(visitor.get("/rooms/demo").await.status, 200);
+    clock.advance(Micros::from_secs(2));
+    assert_eq!(visitor.seat("poll").await["state"], "admitted");
 }

@@ -373,8 +373,8 @@ function start({ page: data, texts }) {
       }
       if (message.gone) {
         tabs.delete(message.gone);
-        // It may have told the server that nobody is here any more.
-        if (stageOf() === "admitted") wake(0);
+        // It may have told the server that nobody is here any more. A heartbeat right after another does not count.
+        if (stageOf() === "admitted") wake(1000 + Math.random() * 1000);
       }
     };
     post({ here: id });

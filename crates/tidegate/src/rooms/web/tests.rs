@@ -61,6 +61,14 @@ fn is_shown(html: &str, stages: &str) -> bool {
 }
 
 #[test]
+fn forms_lead_to_the_room_as_it_is_named() {
+    let page = page(PageOptions { room: "summer-sale".to_owned(), ..options() }).unwrap();
+    let html = html(page.of_seat(&seat(&serde_json::json!({})), request(None)));
+    assert!(html.contains("action=\"/v1/rooms/summer-sale/leave\"") && !html.contains("%2D"), "{html}");
+    assert!(html.contains("\"api\":\"/v1/rooms/summer-sale/\""), "{html}");
+}
+
+#[test]
 fn a_waiting_visitor_sees_place_wait_and_what_comes_next() {
     let html = shown(&serde_json::json!({}));
     for wanted in [

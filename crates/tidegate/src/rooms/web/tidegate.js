@@ -4,17 +4,19 @@
 //
 // As it is sent, without comments and spaces, it has less than 2,048 bytes. That is why names are short:
 // o settings, u address of the API, c other tabs, b banner, l its label, m what follows, g its button, s the last seat, p what
-// of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row.
+// of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row, j a time that other tabs
+// hardly have, in milliseconds: whose is the shortest asks for all.
 (d => {
   const e = d.currentScript, o = e.dataset, u = new URL('/v1/rooms/' + o.room + '/', e.src),
     c = new BroadcastChannel('tidegate:' + o.room),
-    [b, l, m, g] = ['div', 'b', 'b', 'button'].map(n => d.createElement(n));
+    [b, l, m, g] = ['aside', 'b', 'b', 'button'].map(n => d.createElement(n)),
+    j = 1e3 + Math.random() * 1e3;
   let s = {}, p, a, t, w, f = 0;
 
   const later = x => {
     clearTimeout(t);
     t = setTimeout(ask, x || 5e3);
-  }, body = hint => JSON.stringify(s.pass ? {hint, pass: s.pass} : {hint, ticket: s.ticket});
+  }, body = hint => JSON.stringify({hint, pass: s.pass, ticket: s.ticket});
 
   // A seat that was asked for, or that another tab was told: that puts the next question off.
   const take = (n, slack) => {
@@ -24,7 +26,8 @@
     p = s.claim || s.session;
     a = Date.now();
     f = 0;
-    later(/en|ref/.test(s.state) ? 2e9 : (p?.heartbeat_ms || s.poll_after_ms) + slack);
+    // When it is told to, and at the end of a time, because something changes then.
+    later(/en|ref/.test(s.state) ? 2e9 : Math.min(p?.heartbeat_ms || s.poll_after_ms, p?.left_ms + 99 || 1 / 0) + slack);
     dispatchEvent(new CustomEvent('tidegate', {detail: s}));
     paint();
   };
@@ -40,7 +43,7 @@
     }).then(n => {
       take(n, 0);
       c.postMessage({seat: n});
-    }).catch(() => later(Math.min(6e4, 2e3 * 2 ** f++) * (1 + Math.random()))).finally(() => w = 0);
+    }).catch(() => later(Math.min(60, 2 * 2 ** f++) * j)).finally(() => w = 0);
   };
 
   // Styles set by script are allowed where a page's policy forbids those in markup.
@@ -57,12 +60,13 @@
     const n = o[k] || {waiting: 'Ahead of you:', ready: 'Your turn!', admitted: 'Time left:', soon: 'Nearly over:', ended: 'Time is over'}[k] || 'No entry';
     // Ears are told what changes, not every second.
     if (l.textContent != n) l.textContent = n;
-    m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : k == 'waiting' ? s.position : '';
+    m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : s.position;
     g.hidden = k != 'ready';
     if (k && o.banner != 'off') d.body.append(b);
   };
 
-  c.onmessage = ({data: n}) => n.seat ? take(n.seat, 500 + Math.random() * 1e3) : n.gone && s.session && ask();
+  // A tab that goes may have said that nobody is here any more; a heartbeat right after another would not count.
+  c.onmessage = ({data: n}) => n.seat ? take(n.seat, j) : n.gone && s.session && later(j);
   // A hint, which the next question takes back: a page that is reloaded, or left for another of the site, goes as well.
   addEventListener('pagehide', () => {
     c.postMessage({gone: 1});

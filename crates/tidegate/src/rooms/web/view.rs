@@ -1,6 +1,7 @@
 //! A seat in a language: the variables of a template, and what the script of the page is given.
 
 use minijinja::Value;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::json;
 
@@ -21,6 +22,9 @@ const MAX_WARNING_MS: u64 = 120_000;
 const MAX_MESSAGE_CHARS: usize = 1_000;
 /// The longest address that is made a link, in bytes.
 const MAX_LINK_BYTES: usize = 2_000;
+
+/// What of a room's name is escaped in addresses: nothing that a name may have, since a router compares what is written.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the page is about.
 #[derive(Clone, Copy)]
@@ -156,8 +160,7 @@ impl Page {
     }
 
     fn api(&self) -> String {
-        let room =
-            percent_encoding::utf8_percent_encode(&self.options.room, percent_encoding::NON_ALPHANUMERIC);
+        let room = utf8_percent_encode(&self.options.room, IN_PATH);
         format!("/v1/rooms/{room}/")
     }
 
