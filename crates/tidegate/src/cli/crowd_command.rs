@@ -1,8 +1,8 @@
 //! `tidegate crowd`: visitors of a waiting room, made up, and a report on whether the room was fair to them.
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
-use clap::{builder::RangedU64ValueParser, value_parser};
+use clap::builder::RangedI64ValueParser;
+use clap::{Args, ValueEnum, value_parser};
 use tidegate_config::parse_duration;
 use tidegate_core::time::Micros;
 use tidegate_wire::room::name::RoomName;
@@ -116,8 +116,8 @@ enum First {
     Join,
 }
 
-fn percent() -> RangedU64ValueParser<u8> {
-    value_parser!(u8).range(0..=100).into()
+fn percent() -> RangedI64ValueParser<u8> {
+    value_parser!(u8).range(0..=100)
 }
 
 pub(super) fn run(arguments: &CrowdArguments) -> anyhow::Result<u8> {

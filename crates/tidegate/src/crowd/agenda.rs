@@ -40,7 +40,10 @@ mod tests {
         let mut agenda = Agenda::default();
         [(30, 1), (10, 2), (20, 3)].iter().for_each(|(when, visitor)| agenda.put(at(*when), *visitor));
         assert_eq!((agenda.next(), agenda.due(at(9))), (Some(at(10)), None));
-        assert_eq!([agenda.due(at(25)), agenda.due(at(25)), agenda.due(at(25))], [Some((at(10), 2)), Some((at(20), 3)), None]);
+        assert_eq!(
+            [agenda.due(at(25)), agenda.due(at(25)), agenda.due(at(25))],
+            [Some((at(10), 2)), Some((at(20), 3)), None]
+        );
         assert!(!agenda.is_empty());
     }
 }

@@ -100,15 +100,8 @@ struct Problem {
 // === impl Call ===
 
 impl Call {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Page,
-        Self::Join,
-        Self::Poll,
-        Self::Claim,
-        Self::Heartbeat,
-        Self::Leave,
-        Self::Beacon,
-    ];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Page, Self::Join, Self::Poll, Self::Claim, Self::Heartbeat, Self::Leave, Self::Beacon];
 
     /// The name in reports.
     pub(super) const fn name(self) -> &'static str {

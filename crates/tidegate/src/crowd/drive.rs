@@ -184,7 +184,9 @@ impl<'p> Crowd<'p> {
     fn hear(&mut self, done: Done) {
         let now = self.clock.now();
         let (index, call, sent_at, heard, cookies) = match done {
-            Done::Asked { visitor, call, sent_at, heard, cookies } => (visitor, call, sent_at, heard, cookies),
+            Done::Asked { visitor, call, sent_at, heard, cookies } => {
+                (visitor, call, sent_at, heard, cookies)
+            }
             Done::Looked(status) => {
                 self.is_looking = false;
                 if let Some(status) = status {

@@ -22,7 +22,8 @@ impl Jar {
     pub(super) fn keep(&mut self, set_cookie: &HeaderValue) {
         let Some((name, value)) = pair(set_cookie) else { return };
         let line = self.0.as_ref().and_then(|line| line.to_str().ok()).unwrap_or_default();
-        let others = line.split("; ").filter(|one| one.split_once('=').is_some_and(|(other, _)| other != name));
+        let others =
+            line.split("; ").filter(|one| one.split_once('=').is_some_and(|(other, _)| other != name));
         let own = (!value.is_empty()).then(|| format!("{name}={value}"));
         let all: Vec<&str> = others.chain(own.as_deref()).collect();
         let all = all.join("; ");

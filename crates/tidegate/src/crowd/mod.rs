@@ -27,6 +27,7 @@ mod report;
 mod text;
 mod visitor;
 
+pub use books::Overtaken;
 pub use drive::{CrowdError, run};
 pub use plan::{
     FirstCall, Habits, MAX_AGE, MAX_ARRIVALS_PER_S, MAX_CONNECTIONS, MAX_NODES, MAX_TIME, MAX_TIMEOUT,

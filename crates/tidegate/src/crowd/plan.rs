@@ -217,8 +217,12 @@ mod tests {
         assert_eq!(habits.check(), Ok(()));
         habits.vanish_line = share(41);
         assert!(habits.check().is_err());
-        let habits =
-            Habits { leave_inside: share(50), close_inside: share(50), vanish_inside: share(1), ..Habits::PATIENT };
+        let habits = Habits {
+            leave_inside: share(50),
+            close_inside: share(50),
+            vanish_inside: share(1),
+            ..Habits::PATIENT
+        };
         assert!(habits.check().is_err());
         assert_eq!(Share::percent(101), Err(ShareError::Share));
     }

@@ -6,7 +6,10 @@ use super::report::{Latency, Report};
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut page = Page(String::new());
-    page.line(&format!("A crowd in room {}: {:.1} s, {} requests", report.room, report.seconds, report.requests));
+    page.line(&format!(
+        "A crowd in room {}: {:.1} s, {} requests",
+        report.room, report.seconds, report.requests
+    ));
     page.counts(report);
     page.times(report);
     page.errors(report);
@@ -64,7 +67,9 @@ impl Page {
 
     fn latency(&mut self, name: &str, latency: &Latency) {
         let Latency { count, p50, p90, p95, p99, max } = latency;
-        self.line(&format!("  {name:<14} {count:>9} {p50:>10.1} {p90:>10.1} {p95:>10.1} {p99:>10.1} {max:>10.1}"));
+        self.line(&format!(
+            "  {name:<14} {count:>9} {p50:>10.1} {p90:>10.1} {p95:>10.1} {p99:>10.1} {max:>10.1}"
+        ));
     }
 
     fn errors(&mut self, report: &Report) {
@@ -99,7 +104,9 @@ impl Page {
         }
         if found.overtaken.visitors > 0 {
             let (ms, numbers) = (found.overtaken.longest_ms, found.overtaken.most_numbers);
-            self.line(&format!("  the worst waited on for {ms:.0} ms; the most numbers in between: {numbers}"));
+            self.line(&format!(
+                "  the worst waited on for {ms:.0} ms; the most numbers in between: {numbers}"
+            ));
         }
     }
 }

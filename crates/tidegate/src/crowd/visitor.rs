@@ -115,8 +115,11 @@ impl Habit {
             }
             Way::Stays
         };
-        let in_line =
-            way([(leave_line.as_percent(), Way::Leaves), (vanish_line.as_percent(), Way::Vanishes), (0, Way::Stays)]);
+        let in_line = way([
+            (leave_line.as_percent(), Way::Leaves),
+            (vanish_line.as_percent(), Way::Vanishes),
+            (0, Way::Stays),
+        ]);
         let inside = way([
             (leave_inside.as_percent(), Way::Leaves),
             (close_inside.as_percent(), Way::Closes),
@@ -181,7 +184,9 @@ impl Visitor {
             (_, Way::Closes) => Some(Call::Beacon),
             (Stage::Waiting, Way::Vanishes) => self.go(End::VanishedFromLine),
             (_, Way::Vanishes) => self.go(End::Vanished),
-            (Stage::Outside, _) if self.habit.first == FirstCall::Page && self.jar.is_empty() => Some(Call::Page),
+            (Stage::Outside, _) if self.habit.first == FirstCall::Page && self.jar.is_empty() => {
+                Some(Call::Page)
+            }
             (Stage::Outside, _) => Some(Call::Join),
             (Stage::Waiting, _) if random.u8(..100) < self.habit.reloads_percent => Some(Call::Join),
             (Stage::Waiting, _) => Some(Call::Poll),
@@ -198,7 +203,14 @@ impl Visitor {
     }
 
     /// What it hears at `now` of what it asked at `sent_at`.
-    pub(super) fn hear(&mut self, call: Call, heard: &Heard, sent_at: Timestamp, now: Timestamp, tally: &mut Tally) {
+    pub(super) fn hear(
+        &mut self,
+        call: Call,
+        heard: &Heard,
+        sent_at: Timestamp,
+        now: Timestamp,
+        tally: &mut Tally,
+    ) {
         match heard {
             Heard::Seat(seat) => {
                 self.failures = 0;

@@ -24,9 +24,15 @@ type Cheat = fn(number: u64, asked: u64) -> Told;
 
 /// What it tells.
 enum Told {
-    Waiting { number: u64, position: u64 },
+    Waiting {
+        number: u64,
+        position: u64,
+    },
     /// A session that started so many milliseconds after the first, and goes on for another second.
-    Inside { number: u64, started_ms: u64 },
+    Inside {
+        number: u64,
+        started_ms: u64,
+    },
     Over,
 }
 
@@ -59,7 +65,10 @@ async fn answer(
             "release_rate": 1.0, "estimated_wait": null, "message": null, "line_version": 1});
         return Ok(Response::new(Full::from(status.to_string())));
     }
-    let cookie = request.headers().get(COOKIE).and_then(|cookie| cookie.to_str().ok()?.strip_prefix("me=")?.parse().ok());
+    let cookie = request
+        .headers()
+        .get(COOKIE)
+        .and_then(|cookie| cookie.to_str().ok()?.strip_prefix("me=")?.parse().ok());
     let number = cookie.unwrap_or(asked.len() as u64 + 1);
     let times = asked.entry(number).or_default();
     *times += 1;

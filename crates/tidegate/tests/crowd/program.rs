@@ -21,13 +21,40 @@ fn a_crowd_of_all_kinds_meets_a_fair_room_and_all_are_accounted_for() {
     let node = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &["--rules", &rules, "--state-file", &state]);
     let url = format!("http://{}", node.address());
     let output = crowd(&[
-        &url, "--room", "sale", "--visitors", "200", "--arrivals", "400", "--for", "60s", "--seed", "7", "--json",
-        "--leave-line", "10", "--patience", "2s", "--reload", "20", "--leave-inside", "50", "--close-inside", "10",
-        "--vanish-inside", "20", "--stay", "500ms",
+        &url,
+        "--room",
+        "sale",
+        "--visitors",
+        "200",
+        "--arrivals",
+        "400",
+        "--for",
+        "60s",
+        "--seed",
+        "7",
+        "--json",
+        "--leave-line",
+        "10",
+        "--patience",
+        "2s",
+        "--reload",
+        "20",
+        "--leave-inside",
+        "50",
+        "--close-inside",
+        "10",
+        "--vanish-inside",
+        "20",
+        "--stay",
+        "500ms",
     ]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.stderr.is_empty(), "no bar where nobody looks: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.stderr.is_empty(),
+        "no bar where nobody looks: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let report: Value = serde_json::from_str(&text).unwrap();
     let number = |value: &Value| value.as_u64().unwrap();
     let became = report["visitors"].as_object().unwrap();

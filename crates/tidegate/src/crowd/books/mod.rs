@@ -12,7 +12,8 @@ mod record;
 mod sessions;
 mod tally;
 
-pub(super) use order::{Overtaken, overtaken};
+pub use order::Overtaken;
+pub(super) use order::overtaken;
 pub(super) use record::Record;
 pub(super) use sessions::most_at_one_time;
-pub(super) use tally::{Finding, Tally};
+pub(super) use tally::{Finding, Tally, Times};

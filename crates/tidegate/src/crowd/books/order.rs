@@ -24,9 +24,8 @@ pub(in crate::crowd) fn overtaken<'a>(
     records: impl Iterator<Item = &'a Record>,
     max_age: Micros,
 ) -> Overtaken {
-    let mut told: Vec<(u64, Option<Timestamp>, Option<Timestamp>)> = records
-        .filter_map(|record| Some((record.number?, record.waited_at, record.offered_at)))
-        .collect();
+    let mut told: Vec<(u64, Option<Timestamp>, Option<Timestamp>)> =
+        records.filter_map(|record| Some((record.number?, record.waited_at, record.offered_at))).collect();
     told.sort_unstable_by_key(|(number, ..)| std::cmp::Reverse(*number));
     let mut found = Overtaken::default();
     // Of all later numbers, the one that was called first.
@@ -55,7 +54,12 @@ mod tests {
 
     fn told(number: u64, waited_at: Option<u64>, offered_at: Option<u64>) -> Record {
         let at = |secs: Option<u64>| secs.map(|secs| Timestamp::from_micros(secs * 1_000_000));
-        Record { number: Some(number), waited_at: at(waited_at), offered_at: at(offered_at), ..Record::default() }
+        Record {
+            number: Some(number),
+            waited_at: at(waited_at),
+            offered_at: at(offered_at),
+            ..Record::default()
+        }
     }
 
     fn overtaken_in(records: &[Record], max_age_s: u64) -> Overtaken {
@@ -73,7 +77,8 @@ mod tests {
 
     #[test]
     fn who_waits_on_while_a_later_one_is_in_was_overtaken_even_if_it_never_comes_in() {
-        let line = [told(4, Some(20), None), told(5, None, Some(19)), told(9, None, Some(17)), told(8, None, None)];
+        let line =
+            [told(4, Some(20), None), told(5, None, Some(19)), told(9, None, Some(17)), told(8, None, None)];
         let found = Overtaken { visitors: 1, longest_ms: 3_000.0, most_numbers: 5 };
         assert_eq!(overtaken_in(&line, 0), found);
         assert_eq!(overtaken_in(&line, 2), found);

@@ -21,7 +21,7 @@ pub(in crate::crowd) struct Record {
     /// Its session, by the room's clock: the start, and the last time that it was surely going on.
     pub(in crate::crowd) session: Option<(Timestamp, Timestamp)>,
     /// The last position it was told.
-    position: Option<u64>,
+    pub(in crate::crowd) position: Option<u64>,
     /// How it ended; `None` while it has not.
     pub(in crate::crowd) end: Option<End>,
 }
