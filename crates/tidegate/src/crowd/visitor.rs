@@ -183,7 +183,10 @@ impl Visitor {
             (_, Way::Leaves) => Some(Call::Leave),
             (_, Way::Closes) => Some(Call::Beacon),
             (Stage::Waiting, Way::Vanishes) => self.go(End::VanishedFromLine),
-            (_, Way::Vanishes) => self.go(End::Vanished),
+            (_, Way::Vanishes) => {
+                self.record.stayed(now);
+                self.go(End::Vanished)
+            }
             (Stage::Outside, _) if self.habit.first == FirstCall::Page && self.jar.is_empty() => {
                 Some(Call::Page)
             }
@@ -218,12 +221,12 @@ impl Visitor {
             }
             Heard::Done => {
                 self.failures = 0;
-                self.done(call, now);
+                self.done(call, sent_at, now);
             }
             Heard::Refused { status, .. } if *status == StatusCode::GONE => {
                 self.failures = 0;
                 match call {
-                    Call::Leave | Call::Beacon => self.done(call, now),
+                    Call::Leave | Call::Beacon => self.done(call, sent_at, now),
                     _ => self.ended(EndedWhy::Lapsed, now, tally),
                 }
             }
@@ -254,7 +257,10 @@ impl Visitor {
         self.grace = after.clamp(MIN_GRACE, MAX_GRACE);
     }
 
-    fn done(&mut self, call: Call, now: Timestamp) {
+    fn done(&mut self, call: Call, sent_at: Timestamp, now: Timestamp) {
+        if matches!(call, Call::Leave | Call::Beacon) {
+            self.record.stayed(sent_at);
+        }
         match (call, self.stage) {
             (Call::Leave, Stage::Waiting) => self.go(End::LeftLine),
             (Call::Leave, _) => self.go(End::Left),

@@ -58,22 +58,22 @@ fn a_crowd_of_all_kinds_meets_a_fair_room_and_all_are_accounted_for() {
     let report: Value = serde_json::from_str(&text).unwrap();
     let number = |value: &Value| value.as_u64().unwrap();
     let became = report["visitors"].as_object().unwrap();
-    assert_eq!(became.values().map(number).sum::<u64>(), 200, "{text}");
+    assert_eq!(became.values().map(number).sum::<u64>(), 120, "{text}");
     for kind in ["left_line", "left", "closed", "vanished", "session_over"] {
         assert!(became.get(kind).is_some_and(|count| number(count) > 0), "{kind}: {text}");
     }
     assert_eq!(became.len(), 5, "nobody waits, is inside, or is lost: {text}");
-    assert_eq!((number(&report["numbers"]), &report["is_fair"]), (200, &Value::Bool(true)), "{text}");
+    assert_eq!((number(&report["numbers"]), &report["is_fair"]), (120, &Value::Bool(true)), "{text}");
     let let_in = number(&report["admitted"]);
-    assert_eq!(let_in, 200 - number(&became["left_line"]), "{text}");
+    assert_eq!(let_in, 120 - number(&became["left_line"]), "{text}");
     assert_eq!((number(&report["offered"]), number(&report["wait_ms"]["count"])), (let_in, let_in), "{text}");
     let sessions = &report["sessions"];
     assert_eq!(number(&sessions["capacity"]), 20, "{text}");
     // The room was full for most of the time, and the crowd saw it.
-    assert!((15..=20).contains(&number(&sessions["most_seen"])), "{text}");
-    assert!((15..=20).contains(&number(&sessions["most_told"])), "{text}");
+    assert!((10..=20).contains(&number(&sessions["most_seen"])), "{text}");
+    assert!((10..=20).contains(&number(&sessions["most_told"])), "{text}");
     assert_eq!(report["errors"], serde_json::json!({}), "{text}");
-    assert_eq!(number(&report["latency_ms"]["page"]["count"]), 200, "{text}");
+    assert_eq!(number(&report["latency_ms"]["page"]["count"]), 120, "{text}");
     assert!(number(&report["latency_ms"]["poll"]["count"]) > 0, "{text}");
 }
 

@@ -18,12 +18,23 @@ pub(in crate::crowd) struct Record {
     pub(in crate::crowd) offered_at: Option<Timestamp>,
     /// When it was told that it is in.
     pub(in crate::crowd) admitted_at: Option<Timestamp>,
-    /// Its session, by the room's clock: the start, and the last time that it was surely going on.
-    pub(in crate::crowd) session: Option<(Timestamp, Timestamp)>,
+    /// Its session.
+    pub(in crate::crowd) stay: Option<Stay>,
     /// The last position it was told.
     pub(in crate::crowd) position: Option<u64>,
     /// How it ended; `None` while it has not.
     pub(in crate::crowd) end: Option<End>,
+}
+
+/// A session, by the room's clock.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::crowd) struct Stay {
+    pub(in crate::crowd) start: Timestamp,
+    /// The last instant at which it was surely going on.
+    pub(in crate::crowd) seen: Timestamp,
+    /// Until when it goes on without a heartbeat, and when that was told, by the crowd's clock.
+    until: Timestamp,
+    told_at: Timestamp,
 }
 
 impl Record {
@@ -59,10 +70,19 @@ impl Record {
         self.admitted_at.get_or_insert(now);
         let (start, end) = (session.started_at.0, session.ends_at.0);
         // What is left is told, so the room's clock is known, to a millisecond.
-        let present = end.saturating_sub(Micros::from_millis(session.left_ms)).max(start);
-        let is_another = self.session.is_some_and(|(known, _)| known != start);
-        let seen = self.session.filter(|_| !is_another).map_or(present, |(_, seen)| seen.max(present));
-        self.session = Some((start, seen));
+        let seen = end.saturating_sub(Micros::from_millis(session.left_ms)).max(start);
+        let is_another = self.stay.is_some_and(|known| known.start != start);
+        let seen = self.stay.filter(|_| !is_another).map_or(seen, |known| known.seen.max(seen));
+        let until = seen.saturating_add(Micros::from_millis(session.idle_ms)).min(end);
+        self.stay = Some(Stay { start, seen, until, told_at: now });
         is_another
+    }
+
+    /// It was still inside at `now`, and goes.
+    pub(in crate::crowd) fn stayed(&mut self, now: Timestamp) {
+        if let Some(stay) = &mut self.stay {
+            // As much later by the room's clock, at the least: what was told had been so before it was heard.
+            stay.seen = stay.seen.saturating_add(now.since(stay.told_at)).min(stay.until);
+        }
     }
 }

@@ -96,8 +96,8 @@ fn a_visitor_asks_as_it_is_told_and_comes_when_it_is_called() {
     assert_eq!((scene.next_ms(), record.end, record.number), (None, Some(End::SessionOver), Some(7)));
     assert_eq!((record.joined_at, record.waited_at), (Some(at(10)), Some(at(2_010))));
     assert_eq!((record.offered_at, record.admitted_at), (Some(at(4_030)), Some(at(4_040))));
-    let (start, seen) = record.session.unwrap();
-    assert_eq!((start, seen), (at(4_030), at(43_030)), "by the room's clock");
+    let stay = record.stay.unwrap();
+    assert_eq!((stay.start, stay.seen), (at(4_030), at(43_030)), "by the room's clock");
     for finding in [Finding::LostPlace, Finding::LostSession, Finding::Late, Finding::AnotherSession] {
         assert_eq!(scene.tally.found(finding), 0, "{finding:?}");
     }
