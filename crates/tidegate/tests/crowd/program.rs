@@ -25,7 +25,7 @@ fn a_crowd_of_all_kinds_meets_a_fair_room_and_all_are_accounted_for() {
         "--room",
         "sale",
         "--visitors",
-        "200",
+        "120",
         "--arrivals",
         "400",
         "--for",
