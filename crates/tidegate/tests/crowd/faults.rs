@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 const VISITORS: u32 = 5_000;
 /// Seats. One is taken for about two seconds: until its visitor asks, and while it stays.
 const SEATS: u32 = 1_000;
-/// How many come in a second: more than go.
-const ARRIVALS: u32 = 1_000;
+/// How many come in a second.
+const ARRIVALS: u32 = 500;
 /// Between two faults, and how long they last: less than a session may be idle, which is not what is tested here.
 const BETWEEN: Duration = Duration::from_secs(3);
 const KILLED: Duration = Duration::from_millis(500);
@@ -33,7 +33,7 @@ fn plan(node: &Tidegate) -> Plan {
         room: "sale".parse().unwrap(),
         visitors: visitors(),
         arrivals_per_s: ARRIVALS,
-        connections: 256,
+        connections: 1_024,
         at_most: Micros::from_secs(u64::from(visitors() / 50)),
         timeout: Micros::from_secs(5),
         max_age: Micros::ZERO,
