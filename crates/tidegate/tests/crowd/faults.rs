@@ -1,57 +1,67 @@
 //! A room whose node is killed and paused again and again while a crowd is there.
 
-use std::future::pending;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::time::Duration;
 
-use tidegate::crowd::{FirstCall, Habits, Node, Plan, Progress, Report, Share, run, text};
-use tidegate_core::time::Micros;
+use serde_json::Value;
 use tidegate_testkit::{TempDir, Tidegate};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 /// Visitors where nothing else is said.
-const VISITORS: u32 = 5_000;
-/// Seats. Most are taken for about two seconds: until their visitor asks, and while it stays.
-const SEATS: u32 = 1_000;
-/// How many come in a second.
-const ARRIVALS: u32 = 500;
+const VISITORS: u64 = 5_000;
+/// Seats. Each is taken for about two seconds: until its visitor asks, and while it stays.
+const SEATS: u64 = 1_000;
 /// Between two faults, and how long they last. Whoever is not answered for that long, and for as long as a machine with other
 /// things to do takes, is still within the time that a session may be idle.
 const BETWEEN: Duration = Duration::from_secs(3);
 const KILLED: Duration = Duration::from_millis(500);
 const PAUSED: Duration = Duration::from_secs(2);
 
-fn visitors() -> u32 {
-    #[expect(clippy::disallowed_methods, reason = "how long a test is, is told from outside")]
-    let told = std::env::var("TIDEGATE_VISITORS");
-    told.map_or(VISITORS, |told| told.parse().expect("TIDEGATE_VISITORS is a number"))
+#[expect(clippy::disallowed_methods, reason = "how long a test is, and of what, is told from outside")]
+fn told(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }
 
-fn plan(node: &Tidegate) -> Plan {
-    let share = |percent| Share::percent(percent).unwrap();
-    Plan {
-        nodes: vec![Node::parse(&format!("http://{}", node.address())).unwrap()],
-        room: "sale".parse().unwrap(),
-        visitors: visitors(),
-        arrivals_per_s: ARRIVALS,
-        connections: 1_024,
-        at_most: Micros::from_secs(u64::from(visitors() / 20)),
-        timeout: Micros::from_secs(4),
-        max_age: Micros::ZERO,
-        first_call: FirstCall::Page,
-        habits: Habits {
-            leave_line: share(5),
-            vanish_line: share(5),
-            patience: Micros::from_secs(4),
-            leave_inside: share(88),
-            close_inside: share(10),
-            vanish_inside: share(2),
-            stay: Micros::from_secs(1),
-            reload: share(5),
-            ..Habits::PATIENT
-        },
-        seed: 6,
-    }
+fn visitors() -> u64 {
+    told("TIDEGATE_VISITORS").map_or(VISITORS, |told| told.parse().expect("TIDEGATE_VISITORS is a number"))
+}
+
+fn program() -> PathBuf {
+    told("TIDEGATE_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tidegate").into(), PathBuf::from)
+}
+
+fn crowd(node: &Tidegate) -> Command {
+    let mut command = Command::new(program());
+    command.args(["crowd", &format!("http://{}", node.address()), "--room", "sale", "--json"]);
+    let visitors = visitors();
+    let numbers = [
+        ("--visitors", visitors),
+        ("--arrivals", 500),
+        ("--connections", 1_024),
+        ("--leave-line", 5),
+        ("--vanish-line", 5),
+        ("--reload", 5),
+        ("--leave-inside", 88),
+        ("--close-inside", 10),
+        ("--vanish-inside", 2),
+        ("--seed", 6),
+    ];
+    command.args(numbers.iter().flat_map(|(flag, number)| [(*flag).to_owned(), number.to_string()]));
+    // A machine with other things to do may take ten times as long as one without.
+    command.args([
+        "--for",
+        &format!("{}s", visitors / 20),
+        "--timeout",
+        "4s",
+        "--patience",
+        "4s",
+        "--stay",
+        "1s",
+    ]);
+    command
 }
 
 /// What a node went through.
@@ -68,7 +78,7 @@ async fn trouble(mut node: Tidegate, mut is_over: watch::Receiver<bool>) -> Trou
         if trouble.kills <= trouble.pauses {
             node.kill();
             sleep(KILLED).await;
-            node = tokio::task::spawn_blocking(move || {
+            node = spawn_blocking(move || {
                 node.restart();
                 node
             })
@@ -94,20 +104,25 @@ async fn nobody_is_overtaken_loses_a_place_or_is_let_in_twice_while_the_node_is_
     );
     let rules = folder.write("rules.yaml", &rules).display().to_string();
     let state = folder.path().join("state").display().to_string();
-    let node = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &["--rules", &rules, "--state-file", &state]);
-    let (plan, over) = (plan(&node), watch::Sender::new(false));
+    let node = Tidegate::start(program(), &["--rules", &rules, "--state-file", &state]);
+    let (mut command, over) = (crowd(&node), watch::Sender::new(false));
+    let goes = over.subscribe();
     let crowd = async {
-        let report = run(&plan, pending(), &mut Progress::hidden()).await.unwrap();
+        let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
         over.send_replace(true);
-        report
+        output
     };
-    let (report, trouble): (Report, Trouble) = tokio::join!(crowd, trouble(node, over.subscribe()));
-    println!("{trouble:?}\n{}", text(&report));
+    let (output, trouble): (Output, Trouble) = tokio::join!(crowd, trouble(node, goes));
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{trouble:?}\n{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(trouble.kills >= 2 && trouble.pauses >= 1, "{trouble:?}");
-    assert!(report.is_fair, "{:#?}", report.violations);
-    let of = |name| report.visitors.get(name).copied().unwrap_or(0);
+    assert_eq!(output.status.code(), Some(0), "the room was fair");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let of = |name: &str| report["visitors"][name].as_u64().unwrap_or(0);
     assert_eq!(of("waiting") + of("not_joined") + of("inside") + of("lost"), 0, "everybody came through");
-    assert!(of("late") * 100 <= u64::from(plan.visitors), "this machine was too slow for a crowd");
-    assert_eq!(report.sessions.capacity, Some(SEATS.into()));
-    assert!(report.sessions.most_seen * 10 > u64::from(SEATS), "the seats were used: {:?}", report.sessions);
+    assert!(of("late") * 100 <= visitors(), "this machine was too slow for a crowd");
+    assert_eq!(report["numbers"], visitors());
+    assert_eq!(report["sessions"]["capacity"], SEATS);
+    let most = report["sessions"]["most_seen"].as_u64().unwrap();
+    assert!(most * 10 > SEATS, "the seats were used, by {most} at the most");
 }

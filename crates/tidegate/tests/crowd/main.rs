@@ -2,8 +2,9 @@
 //! one to be, also while it is killed and paused.
 //! Method: the real program against the real server, each a process of its own; and the books against a server that cheats.
 //!
-//! The faults are met by 5,000 visitors here. `TIDEGATE_VISITORS=100000 cargo test --release -p tidegate --test crowd faults` sends
-//! as many as one wants to believe it; figures are printed with `-- --nocapture`.
+//! The faults are met by 5,000 visitors here. With `TIDEGATE_VISITORS=100000 TIDEGATE_BINARY=$PWD/target/release/tidegate cargo test -p
+//! tidegate --test crowd faults -- --nocapture` there are as many as one wants to believe it, met by a release build, and the figures are
+//! printed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
