@@ -111,7 +111,8 @@ pub async fn run(
     progress.finish();
     crowd.under_way.abort_all();
     let seconds = crowd.clock.now().since(start).as_micros() as f64 / 1e6;
-    Ok(Report::new(plan, seconds, crowd.visitors.iter().map(|visitor| &visitor.record), &crowd.tally)?)
+    let records = crowd.visitors.iter().map(|visitor| &visitor.record);
+    Ok(Report::new(plan, seconds, &records, &crowd.tally)?)
 }
 
 impl<'p> Crowd<'p> {

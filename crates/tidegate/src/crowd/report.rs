@@ -126,7 +126,7 @@ impl Report {
     pub(super) fn new<'a>(
         plan: &Plan,
         seconds: f64,
-        records: impl Iterator<Item = &'a Record> + Clone,
+        records: &(impl Iterator<Item = &'a Record> + Clone),
         tally: &Tally,
     ) -> Result<Self, CreationError> {
         let sessions = Sessions {

@@ -49,7 +49,7 @@ impl Scene {
     }
 }
 
-fn seat(state: &str, number: u64, more: Value) -> Heard {
+fn seat(state: &str, number: u64, more: &Value) -> Heard {
     let mut seat = json!({
         "room": "demo", "state": state, "why": null, "room_state": "open", "ticket": "t", "queue_number": number, "position": null,
         "waiting": 1, "serving_number": 0, "estimated_wait": null, "progress": 0.0, "opens_at": null, "message": null,
@@ -60,12 +60,12 @@ fn seat(state: &str, number: u64, more: Value) -> Heard {
 }
 
 fn waiting(number: u64, position: u64) -> Heard {
-    seat("waiting", number, json!({ "position": position }))
+    seat("waiting", number, &json!({ "position": position }))
 }
 
 fn ready(number: u64) -> Heard {
     let claim = json!({"ends_at": 1_800_000_030.0, "left_ms": 20_000, "extensions_left": 1});
-    seat("ready", number, json!({ "claim": claim }))
+    seat("ready", number, &json!({ "claim": claim }))
 }
 
 /// A session that started after so many seconds, of 40.
@@ -73,11 +73,11 @@ fn inside(number: u64, start_s: f64, left_ms: u64) -> Heard {
     let start = 1_800_000_000.0 + start_s;
     let session = json!({"started_at": start, "ends_at": start + 40.0, "left_ms": left_ms, "idle_ms": 15_000, "heartbeat_ms": 5_000,
         "renewable": false});
-    seat("admitted", number, json!({ "session": session }))
+    seat("admitted", number, &json!({ "session": session }))
 }
 
 fn ended(number: u64, why: &str) -> Heard {
-    seat("ended", number, json!({ "why": why }))
+    seat("ended", number, &json!({ "why": why }))
 }
 
 #[test]
