@@ -12,11 +12,13 @@ use tokio::time::{sleep, timeout};
 
 /// Visitors where nothing else is said.
 const VISITORS: u64 = 5_000;
-/// Seats. Each is taken for about two seconds: until its visitor asks, and while it stays.
+/// The fewest seats, and one for so many visitors. Each is taken for some seconds: until its visitor asks, and while it stays.
 const SEATS: u64 = 1_000;
-/// Between two faults, and how long they last. Whoever is not answered for that long, and for as long as a machine with other
+const VISITORS_PER_SEAT: u64 = 50;
+/// Between two faults, the least and for so many visitors, and how long they last. Whoever is not answered for that long, and for as long as a machine with other
 /// things to do takes, is still within the time that a session may be idle.
 const BETWEEN: Duration = Duration::from_secs(3);
+const BETWEEN_PER_5_000: Duration = Duration::from_secs(1);
 const KILLED: Duration = Duration::from_millis(500);
 const PAUSED: Duration = Duration::from_secs(2);
 
@@ -27,6 +29,14 @@ fn told(variable: &str) -> Option<String> {
 
 fn visitors() -> u64 {
     told("TIDEGATE_VISITORS").map_or(VISITORS, |told| told.parse().expect("TIDEGATE_VISITORS is a number"))
+}
+
+fn seats() -> u64 {
+    SEATS.max(visitors() / VISITORS_PER_SEAT)
+}
+
+fn between() -> Duration {
+    BETWEEN.max(BETWEEN_PER_5_000 * u32::try_from(visitors() / 5_000).unwrap())
 }
 
 fn program() -> PathBuf {
@@ -74,7 +84,7 @@ struct Trouble {
 /// Kills and pauses a node in turn, until the crowd is gone.
 async fn trouble(mut node: Tidegate, mut is_over: watch::Receiver<bool>) -> Trouble {
     let mut trouble = Trouble::default();
-    while timeout(BETWEEN, is_over.wait_for(|is_over| *is_over)).await.is_err() {
+    while timeout(between(), is_over.wait_for(|is_over| *is_over)).await.is_err() {
         if trouble.kills <= trouble.pauses {
             node.kill();
             sleep(KILLED).await;
@@ -99,8 +109,9 @@ async fn trouble(mut node: Tidegate, mut is_over: watch::Receiver<bool>) -> Trou
 async fn nobody_is_overtaken_loses_a_place_or_is_let_in_twice_while_the_node_is_killed_and_paused() {
     let folder = TempDir::new("crowd-faults");
     let rules = format!(
-        "version: 1\ndomains: []\nrooms:\n  - name: sale\n    capacity: {SEATS}\n    release_rate: 100_000/s\n    \
-         session: {{ limit: 40s, idle: 20s, early_end: frees_seat }}\n    claim: {{ window: 20s }}\n"
+        "version: 1\ndomains: []\nrooms:\n  - name: sale\n    capacity: {}\n    release_rate: 500/s\n    \
+         session: {{ limit: 40s, idle: 20s, early_end: frees_seat }}\n    claim: {{ window: 20s }}\n",
+        seats()
     );
     let rules = folder.write("rules.yaml", &rules).display().to_string();
     let state = folder.path().join("state").display().to_string();
@@ -122,7 +133,7 @@ async fn nobody_is_overtaken_loses_a_place_or_is_let_in_twice_while_the_node_is_
     assert_eq!(of("waiting") + of("not_joined") + of("inside") + of("lost"), 0, "everybody came through");
     assert!(of("late") * 100 <= visitors(), "this machine was too slow for a crowd");
     assert_eq!(report["numbers"], visitors());
-    assert_eq!(report["sessions"]["capacity"], SEATS);
+    assert_eq!(report["sessions"]["capacity"], seats());
     let most = report["sessions"]["most_seen"].as_u64().unwrap();
-    assert!(most * 10 > SEATS, "the seats were used, by {most} at the most");
+    assert!(most * 10 > seats(), "the seats were used, by {most} at the most");
 }
