@@ -10,6 +10,7 @@ pub mod machine;
 pub mod redis_benchmark;
 pub mod report;
 pub mod server;
+pub mod shape;
 pub mod subject;
 pub mod template;
 

@@ -1,4 +1,6 @@
-//! Requests made from a template: only the digits of the keys change.
+//! Requests made from a template, of which only the digits of the keys change, or drawn from those that were made beforehand.
+
+use std::sync::Arc;
 
 use crate::keys::{DIGITS, PREFIX, digits_of};
 
@@ -8,6 +10,8 @@ pub struct Template {
     /// What is sent.
     pub bytes: Vec<u8>,
     digits: Vec<usize>,
+    /// Requests that are sent as they are; none where there is a template.
+    whole: Arc<[Vec<u8>]>,
 }
 
 /// A key as a template has it before one is drawn.
@@ -21,7 +25,13 @@ impl Template {
     #[must_use]
     pub fn of(text: String) -> Self {
         let digits = text.match_indices(PREFIX).map(|(start, _)| start + PREFIX.len()).collect();
-        Self { bytes: text.into_bytes(), digits }
+        Self { bytes: text.into_bytes(), digits, whole: Arc::default() }
+    }
+
+    /// Any of these requests, as they are.
+    #[must_use]
+    pub fn one_of(requests: Vec<Vec<u8>>) -> Self {
+        Self { bytes: requests.first().cloned().unwrap_or_default(), digits: Vec::new(), whole: requests.into() }
     }
 
     /// `POST` over HTTP/1.1 of so many `items` of JSON; a single one is sent alone, not in a list of checks.
@@ -43,8 +53,11 @@ impl Template {
         Self::post(path, &format!(r#"{{"client_id":"{}","cost":1}}"#, any_key()), batch)
     }
 
-    /// Draws new keys below `keys`.
+    /// Draws new keys below `keys`, or another request.
     pub fn draw(&mut self, random: &mut fastrand::Rng, keys: u64) {
+        if let Some(request) = random.choice(self.whole.iter()) {
+            self.bytes.clone_from(request);
+        }
         for start in &self.digits {
             if let Some(place) = self.bytes.get_mut(*start..start + DIGITS) {
                 place.copy_from_slice(&digits_of(random.u64(..keys)));

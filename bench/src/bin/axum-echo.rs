@@ -5,12 +5,14 @@
 //! POST /v1/check           answers through serde, as any axum handler does
 //! POST /v1/check-constant  answers with bytes made beforehand: what no server that decides can reach
 //! POST /v1/checks          one answer per item, through serde
+//! POST /v1/rooms/polls/poll, /v1/rooms/joins/join
+//!                          a seat, through serde; the second with cookies
 //! ```
 
 use std::net::SocketAddr;
 
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::IntoResponse;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::post;
 use axum::serve::ListenerExt;
 use axum::{Json, Router};
@@ -106,6 +108,81 @@ async fn checks(Json(checks): Json<Checks>) -> impl IntoResponse {
     ([CORRELATION], Json(Answers { results: results.collect() }))
 }
 
+/// How a visitor of a waiting room stands, with constant figures.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Seat {
+    room: &'static str,
+    state: &'static str,
+    why: Option<&'static str>,
+    room_state: &'static str,
+    ticket: Option<&'static str>,
+    queue_number: Option<u64>,
+    position: Option<u64>,
+    waiting: u64,
+    serving_number: u64,
+    estimated_wait: Option<u64>,
+    progress: f64,
+    opens_at: Option<f64>,
+    message: Option<&'static str>,
+    poll_after_ms: u64,
+    claim: Option<u64>,
+    session: Option<u64>,
+    pass: Option<&'static str>,
+    return_to: Option<&'static str>,
+}
+
+const SEAT: Seat = Seat {
+    room: "polls",
+    state: "waiting",
+    why: None,
+    room_state: "open",
+    ticket: Some(TICKET),
+    queue_number: Some(4_321),
+    position: Some(4_320),
+    waiting: 5_000,
+    serving_number: 0,
+    estimated_wait: None,
+    progress: 0.0,
+    opens_at: None,
+    message: None,
+    poll_after_ms: 12_345,
+    claim: None,
+    session: None,
+    pass: None,
+    return_to: None,
+};
+const TICKET: &str = "v1.t0123456.BXBvbGxzAAAAAGoAAAAAAAAAAAAAEOEAAAAAAAAAAAAAAAAAAAAAAAZgAAAAAAAA.\
+                      0123456789abcdef0123456789abcdef0123456789a";
+const OF_SEAT: [(HeaderName, HeaderValue); 3] = [
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::VARY, HeaderValue::from_static("origin")),
+    CORRELATION,
+];
+const COOKIES: [(HeaderName, HeaderValue); 2] = [
+    (
+        header::SET_COOKIE,
+        HeaderValue::from_static(
+            "tidegate_device=v1.d0123456.AAAAAAAAAAAAAAAAAAAAAAAGYAAAAAAA.0123456789abcdef0123456789abcdef0123456789a; Path=/; \
+             Max-Age=31536000; HttpOnly; SameSite=Lax",
+        ),
+    ),
+    (
+        header::SET_COOKIE,
+        HeaderValue::from_static(
+            "tidegate_ticket_joins=v1.t0123456.BXBvbGxzAAAAAGoAAAAAAAAAAAAAEOEAAAAAAAAAAAAAAAAAAAAAAAZgAAAAAAAA.\
+             0123456789abcdef0123456789abcdef0123456789a; Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax",
+        ),
+    ),
+];
+
+async fn poll() -> impl IntoResponse {
+    (OF_SEAT, Json(SEAT))
+}
+
+async fn join() -> impl IntoResponse {
+    (OF_SEAT, AppendHeaders(COOKIES), Json(SEAT))
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -116,7 +193,9 @@ fn main() -> anyhow::Result<()> {
         let router = Router::new()
             .route("/v1/check", post(check))
             .route("/v1/check-constant", post(check_constant))
-            .route("/v1/checks", post(checks));
+            .route("/v1/checks", post(checks))
+            .route("/v1/rooms/polls/poll", post(poll))
+            .route("/v1/rooms/joins/join", post(join));
         let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
         let listener = listener.tap_io(|stream| {
             let _ = stream.set_nodelay(true);

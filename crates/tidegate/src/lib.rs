@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cli       commands: serve, check-config, check, explain, replay, …
+//! crowd     made-up visitors of a waiting room, and what they were told
 //! settings  what the command is told by flags, environment and file, and by which of them
 //! replay    access logs, read
 //! trial     other rules tried on requests that were made
@@ -19,6 +20,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod crowd;
 pub mod door;
 pub mod gate;
 pub mod grpc;

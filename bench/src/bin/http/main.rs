@@ -1,7 +1,5 @@
 //! Server CPU, rate and latency of a check over HTTP, beside a bare axum JSON echo and throttlecrab in the same run.
 
-mod shape;
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use clap::Parser;
 use tidegate_bench::contest::{self, CPU_PER, Driven, LOAD, NO_THROTTLECRAB, Rival, Subject, middle, ratio};
 use tidegate_bench::http_load::{Pace, drive};
 use tidegate_bench::report::{Cell, Format, Report, Table};
+use tidegate_bench::shape;
 use tidegate_bench::server::{self, Affinity, Door, Server, Tidegate, words};
 use tidegate_bench::template::{Template, any_key};
 

@@ -4,6 +4,7 @@ mod catalog_arguments;
 mod check;
 mod check_config;
 mod convert;
+mod crowd_command;
 mod explain;
 mod grpc_arguments;
 mod http_client;
@@ -56,7 +57,8 @@ Examples:
   tidegate check client_id=api_client        ask for one decision
   tidegate explain client_id=api_client      see which rules match, and why
   tidegate replay --rules rules.yaml access.log.gz
-                                             see what the rules would have done to real traffic";
+                                             see what the rules would have done to real traffic
+  tidegate crowd --visitors 1000             a thousand visitors for the waiting room demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -74,6 +76,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Run rules against access logs and report what they would have done
     Replay(replay_command::ReplayArguments),
+    /// Send a crowd of made-up visitors to a waiting room, and report whether it was fair to them
+    Crowd(Box<crowd_command::CrowdArguments>),
     /// List, change, compare and roll back the rules of a running server
     Rules(operator::RulesArguments),
     /// Tiers, bans and overrides of subjects on a running server
@@ -130,6 +134,7 @@ pub fn run() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Replay(arguments)) => replay_command::run(&arguments),
+        Some(Command::Crowd(arguments)) => crowd_command::run(&arguments),
         Some(Command::Rules(arguments)) => operator::rules(&arguments),
         Some(Command::Subjects(arguments)) => operator::subjects(&arguments),
         Some(Command::Keys(arguments)) => operator::keys(&arguments),

@@ -6,22 +6,26 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use tidegate_bench::http_load::response_length;
-use tidegate_bench::template::Template;
+use crate::http_load::response_length;
+use crate::template::Template;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// The names in an answer, and its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     fields: BTreeSet<String>,
     members: BTreeSet<String>,
-    pub(crate) bytes: usize,
+    /// How long it is, head and body.
+    pub bytes: usize,
 }
 
 /// Asks once.
-pub(crate) fn of_answer(address: SocketAddr, request: &Template) -> anyhow::Result<Shape> {
+///
+/// # Errors
+/// There is no answer of 200 with a JSON object.
+pub fn of_answer(address: SocketAddr, request: &Template) -> anyhow::Result<Shape> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(&request.bytes)?;
@@ -46,7 +50,10 @@ pub(crate) fn of_answer(address: SocketAddr, request: &Template) -> anyhow::Resu
 }
 
 /// Refuses to compare servers whose answers differ in what they name.
-pub(crate) fn compare<'a>(mut answers: impl Iterator<Item = (&'a str, &'a Shape)>) -> anyhow::Result<()> {
+///
+/// # Errors
+/// They do.
+pub fn compare<'a>(mut answers: impl Iterator<Item = (&'a str, &'a Shape)>) -> anyhow::Result<()> {
     let Some((reference, expected)) = answers.next() else { return Ok(()) };
     for (name, shape) in answers {
         ensure!(
