@@ -110,6 +110,11 @@ impl News {
         }
     }
 
+    /// Something has happened to all of them.
+    pub(super) fn tell_all(&self) {
+        self.own.lock().values().for_each(|own| own.news.notify_waiters());
+    }
+
     /// Whether the caller is to make frames from here on.
     fn begins_to_make(&self) -> bool {
         self.followers.load(Ordering::SeqCst) > 0 && !self.is_made.swap(true, Ordering::SeqCst)
@@ -244,6 +249,10 @@ async fn stream(
     frames.mark_changed();
     let mut told = None;
     loop {
+        if shared.room(room.name.as_str()).is_none() {
+            // It was removed, and nothing will happen in it any more.
+            return;
+        }
         if let Some(own) = shared.own_event(&room, &core, &ticket, &mut told).await
             && sender.send(own).await.is_err()
         {

@@ -16,3 +16,4 @@ mod forged;
 mod line;
 mod pages;
 mod site;
+mod valve;

@@ -34,6 +34,15 @@ pub fn five_seats(name: &str) -> Definition {
 
 /// Serves these rooms until the test is over.
 pub async fn serve(definitions: &[Definition], secret: &str) -> (SocketAddr, ManualClock) {
+    serve_with(definitions, secret, "version: 1\ndomains: []").await
+}
+
+/// The same, with rules.
+pub async fn serve_with(
+    definitions: &[Definition],
+    secret: &str,
+    rules: &str,
+) -> (SocketAddr, ManualClock) {
     let clock = ManualClock::new(START);
     let of_store = clock.clone();
     let store = MemoryRooms::new(Arc::new(move || of_store.now()));
@@ -42,7 +51,7 @@ pub async fn serve(definitions: &[Definition], secret: &str) -> (SocketAddr, Man
         rooms.define(definition).await.unwrap();
     }
     let buckets = MemoryStore::new(&MemoryOptions::new([1, 2]));
-    let engine = Engine::with_parts(compile("version: 1\ndomains: []"), buckets, clock.clone(), None);
+    let engine = Engine::with_parts(compile(rules), buckets, clock.clone(), None);
     let listener = bind(&ListenOptions::new("127.0.0.1:0".parse().unwrap(), "--listen")).unwrap();
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::default();

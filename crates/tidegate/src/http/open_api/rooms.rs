@@ -20,7 +20,7 @@ struct RoomCall {
     /// The ticket of an earlier answer; browsers have it in a cookie.
     #[schemars(length(max = MAX_TOKEN_BYTES))]
     ticket: Option<String>,
-    /// The pass of an earlier answer, for heartbeat and leave; browsers have it in a cookie.
+    /// The pass of an earlier answer, for heartbeat, renew and leave; browsers have it in a cookie.
     #[schemars(length(max = MAX_TOKEN_BYTES))]
     pass: Option<String>,
     /// Join: where to go when let in, a path of this host or an address of one of the room's hosts.
@@ -225,6 +225,12 @@ fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
         Endpoint::RoomClaim { .. } => {
             let mut operation = call(document, "claimRoom", "come in, or ask for more time to");
             let conflict = "It is not this visitor's turn, or there is no more time to be had.";
+            operation.replies.push(document.problem(conflict, &[ProblemType::Conflicting]));
+            operation
+        }
+        Endpoint::RoomRenew { .. } => {
+            let mut operation = call(document, "renewRoom", "the session's limit anew");
+            let conflict = "There is no session yet, or it was renewed as often as it may be.";
             operation.replies.push(document.problem(conflict, &[ProblemType::Conflicting]));
             operation
         }
