@@ -84,7 +84,16 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn new(domain: &'a str, entries: &'a [(&'a str, &'a str)]) -> Self {
         let quotas = SubjectQuotas { tier: None, by_rule: &[] };
-        Self { domain, entries, cost: 1, idempotency_key: None, quotas, replaced: &[], inside: &[], stages: None }
+        Self {
+            domain,
+            entries,
+            cost: 1,
+            idempotency_key: None,
+            quotas,
+            replaced: &[],
+            inside: &[],
+            stages: None,
+        }
     }
 
     /// The same request at another cost.

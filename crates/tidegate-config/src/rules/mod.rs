@@ -319,8 +319,8 @@ fn read_file(
     }
     let fields = Fields::read(root, path, &FILE, report)?;
     fields.required("version", "write version: 1", report, read_version);
-    let list = fields
-        .optional("rooms", report, |node, path, report| room::read_list(node, path, check, report));
+    let list =
+        fields.optional("rooms", report, |node, path, report| room::read_list(node, path, check, report));
     rooms.extend(list.unwrap_or_default());
     let remedy = "write domains: and a list of domains";
     let domains = fields

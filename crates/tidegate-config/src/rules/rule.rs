@@ -204,7 +204,12 @@ fn read_on_limit(fields: &Fields<'_, '_>, report: &mut Report<'_>) -> OnLimit {
         }
         (None | Some(Becomes::Refused), on_limit, Some(node)) if on_limit.is_none() || becomes.is_some() => {
             let message = "requests over the limit are refused, so nobody is sent to a room";
-            report.error(node.at, &fields.path.field("room"), message, "write on_limit: room, or remove room");
+            report.error(
+                node.at,
+                &fields.path.field("room"),
+                message,
+                "write on_limit: room, or remove room",
+            );
         }
         _ => {}
     }

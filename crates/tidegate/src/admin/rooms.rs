@@ -1,12 +1,12 @@
 //! Waiting rooms of this node, for operators.
 
+use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::DEFAULT_TENANT;
 use tidegate_catalog::repository::Deed;
 use tidegate_config::parse_room_checked;
-use http::HeaderValue;
 use tidegate_core::room::{Answer as Told, Command, Flush, QueueNumber, RoomName, RoomState};
 use tidegate_store::rooms::RoomError;
 use tidegate_wire::problem::{Problem, ProblemType};
@@ -14,7 +14,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 use super::Admin;
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use crate::rooms::{RowFormat, Rooms, RoomsError, Wanted};
+use crate::rooms::{Rooms, RoomsError, RowFormat, Wanted};
 
 /// What a room is to do.
 #[derive(Deserialize, JsonSchema)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::rooms::PageSettings;
 use crate::rooms::web::LanguageOptions;
+use crate::rooms::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, PageSettings};
 use crate::serve::RoomSettings;
 use crate::settings::Secret;
 
@@ -22,6 +22,12 @@ pub(super) struct RoomArguments {
     /// The secret itself, in the form of that file
     #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_SECRET", value_name = "SECRET", hide_env_values = true)]
     room_secret: Option<Secret>,
+
+    /// Most places a second that one client address is given, up to 1,000,000, ten seconds' worth of them at one instant; 0 is no limit.
+    /// This machine's own addresses are not limited
+    #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_JOINS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_JOINS_PER_ADDRESS,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_JOINS_PER_ADDRESS)))]
+    room_joins_per_address: u32,
 
     #[command(flatten)]
     pages: PageArguments,
@@ -66,6 +72,7 @@ impl RoomArguments {
             secret_file: self.room_secret_file,
             secret: self.room_secret,
             pages: self.pages.settings(),
+            joins_per_address: self.room_joins_per_address,
         })
     }
 }

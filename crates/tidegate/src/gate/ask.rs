@@ -26,10 +26,7 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// The request to the engine, of what is known of its subject.
     fn request(&self, look: &'a Look<'_>) -> Request<'a> {
-        Request {
-            inside: self.inside,
-            ..look.request(self.entries, self.cost, self.idempotency_key)
-        }
+        Request { inside: self.inside, ..look.request(self.entries, self.cost, self.idempotency_key) }
     }
 }
 
@@ -90,9 +87,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let charged = asks.iter().zip(&answers).filter(|((_, ask), _)| !ask.peek);
         let charged: Vec<(Request<'_>, &Decision)> = charged
             .filter_map(|((look, ask), answer)| match answer {
-                Ok(Answered::Decided(decision)) => {
-                    Some((ask.request(look), decision))
-                }
+                Ok(Answered::Decided(decision)) => Some((ask.request(look), decision)),
                 Ok(Answered::Banned(_)) | Err(_) => None,
             })
             .collect();

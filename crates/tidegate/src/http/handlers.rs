@@ -108,7 +108,8 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
         .collect();
     let answered = door.gate.ask_each(&asks).await;
     let mut answers = to_wire::Answers::default();
-    for ((answered, (look, ask)), (comer, shows)) in answered.into_iter().zip(asks).zip(comers.iter().zip(&shows))
+    for ((answered, (look, ask)), (comer, shows)) in
+        answered.into_iter().zip(asks).zip(comers.iter().zip(&shows))
     {
         let valve::Outcome { answered, sent } =
             valve::settle(door, caller, look, ask, comer, answered, shows).await;

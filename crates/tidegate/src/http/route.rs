@@ -221,7 +221,7 @@ impl<'a> Endpoint<'a> {
                 | Endpoint::RoomHeartbeat { .. }
                 | Endpoint::RoomClaim { .. }
                 | Endpoint::RoomRenew { .. }
-            | Endpoint::RoomLeave { .. }
+                | Endpoint::RoomLeave { .. }
                 | Endpoint::RoomEvents { .. }
                 | Endpoint::RoomStatus { .. }
                 | Endpoint::RoomLine { .. }

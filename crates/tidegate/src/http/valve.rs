@@ -97,9 +97,7 @@ fn sends_to(decision: &Decision) -> Option<RoomName> {
     if decision.is_allowed() || !is_over_limit(decision) {
         return None;
     }
-    let refuses = |verdict: &RuleVerdict<'_>| {
-        verdict.is_enforced() && !verdict.verdict.is_allow()
-    };
+    let refuses = |verdict: &RuleVerdict<'_>| verdict.is_enforced() && !verdict.verdict.is_allow();
     if decision.verdicts().filter(refuses).any(|verdict| verdict.rule.model().room().is_none()) {
         return None;
     }

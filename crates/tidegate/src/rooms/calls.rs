@@ -134,6 +134,9 @@ impl Shared {
     /// A place for the visitor: the one it has, or a new one.
     pub(super) async fn join(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {
         let room = asked.room;
+        if let Some(refused) = self.joins.refuse(asked.visit.client()).await {
+            return Err(plain(refused));
+        }
         let wanted = asked.fields.return_to.as_deref();
         let wanted = wanted.map(|text| ReturnTo::parse(text, &room.hosts)).transpose().map_err(|error| {
             plain(Problem {

@@ -105,7 +105,8 @@ fn written(rows: &[Listed], format: RowFormat, with_head: bool) -> Bytes {
                 text.push('\n');
             }
             RowFormat::Csv => {
-                let [until, started_at, seen_at, ends_at] = times.map(|at| at.map_or_else(String::new, seconds));
+                let [until, started_at, seen_at, ends_at] =
+                    times.map(|at| at.map_or_else(String::new, seconds));
                 let renewals = renewals.map_or_else(String::new, |renewals| renewals.to_string());
                 text.push_str(&format!(
                     "{number},{state},{until},{started_at},{seen_at},{ends_at},{renewals}\n"

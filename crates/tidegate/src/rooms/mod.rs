@@ -10,6 +10,7 @@
 //! driver      does what is due, at the instant at which it is
 //! visit       who asks, and from where: cookies, address, origin
 //! calls       join, poll, heartbeat, claim, renew, leave
+//! joins       how often one address may ask for places
 //! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
@@ -34,6 +35,7 @@ mod driver;
 mod events;
 mod export;
 mod hints;
+mod joins;
 mod keys;
 mod of_file;
 mod operator;
@@ -48,6 +50,7 @@ pub mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_core::room::{Answer, Refusal};
@@ -61,6 +64,7 @@ pub use definition::{Definition, DefinitionError, OneSeatPer};
 pub use driver::Driver;
 pub use events::EventBody;
 pub(crate) use export::{RowFormat, Rows, Wanted};
+pub use joins::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS};
 pub use keys::{RoomKeys, RoomKeysError};
 pub use pages::{PageSettings, Pages};
 pub(crate) use valve::{Comer, Named, Purpose, Shows};
@@ -68,6 +72,7 @@ pub(crate) use visit::Visit;
 
 use definition::Room;
 use hints::Hints;
+use joins::Joins;
 use of_file::OfFile;
 use store::Store;
 use watch::Watch;
@@ -89,6 +94,7 @@ struct Shared {
     nowhere: Page,
     watch: Arc<Watch>,
     hints: Hints,
+    joins: Joins,
     streams: events::Streams,
 }
 
@@ -138,6 +144,7 @@ impl Rooms {
         RoomStore::watch(&store, Arc::clone(&watch) as Arc<dyn RoomWatcher>);
         Ok(Self(Arc::new(Shared {
             store: Arc::new(store),
+            joins: Joins::new(DEFAULT_JOINS_PER_ADDRESS, Arc::clone(&clock)),
             clock,
             keys,
             rooms: ArcSwap::default(),
@@ -148,6 +155,25 @@ impl Rooms {
             hints: Hints::default(),
             streams: events::Streams::default(),
         })))
+    }
+
+    /// The same rooms, of which one address is given so many places a second at most, ten seconds' worth of them at one instant; 0 is no
+    /// limit. To be called before they are cloned.
+    #[must_use]
+    pub fn with_joins_per_address(mut self, per_second: u32) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.joins = Joins::new(per_second, Arc::clone(&shared.clock));
+        }
+        self
+    }
+
+    /// The same rooms, whose streams of events end for clients that read nothing for so long. To be called before they are cloned.
+    #[must_use]
+    pub fn with_stream_stall(mut self, stall: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.streams.set_stall(stall);
+        }
+        self
     }
 
     /// Makes a room, or changes one that is there: visitors keep their places.

@@ -271,7 +271,8 @@ impl Shared {
         named: &Named<'_>,
         subject: Option<&str>,
     ) -> (Option<VisitorId>, Option<Prefix>) {
-        let value = |name: &str| named.entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
+        let value =
+            |name: &str| named.entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
         let keys = &self.keys.visitors;
         let subject = subject.and_then(|subject| Some((subject, value(subject)?)));
         let subject = subject.map(|subject| keys.of_entries(&room.name, named.domain, [subject]));
@@ -328,7 +329,8 @@ impl Shared {
     ) -> Result<(Told, Option<Shown>), RoomError> {
         let joins = Command::Join(Visitor { identity: Some(identity_of(visitor)), prefix });
         let told = self.store.ask(&room.name, &joins).await?;
-        let ticket = number_of(&told.answer).map(|number| self.new_ticket(&room.name, visitor, number, &told));
+        let ticket =
+            number_of(&told.answer).map(|number| self.new_ticket(&room.name, visitor, number, &told));
         if matches!(told.answer, Answer::Admitted(admitted) if admitted.start == told.at) {
             room.counts.waits.observe(Micros::ZERO);
         }

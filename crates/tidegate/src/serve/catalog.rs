@@ -20,7 +20,8 @@ use tidegate_catalog::state::StateCell;
 use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
 use tidegate_catalog::usage::{TopKeys, UsageMeter, Writer, WriterOptions};
 use tidegate_config::{
-    Defaults, EXAMPLE_RULES, RoomDefinition, RoomFault, RoomsOfRules, parse_rules_checked, quota_settings_from, read_text,
+    Defaults, EXAMPLE_RULES, RoomDefinition, RoomFault, RoomsOfRules, parse_rules_checked,
+    quota_settings_from, read_text,
 };
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, SystemClock, random_seed};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_config::RoomDefinition;
 use tidegate_engine::{Clock, SystemClock};
@@ -48,6 +49,8 @@ pub(super) async fn open(
         None => MemoryRooms::new(of_store),
     };
     let rooms = Rooms::with_pages(store, clock, keys, pages)?;
+    let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
+    let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
     rooms.take_up(of_file).await?;
     let driver = Driver::start(&rooms);
     Ok(OpenRooms { rooms, _driver: driver })

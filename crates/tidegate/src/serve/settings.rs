@@ -72,6 +72,8 @@ pub struct RoomSettings {
     pub secret: Option<Secret>,
     /// How the waiting page looks and what it speaks.
     pub pages: PageSettings,
+    /// The most places a second that one address is given; 0 is no limit.
+    pub joins_per_address: u32,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.

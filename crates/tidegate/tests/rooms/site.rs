@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate::http::{HttpDoor, Readiness};
+use tidegate::http::{HttpDoor, HttpOptions, Readiness};
 use tidegate::net::{ListenOptions, Server, bind};
 use tidegate::rooms::{Definition, RoomKeys, Rooms};
 use tidegate_core::quota::{Algorithm, Quota};
@@ -38,15 +38,23 @@ pub async fn serve(definitions: &[Definition], secret: &str) -> (SocketAddr, Man
 }
 
 /// The same, with rules.
-pub async fn serve_with(
+pub async fn serve_with(definitions: &[Definition], secret: &str, rules: &str) -> (SocketAddr, ManualClock) {
+    serve_as(definitions, secret, rules, options(), |rooms| rooms).await
+}
+
+/// The same, with options of the door, and rooms that are made otherwise.
+pub async fn serve_as(
     definitions: &[Definition],
     secret: &str,
     rules: &str,
+    options: HttpOptions,
+    otherwise: impl FnOnce(Rooms) -> Rooms,
 ) -> (SocketAddr, ManualClock) {
     let clock = ManualClock::new(START);
     let of_store = clock.clone();
     let store = MemoryRooms::new(Arc::new(move || of_store.now()));
     let rooms = Rooms::new(store, Arc::new(clock.clone()), RoomKeys::parse(secret, "test").unwrap()).unwrap();
+    let rooms = otherwise(rooms);
     for definition in definitions {
         rooms.define(definition).await.unwrap();
     }
@@ -56,7 +64,7 @@ pub async fn serve_with(
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::default();
     readiness.set(true);
-    let door = HttpDoor::new(engine, options(), readiness).with_rooms(rooms);
+    let door = HttpDoor::new(engine, options, readiness).with_rooms(rooms);
     let server = Server::new("test", limits()).unwrap();
     tokio::spawn(server.run(listener, move |peer| door.service(peer), std::future::pending()));
     (address, clock)

@@ -8,7 +8,7 @@
 use schemars::{JsonSchema, json_schema};
 use serde_json::Value;
 
-use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, schema_only};
+use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, Seconds, schema_only};
 
 schema_only! {
     /// A domain as the rule file has it.

@@ -5,6 +5,7 @@ mod bodies;
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 use tidegate_catalog::model::MAX_PAGE;
+use tidegate_core::room::QueueNumber;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, ProblemType};
 
 use super::access::TENANT_FIELD;

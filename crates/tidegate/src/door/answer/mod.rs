@@ -4,7 +4,7 @@
 pub(crate) mod body;
 pub(crate) mod fields;
 
-use http::header::{CACHE_CONTROL, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_catalog::model::Ban;
 use tidegate_core::decision::Verdict;
@@ -74,7 +74,8 @@ impl Waits {
 impl Sent {
     /// The request has to wait in this room, where its visitor stands so.
     pub(crate) fn to(&mut self, room: &RoomName, seat: &Seat) {
-        let mut waits = Waits { room: room.clone(), retry_after_ms: seat.poll_after_ms, message: String::new() };
+        let mut waits =
+            Waits { room: room.clone(), retry_after_ms: seat.poll_after_ms, message: String::new() };
         let again = match waits.retry_after_s() {
             1 => "Ask again in 1 second.".to_owned(),
             seconds => format!("Ask again in {seconds} seconds."),
@@ -86,7 +87,9 @@ impl Sent {
                 format!("You are in the waiting room {room}, with {ahead} ahead of you.")
             }
             _ if seat.ticket.is_some() => format!("You are in the waiting room {room}."),
-            _ => format!("There is a waiting room, {room}: send a ticket, the subject or client_ip to have a place in it."),
+            _ => format!(
+                "There is a waiting room, {room}: send a ticket, the subject or client_ip to have a place in it."
+            ),
         };
         waits.message = format!("Too many at once. {ahead} {again}");
         self.waits = Some(waits);
@@ -129,10 +132,6 @@ fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields, sent: &S
     write_fields(response.headers_mut(), decision, look, legacy);
     if let Some(waits) = &sent.waits {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(waits.retry_after_s()));
-    }
-    if sent.seat.is_some() {
-        // A place in a line is nobody else's.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response
 }

@@ -324,6 +324,8 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
         replies.retain(|reply| reply.status != 410);
         let unnamed = "The room knows visitors by a header field, which is missing or is a stranger's word.";
         replies.push(document.problem(unnamed, &[ProblemType::Unauthorized]));
+        let many = "Too many from this address ask for a place at once.";
+        replies.push(document.problem(many, &[ProblemType::QuotaExceeded]).with(&[RETRY_AFTER]));
     }
     let description =
         "JSON, also as `text/plain`, or an HTML form, which is answered with a page.".to_owned();
