@@ -50,6 +50,11 @@ fn redis_clients_works_as_written() {
 }
 
 #[test]
+fn a_place_in_line_works_as_written() {
+    Walk::new("valve").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));

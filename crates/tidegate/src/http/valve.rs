@@ -77,8 +77,7 @@ pub(super) async fn settle<'l, S: BucketStore, C: Clock>(
         let Ok(Answered::Decided(decision)) = &answered else { break };
         let Some(room) = sends_to(decision).filter(|room| !inside.contains(room)) else { break };
         let subject = decision.compiled_domain().and_then(CompiledDomain::subject);
-        let purpose = if ask.peek { Purpose::Look } else { Purpose::Pass };
-        let Some(stands) = rooms.stand(&room, comer, subject, purpose).await else { break };
+        let Some(stands) = rooms.stand(&room, comer, subject).await else { break };
         sent.seat = Some(Rooms::seat_text(&stands.seat));
         let is_inside = stands.is_inside();
         sent.cookies.extend(stands.cookies);
@@ -117,5 +116,6 @@ pub(super) fn named<'a, S, C>(
         ipv6_prefix: door.options.identity.ipv6_prefix,
         ticket: request.ticket.as_deref(),
         pass: request.pass.as_deref(),
+        purpose: if request.peek { Purpose::Look } else { Purpose::Pass },
     })
 }

@@ -55,6 +55,8 @@ pub(crate) struct Named<'a> {
     pub(crate) ticket: Option<&'a str>,
     /// A pass, not verified.
     pub(crate) pass: Option<&'a str>,
+    /// What is wanted.
+    pub(crate) purpose: Purpose,
 }
 
 /// Whether a request only asks what would be.
@@ -129,7 +131,6 @@ impl Rooms {
         room: &RoomName,
         comer: &Comer<'_>,
         subject: Option<&str>,
-        purpose: Purpose,
     ) -> Option<Stands> {
         let shared = &*self.0;
         let Some(room) = shared.room(room.as_str()) else {
@@ -138,7 +139,7 @@ impl Rooms {
         };
         match comer {
             Comer::Visitor(visit) => shared.visitor_stands(&room, *visit).await,
-            Comer::Named(named) => shared.named_stands(&room, named, subject, purpose).await,
+            Comer::Named(named) => shared.named_stands(&room, named, subject).await,
         }
     }
 
@@ -175,10 +176,11 @@ impl Shared {
         let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: None, now };
         let shown = named.pass.and_then(|pass| self.keys.tokens.verify_pass_at_room(pass, &check).ok());
         let Some(pass) = shown.filter(|pass| !self.is_over(room, pass, now)) else { return false };
-        shows.seat = match self.longer(room, &pass, now).await {
-            Some(seat) => Some(seat),
-            None => shows.seat.take(),
-        };
+        if named.purpose == Purpose::Pass
+            && let Some(seat) = self.longer(room, &pass, now).await
+        {
+            shows.seat = Some(seat);
+        }
         true
     }
 
@@ -240,7 +242,6 @@ impl Shared {
         room: &Room,
         named: &Named<'_>,
         subject: Option<&str>,
-        purpose: Purpose,
     ) -> Option<Stands> {
         let now = self.clock.now();
         let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: None, now };
@@ -249,7 +250,7 @@ impl Shared {
             Some(Shown { claims, token: token.to_owned() })
         });
         let (visitor, prefix) = self.named(room, named, subject);
-        let place = match (purpose, shown) {
+        let place = match (named.purpose, shown) {
             (Purpose::Pass, shown) => self.come(room, shown, visitor, prefix).await.ok()?,
             (Purpose::Look, Some(shown)) => {
                 let told = self.store.look(&room.name, &core_ticket(&shown.claims)).await.ok()?;

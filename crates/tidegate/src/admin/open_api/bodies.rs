@@ -448,7 +448,7 @@ pub(super) struct Room {
     definition: RoomDocument,
 }
 
-/// What the order of those is drawn from who come before a shuffled opening; docs/reference/fairness.md says how to check it.
+/// What the order of those is drawn from who come before a shuffled opening; docs/guide/steering-rooms.md says how to check it.
 #[derive(JsonSchema)]
 struct RoomDraw {
     /// SHA-256 of the seed, to be published before the opening; null where nothing is drawn.
