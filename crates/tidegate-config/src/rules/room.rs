@@ -136,6 +136,26 @@ pub struct RoomDefinition {
     pub asset_origins: Vec<String>,
 }
 
+impl RoomDefinition {
+    /// A room of which only this is known, and everything else is as usual.
+    #[must_use]
+    pub fn new(name: RoomName, spec: Spec) -> Self {
+        Self {
+            title: name.to_string(),
+            name,
+            // No matter of files.
+            spec: Spec { seed: None, ..spec },
+            one_seat_per: RoomSeatPer::default(),
+            hosts: Vec::new(),
+            return_to: None,
+            message: None,
+            accent: None,
+            template: None,
+            asset_origins: Vec::new(),
+        }
+    }
+}
+
 /// What is wrong with a room that this crate cannot see: it knows no hosts, no pages and no files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomFault {

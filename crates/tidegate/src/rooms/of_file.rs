@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tidegate_config::RoomDefinition;
 use tidegate_core::room::RoomName;
+use tidegate_store::rooms::RoomError;
 
 use super::definition::{Definition, Room};
 use super::{Rooms, RoomsError, Shared};
@@ -59,6 +60,34 @@ impl Rooms {
         }
         let before = std::mem::replace(&mut of_file.rooms, file.to_vec());
         of_file.before = Some(Before { rooms: before, changed });
+        Ok(())
+    }
+
+    /// Takes in the rooms that the store has kept and the file does not name: made by an operator, or not in the file any more. What
+    /// decides is kept with them; everything else is as usual, and a warning says so.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn adopt(&self) -> Result<(), RoomError> {
+        let shared = &*self.0;
+        let _changing = shared.changing.lock().await;
+        for (name, settings) in shared.store.rooms().await? {
+            if shared.rooms.load().contains_key(&name) {
+                continue;
+            }
+            let usual = RoomDefinition::new(name.clone(), settings.spec().clone());
+            let adopted = match Definition::of_file(&usual, &shared.keys) {
+                Ok(definition) => shared.define(&definition).await.map(drop),
+                Err(error) => Err(error.into()),
+            };
+            match adopted {
+                Ok(()) => tracing::warn!(
+                    room = %name,
+                    "a room was kept that is not in the rule file: it goes on, with the usual page, no hosts, and a seat per device;                      add it to the file, or remove it: tidegate rooms remove {name}"
+                ),
+                Err(error) => tracing::error!(room = %name, %error, "a room was kept that cannot go on"),
+            }
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, RoomError>> + Send + '
 pub(super) trait Store: Send + Sync {
     fn put<'a>(&'a self, room: &'a RoomName, settings: &'a Settings) -> Asked<'a, Answer>;
     fn remove<'a>(&'a self, room: &'a RoomName) -> Asked<'a, bool>;
+    fn rooms(&self) -> Asked<'_, Vec<(RoomName, Settings)>>;
     fn ask<'a>(&'a self, room: &'a RoomName, command: &'a Command) -> Asked<'a, Told>;
     fn look<'a>(&'a self, room: &'a RoomName, ticket: &'a Ticket) -> Asked<'a, Told>;
     fn status<'a>(&'a self, room: &'a RoomName) -> Asked<'a, RoomStatus>;
@@ -30,6 +31,10 @@ impl<S: RoomStore> Store for S {
 
     fn remove<'a>(&'a self, room: &'a RoomName) -> Asked<'a, bool> {
         Box::pin(RoomStore::remove(self, room))
+    }
+
+    fn rooms(&self) -> Asked<'_, Vec<(RoomName, Settings)>> {
+        Box::pin(RoomStore::rooms(self))
     }
 
     fn ask<'a>(&'a self, room: &'a RoomName, command: &'a Command) -> Asked<'a, Told> {

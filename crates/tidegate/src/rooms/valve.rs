@@ -237,12 +237,7 @@ impl Shared {
         Some(Stands { seat: answered.seat?, cookies })
     }
 
-    async fn named_stands(
-        &self,
-        room: &Room,
-        named: &Named<'_>,
-        subject: Option<&str>,
-    ) -> Option<Stands> {
+    async fn named_stands(&self, room: &Room, named: &Named<'_>, subject: Option<&str>) -> Option<Stands> {
         let now = self.clock.now();
         let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: None, now };
         let shown = named.ticket.and_then(|token| {

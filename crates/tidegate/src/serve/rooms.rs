@@ -52,6 +52,7 @@ pub(super) async fn open(
     let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
     let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
     rooms.take_up(of_file).await?;
+    rooms.adopt().await?;
     let driver = Driver::start(&rooms);
     Ok(OpenRooms { rooms, _driver: driver })
 }

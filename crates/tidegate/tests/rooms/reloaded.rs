@@ -78,3 +78,28 @@ fn rooms_follow_the_rule_file_and_what_is_wrong_changes_nothing() {
     assert_eq!(node.ask("POST", "/v1/rooms/sale/join").0, 200);
     assert_eq!(node.runtime.block_on(visitors[0].seat("poll"))["state"], "admitted");
 }
+
+#[test]
+fn a_room_that_is_kept_goes_on_without_the_file() {
+    let dir = TempDir::new("rooms-kept");
+    let path = dir.write("rules.yaml", &file(&room("demo", 1, "")));
+    let state = dir.join("state").display().to_string();
+    let arguments = ["--rules", &path.display().to_string(), "--state-file", &state];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let start = || Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
+    let server = start();
+    let mut visitors: Vec<_> = (0..2).map(|_| Visitor::new(server.address())).collect();
+    for (visitor, number) in visitors.iter_mut().zip(1..) {
+        assert_eq!(runtime.block_on(visitor.seat("join"))["queue_number"], number);
+    }
+    drop(server);
+    fs::write(&path, file("  []\n")).unwrap();
+    let server = start();
+    let seat = {
+        let waits = &mut visitors[1];
+        waits.address = server.address();
+        runtime.block_on(waits.seat("poll"))
+    };
+    assert_eq!((&seat["state"], &seat["queue_number"]), (&json!("waiting"), &json!(2)), "{}", server.logs());
+    assert!(server.logs().contains("not in the rule file: it goes on"), "{}", server.logs());
+}
