@@ -94,14 +94,14 @@ fn check_config_looks_at_hosts_places_and_pages_of_rooms() {
     );
     assert_eq!(good.0, Some(0), "{}", good.1);
     for (fields, more, place, what) in [
-        ("    hosts: ['*.example']\n", &[][..], ":7:13:", "is a pattern"),
-        ("    return_to: //evil.example\n", &[], ":8:16:", "two slashes"),
-        ("    return_to: https://evil.example/\n", &[], ":8:16:", "not one of this room's hosts"),
-        ("    accent: red\n", &[], ":8:13:", "is not a colour"),
-        ("    asset_origins: ['https://a;b']\n", &[], ":8:20:", "is not an origin"),
-        ("    template: good.html\n", &[], ":8:15:", "--room-templates"),
-        ("    template: bad.html\n", &with_templates, ":8:15:", "bad.html:2"),
-        ("    template: none.html\n", &with_templates, ":8:15:", "check the path"),
+        ("    hosts: ['*.example']\n", &[][..], ":7:13 ", "is a pattern"),
+        ("    return_to: //evil.example\n", &[], ":8:16 ", "two slashes"),
+        ("    return_to: https://evil.example/\n", &[], ":8:16 ", "not one of this room's hosts"),
+        ("    accent: red\n", &[], ":8:13 ", "is not a colour"),
+        ("    asset_origins: ['https://a;b']\n", &[], ":8:20 ", "is not an origin"),
+        ("    template: good.html\n", &[], ":8:15 ", "--room-templates"),
+        ("    template: bad.html\n", &with_templates, ":8:15 ", "bad.html:2"),
+        ("    template: none.html\n", &with_templates, ":8:15 ", "check the path"),
     ] {
         let text = match fields.starts_with("    hosts") {
             true => room("").replace("    hosts: [shop.example]\n", fields),

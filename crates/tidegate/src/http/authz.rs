@@ -56,12 +56,14 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
     };
     let look = door.gate.look(caller, &domain, &entries).await;
     let ask = Ask { entries: &entries, cost, peek: false, idempotency_key: None, inside: &[] };
-    let comer = Comer::Visitor(rooms::visit(door, peer, head));
-    let outcome = valve::ask(door, caller, &look, ask, &comer).await;
+    let visit = rooms::visit(door, peer, head);
+    // It was read above, and is all right.
+    let (method, uri) = described(&door.options.identity, peer, head).unwrap_or_default();
+    let outcome = valve::ask(door, caller, &look, ask, &Comer::Visitor(visit, method)).await;
     let room = outcome.sent.waits.as_ref().map(|waits| waits.room.clone());
     let mut response = respond_in_line(door, &look, outcome);
-    if let (Some(room), Ok(described)) = (room, described(&door.options.identity, peer, head)) {
-        Rooms::send_people(&mut response, &room, rooms::visit(door, peer, head), described);
+    if let Some(room) = room {
+        Rooms::send_people(&mut response, &room, visit, (method, uri));
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
     }
     with_cookies(response, cookies)

@@ -37,8 +37,8 @@ const X_TIDEGATE_TICKET: HeaderName = HeaderName::from_static("x-tidegate-ticket
 
 /// Who is over the limit of a rule.
 pub(crate) enum Comer<'a> {
-    /// Whose request a proxy describes.
-    Visitor(Visit<'a>),
+    /// Whose request of this method a proxy describes.
+    Visitor(Visit<'a>, &'a str),
     /// Whom a caller of the check API asks about.
     Named(Named<'a>),
 }
@@ -98,7 +98,7 @@ impl Comer<'_> {
     /// Whether there is anything that could be a pass.
     pub(crate) fn may_show_pass(&self) -> bool {
         match self {
-            Self::Visitor(visit) => {
+            Self::Visitor(visit, _) => {
                 visit.headers().contains_key(COOKIE) || visit.headers().contains_key(&X_TIDEGATE_PASS)
             }
             Self::Named(named) => named.pass.is_some(),
@@ -113,7 +113,7 @@ impl Rooms {
         for name in rooms {
             let Some(room) = shared.room(name.as_str()) else { continue };
             let is_inside = match comer {
-                Comer::Visitor(visit) => shared.visitor_shows(&room, *visit, &mut shows).await,
+                Comer::Visitor(visit, _) => shared.visitor_shows(&room, *visit, &mut shows).await,
                 Comer::Named(named) => shared.named_shows(&room, named, &mut shows).await,
             };
             if is_inside {
@@ -138,7 +138,7 @@ impl Rooms {
             return None;
         };
         match comer {
-            Comer::Visitor(visit) => shared.visitor_stands(&room, *visit).await,
+            Comer::Visitor(visit, method) => shared.visitor_stands(&room, *visit, method).await,
             Comer::Named(named) => shared.named_stands(&room, named, subject).await,
         }
     }
@@ -220,8 +220,13 @@ impl Shared {
         Some(Asked { visit, room, fields, known, visitor, now })
     }
 
-    async fn visitor_stands(&self, room: &Room, visit: Visit<'_>) -> Option<Stands> {
+    async fn visitor_stands(&self, room: &Room, visit: Visit<'_>, method: &str) -> Option<Stands> {
         let asked = self.asked(room, visit)?;
+        if !asked.known.is_known && room.one_seat_per == OneSeatPer::Device && wants_page(visit, method) {
+            // A person, whom the page will know by a cookie: the seat of an address would be everybody's behind it.
+            let status = self.store.status(&room.name).await.ok()?;
+            return Some(Stands { seat: stranger(room, &status), cookies: Vec::new() });
+        }
         let shown = self.ticket(&asked).ok();
         let visitor = asked.visitor.as_ref().ok().copied();
         let prefix = Some(visit.prefix(room, &self.keys));
