@@ -1,6 +1,7 @@
 //! The OpenAPI document of the admin API, from the table of endpoints.
 
 mod bodies;
+mod room_bodies;
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
@@ -279,31 +280,33 @@ fn shape(document: &mut Document, method: &str, below: &str) -> Shape {
             taking::<tenants::ChangedTenant, bodies::Tenant>(of, "putTenant", "tenants")
         }
         ("DELETE", "/tenants/{tenant}") => answer::<bodies::TenantDeleted>(of, "deleteTenant", "tenants"),
-        ("GET", "/rooms") => page::<bodies::Room>(of, "listRooms", "rooms"),
-        ("GET", "/rooms/{room}") => answer::<bodies::Room>(of, "getRoom", "rooms"),
-        ("PUT", "/rooms/{room}") => taking::<bodies::RoomDocument, bodies::Room>(of, "putRoom", "rooms"),
-        ("DELETE", "/rooms/{room}") => answer::<bodies::RoomRemoved>(of, "deleteRoom", "rooms"),
+        ("GET", "/rooms") => page::<room_bodies::Room>(of, "listRooms", "rooms"),
+        ("GET", "/rooms/{room}") => answer::<room_bodies::Room>(of, "getRoom", "rooms"),
+        ("PUT", "/rooms/{room}") => {
+            taking::<room_bodies::RoomDocument, room_bodies::Room>(of, "putRoom", "rooms")
+        }
+        ("DELETE", "/rooms/{room}") => answer::<room_bodies::RoomRemoved>(of, "deleteRoom", "rooms"),
         ("GET", "/rooms/{room}/export") => {
-            let rows = of.schema::<bodies::RoomRow>();
+            let rows = of.schema::<room_bodies::RoomRow>();
             let words = "A row for each visitor, by number; comma-separated values have the names of the fields in the first line.";
             let mut reply = Reply::of(200, words, "application/x-ndjson", json!({ "type": "string" }));
             reply.content.push(("text/csv; charset=utf-8", json!({ "type": "string", "x-row": rows })));
             Shape { id: "exportRoom", tag: "rooms", body: None, reply }
         }
         ("POST", "/rooms/{room}/beacon") => {
-            taking::<rooms::WantedBeacon, bodies::Room>(of, "setRoomBeacon", "rooms")
+            taking::<rooms::WantedBeacon, room_bodies::Room>(of, "setRoomBeacon", "rooms")
         }
         ("POST", "/rooms/{room}/state") => {
-            taking::<rooms::WantedState, bodies::Room>(of, "setRoomState", "rooms")
+            taking::<rooms::WantedState, room_bodies::Room>(of, "setRoomState", "rooms")
         }
         ("POST", "/rooms/{room}/flush") => {
-            taking::<rooms::WantedFlush, bodies::Room>(of, "flushRoom", "rooms")
+            taking::<rooms::WantedFlush, room_bodies::Room>(of, "flushRoom", "rooms")
         }
         ("POST", "/rooms/{room}/admit") => {
-            taking::<rooms::WantedAdmission, bodies::Room>(of, "admitVisitor", "rooms")
+            taking::<rooms::WantedAdmission, room_bodies::Room>(of, "admitVisitor", "rooms")
         }
         ("POST", "/rooms/{room}/end") => {
-            taking::<rooms::WantedVisitor, bodies::Room>(of, "endVisitor", "rooms")
+            taking::<rooms::WantedVisitor, room_bodies::Room>(of, "endVisitor", "rooms")
         }
         ("GET", "/keys") => page::<bodies::ApiKey>(of, "listKeys", "keys"),
         ("POST", "/keys") => made(taking::<keys::WantedKey, bodies::ApiKey>(of, "createKey", "keys")),
