@@ -139,12 +139,12 @@ pub struct RoomDefinition {
 impl RoomDefinition {
     /// A room of which only this is known, and everything else is as usual.
     #[must_use]
-    pub fn new(name: RoomName, spec: Spec) -> Self {
+    pub fn new(name: RoomName, spec: &Spec) -> Self {
         Self {
             title: name.to_string(),
             name,
             // No matter of files.
-            spec: Spec { seed: None, ..spec },
+            spec: Spec { seed: None, ..spec.clone() },
             one_seat_per: RoomSeatPer::default(),
             hosts: Vec::new(),
             return_to: None,

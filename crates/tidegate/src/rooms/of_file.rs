@@ -75,7 +75,7 @@ impl Rooms {
             if shared.rooms.load().contains_key(&name) {
                 continue;
             }
-            let usual = RoomDefinition::new(name.clone(), settings.spec().clone());
+            let usual = RoomDefinition::new(name.clone(), settings.spec());
             let adopted = match Definition::of_file(&usual, &shared.keys) {
                 Ok(definition) => shared.define(&definition).await.map(drop),
                 Err(error) => Err(error.into()),

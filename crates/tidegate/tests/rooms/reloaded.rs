@@ -4,9 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidegate::rooms::{Definition, RoomKeys};
+use tidegate_config::{RoomDefinition, parse_room};
 use tidegate_testkit::{TempDir, Tidegate, wait_until};
 
-use crate::site::Visitor;
+use crate::common::options;
+use crate::site::{SECRET, Visitor, serve_as};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,4 +105,43 @@ fn a_room_that_is_kept_goes_on_without_the_file() {
     };
     assert_eq!((&seat["state"], &seat["queue_number"]), (&json!("waiting"), &json!(2)), "{}", server.logs());
     assert!(server.logs().contains("not in the rule file: it goes on"), "{}", server.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_taken_up_as_a_whole_and_only_where_it_has_changed() {
+    let mut kept = None;
+    let keep = |rooms: tidegate::rooms::Rooms| {
+        kept = Some(rooms.clone());
+        rooms
+    };
+    let (address, _clock) = serve_as(&[], SECRET, "version: 1\ndomains: []", options(), keep).await;
+    let rooms = kept.unwrap();
+    let of = |name: &str, capacity: u32, more: &str| -> RoomDefinition {
+        parse_room(&format!("{{ name: {name}, capacity: {capacity}, release_rate: 9/s{more} }}"), "t")
+            .unwrap()
+    };
+    let capacity = async |room: &str| {
+        let answer = Visitor::new(address).ask("GET", &format!("/v1/rooms/{room}/status"), &[], "").await;
+        (answer.status == 200).then(|| answer.json()["capacity"].as_u64().unwrap())
+    };
+    let first = [of("demo", 1, "")];
+    rooms.take_up(&first).await.unwrap();
+    assert_eq!(capacity("demo").await, Some(1));
+    // An operator's change stays while the file says the same.
+    let keys = RoomKeys::parse(SECRET, "test").unwrap();
+    rooms.define(&Definition::of_file(&of("demo", 9, ""), &keys).unwrap()).await.unwrap();
+    rooms.take_up(&first).await.unwrap();
+    assert_eq!(capacity("demo").await, Some(9));
+    // One room that cannot be: nothing of the file holds.
+    let wrong = [of("demo", 2, ""), of("new", 2, ""), of("bad", 2, ", template: x.html")];
+    let error = rooms.take_up(&wrong).await.unwrap_err().to_string();
+    assert!(error.contains("room bad") && error.contains("--room-templates"), "{error}");
+    assert_eq!((capacity("demo").await, capacity("new").await), (Some(9), None));
+    // Rules of the same file that cannot be in force take its rooms back.
+    rooms.take_up(&[of("demo", 3, ""), of("new", 3, "")]).await.unwrap();
+    assert_eq!((capacity("demo").await, capacity("new").await), (Some(3), Some(3)));
+    rooms.put_back().await;
+    assert_eq!((capacity("demo").await, capacity("new").await), (Some(9), None));
+    rooms.take_up(&[of("new", 4, "")]).await.unwrap();
+    assert_eq!((capacity("demo").await, capacity("new").await), (Some(9), Some(4)), "what is gone stays");
 }

@@ -67,7 +67,9 @@ async fn who_reads_nothing_makes_room_and_who_asks_for_more_is_told_why_not() {
             break stream;
         }
         assert!(tokio::time::Instant::now() < deadline, "nobody was dropped");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Something happens in the room, so that there is a frame that is not taken.
+        Visitor::new(address).seat("join").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     // Who reads is told, over HTTP/2 too, and stays.
     let mut body = stream.into_body();
