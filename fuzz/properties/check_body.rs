@@ -12,6 +12,7 @@ use tidegate_wire::check::{
 use tidegate_wire::identity::{Ipv6Prefix, canonical_ip_key};
 use tidegate_wire::path::normalize_path;
 use tidegate_wire::problem::Problem;
+use tidegate_wire::room::token::MAX_TOKEN_BYTES;
 
 /// The longest text of an error, in bytes: a caller's own name of 64 characters, the longest list of fields, a place.
 const MAX_ERROR_BYTES: usize = 512;
@@ -25,7 +26,15 @@ pub(crate) fn holds(body: &[u8]) {
     }
     match parse_refund(body, prefix) {
         Ok(RefundRequest { domain, entries, cost, idempotency_key }) => {
-            let refund = CheckRequest { domain, entries, cost, peek: false, idempotency_key };
+            let refund = CheckRequest {
+                domain,
+                entries,
+                cost,
+                peek: false,
+                idempotency_key,
+                ticket: None,
+                pass: None,
+            };
             assert_eq!(check, Ok(refund), "a refund reads like the check without peek");
         }
         Err(error) => refused(&error, body, MAX_CHECK_BODY_BYTES),
@@ -61,13 +70,14 @@ fn accepted(check: &CheckRequest<'_>, body: &[u8], prefix: Ipv6Prefix) {
 
 /// Equality of requests that were read from different bodies, whose lifetimes the entries hold fast.
 fn is_same(one: &CheckRequest<'_>, other: &CheckRequest<'_>) -> bool {
-    let CheckRequest { domain, entries, cost, peek, idempotency_key } = one;
+    let CheckRequest { domain, entries, cost, peek, idempotency_key, ticket, pass } = one;
     let same_entries = entries.len() == other.entries.len()
         && entries.iter().zip(&other.entries).all(|(one, other)| one.0 == other.0 && one.1 == other.1);
     same_entries
         && *domain == other.domain
         && (*cost, *peek) == (other.cost, other.peek)
         && idempotency_key.as_deref() == other.idempotency_key.as_deref()
+        && (ticket.as_deref(), pass.as_deref()) == (other.ticket.as_deref(), other.pass.as_deref())
 }
 
 fn within_maxima(check: &CheckRequest<'_>, prefix: Ipv6Prefix) {
@@ -75,6 +85,9 @@ fn within_maxima(check: &CheckRequest<'_>, prefix: Ipv6Prefix) {
     assert!((1..=MAX_COST).contains(&check.cost));
     if let Some(key) = &check.idempotency_key {
         assert!((1..=MAX_IDEMPOTENCY_KEY_BYTES).contains(&key.len()));
+    }
+    for token in check.ticket.iter().chain(&check.pass) {
+        assert!((1..=MAX_TOKEN_BYTES).contains(&token.len()));
     }
     assert!((1..=MAX_ENTRIES).contains(&check.entries.len()));
     for (index, (name, value)) in check.entries.iter().enumerate() {
@@ -96,13 +109,18 @@ fn written(check: &CheckRequest<'_>) -> String {
     let entry = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| format!("{}:{}", json!(name), json!(value));
     let entries: Vec<String> = check.entries.iter().map(entry).collect();
     let key = check.idempotency_key.as_ref().map(|key| format!(",\"idempotency_key\":{}", json!(key)));
+    let token = |name: &str, token: &Option<Cow<'_, str>>| {
+        token.as_ref().map_or_else(String::new, |token| format!(",\"{name}\":{}", json!(token)))
+    };
     format!(
-        "{{\"domain\":{},\"descriptors\":{{{}}},\"cost\":{},\"peek\":{}{}}}",
+        "{{\"domain\":{},\"descriptors\":{{{}}},\"cost\":{},\"peek\":{}{}{}{}}}",
         json!(check.domain),
         entries.join(","),
         check.cost,
         check.peek,
-        key.unwrap_or_default()
+        key.unwrap_or_default(),
+        token("ticket", &check.ticket),
+        token("pass", &check.pass)
     )
 }
 

@@ -29,10 +29,11 @@ pub use quotas::{
     quota_of_tier, quota_settings_from,
 };
 pub use rules::{
-    Defaults, MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, MAX_ROOM_HOSTS,
-    MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES, Parsed, ParsedDomain,
-    ParsedRule, RoomDefinition, RoomSeatPer, load_rules, parse_domain_with, parse_room, parse_rule_with,
-    parse_rules, parse_rules_with, read_text,
+    Defaults, MAX_FILE_BYTES, MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES,
+    MAX_ROOM_ASSET_ORIGINS, MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TEMPLATE_BYTES,
+    MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES, Parsed, ParsedDomain, ParsedRule, RoomCheck,
+    RoomDefinition, RoomFault, RoomSeatPer, RoomsOfRules, load_rules, parse_domain_with, parse_room,
+    parse_room_checked, parse_rule_with, parse_rules, parse_rules_checked, parse_rules_with, read_text,
 };
 pub use schema::json_schema;
 pub use write::{domain_settings_json, room_json, rule_json, rules_yaml};

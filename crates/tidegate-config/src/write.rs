@@ -70,6 +70,16 @@ pub fn room_json(room: &RoomDefinition) -> Value {
     if let Some(message) = &room.message {
         put("message", json!(message));
     }
+    if let Some(accent) = &room.accent {
+        put("accent", json!(accent));
+    }
+    if let Some(template) = &room.template {
+        put("template", json!(template));
+    }
+    if !room.asset_origins.is_empty() {
+        put("asset_origins", json!(room.asset_origins));
+    }
+    put("min_lease", json!(spec.min_lease.to_string()));
     Value::Object(fields)
 }
 
@@ -129,6 +139,10 @@ pub fn rule_json(rule: &Rule) -> Value {
     }
     if let Some(queue) = rule.queue {
         put("queue", json!({ "max_wait": queue.max_wait.to_string(), "max_depth": queue.max_depth }));
+    }
+    if let Some(room) = rule.room() {
+        put("on_limit", json!("room"));
+        put("room", json!(room.as_str()));
     }
     if let Consistency::Leased(lease) = rule.consistency {
         put("consistency", json!("leased"));

@@ -8,8 +8,8 @@ use tidegate_config::{EXAMPLE_RULES, Parsed, Severity, load_rules, parse_rules};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{
-    Condition, Consistency, Denies, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, Queue, Reserve,
-    Rule, Rules,
+    Condition, Consistency, Denies, EntryCondition, Exceptions, FailurePolicy, Lease, Mode, OnLimit, Queue,
+    Reserve, Rule, Rules,
 };
 use tidegate_core::rule::pattern::{Pattern, Regex, Template};
 use tidegate_core::time::Micros;
@@ -154,6 +154,7 @@ fn a_rule_with_everything() {
         denies: Denies::Together,
         on_store_failure: Some(FailurePolicy::Local),
         queue: Some(Queue { max_wait: Micros::from_secs(2), max_depth: 500 }),
+        on_limit: OnLimit::Refuse,
         consistency: Consistency::Exact,
     };
     assert_eq!(found, expected);

@@ -117,7 +117,7 @@ impl<'a> Planned<'a> {
 }
 
 /// Everything that makes a call this call, so that a key used again for another one repeats nothing: what is done,
-/// the key, the domain, the cost, and the entries in the order of their names.
+/// the key, the domain, the cost, the entries in the order of their names, and the rooms that its visitor is inside of.
 fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Box<[u8]> {
     let mut name = Vec::new();
     let mut part = |text: &str| {
@@ -134,6 +134,10 @@ fn name_of_call(request: &Request<'_>, key: &str, operation: Operation) -> Box<[
         part(value);
     }
     name.extend_from_slice(&request.cost.to_le_bytes());
+    for room in request.inside {
+        name.extend_from_slice(&(room.as_str().len() as u64).to_le_bytes());
+        name.extend_from_slice(room.as_str().as_bytes());
+    }
     name.into_boxed_slice()
 }
 

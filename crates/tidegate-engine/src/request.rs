@@ -1,5 +1,6 @@
 //! What is asked of the engine.
 
+use tidegate_core::room::RoomName;
 use tidegate_core::rule::{CompiledDomain, CompiledRule, RuleTier};
 
 use crate::stages::Stages;
@@ -25,6 +26,9 @@ pub struct Request<'a> {
     /// Rules that do not apply, because those of another request of the same call [replace](tidegate_core::rule::model::Rule::replaces)
     /// them. Those that replace one another within this request need not be named.
     pub replaced: &'a [String],
+    /// Waiting rooms that the request's visitor has been let into: rules that [send to them](tidegate_core::rule::model::OnLimit)
+    /// do not apply.
+    pub inside: &'a [RoomName],
     /// Where it is written down what the request waited for; nobody asks if absent, and it costs nothing.
     pub stages: Option<&'a Stages>,
 }
@@ -80,7 +84,16 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn new(domain: &'a str, entries: &'a [(&'a str, &'a str)]) -> Self {
         let quotas = SubjectQuotas { tier: None, by_rule: &[] };
-        Self { domain, entries, cost: 1, idempotency_key: None, quotas, replaced: &[], stages: None }
+        Self {
+            domain,
+            entries,
+            cost: 1,
+            idempotency_key: None,
+            quotas,
+            replaced: &[],
+            inside: &[],
+            stages: None,
+        }
     }
 
     /// The same request at another cost.
@@ -106,7 +119,10 @@ impl<'a> Request<'a> {
 
     /// Whether a rule applies that matches.
     pub(crate) fn is_under(&self, rule: &CompiledRule) -> bool {
-        self.replaced.is_empty() || !self.replaced.iter().any(|name| name == rule.name())
+        let is_replaced = !self.replaced.is_empty() && self.replaced.iter().any(|name| name == rule.name());
+        let is_excused = !self.inside.is_empty()
+            && rule.model().room().is_some_and(|room| self.inside.iter().any(|inside| inside == room));
+        !is_replaced && !is_excused
     }
 
     /// The tier of the request's subject, for rules of which nothing else is said.

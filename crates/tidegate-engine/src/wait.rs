@@ -46,15 +46,16 @@ impl<S: BucketStore, C: Clock> Drop for Withdrawal<'_, S, C> {
         let idempotency_key = request.idempotency_key.map(str::to_owned);
         let tier = request.quotas.tier.map(str::to_owned);
         let by_rule: Vec<RuleTier> = request.quotas.by_rule.to_vec();
-        let replaced = request.replaced.to_vec();
+        let (replaced, inside) = (request.replaced.to_vec(), request.inside.to_vec());
         let permit = decision.permit().map_or(0, |permit| permit.id);
         let give_back = async move {
             let entries: Vec<(&str, &str)> =
                 entries.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             let idempotency_key = idempotency_key.as_deref();
             let quotas = SubjectQuotas { tier: tier.as_deref(), by_rule: &by_rule };
-            let (domain, entries, replaced, stages) = (&*domain, &*entries, &*replaced, None);
-            let request = Request { domain, entries, cost, idempotency_key, quotas, replaced, stages };
+            let (domain, entries, replaced, inside) = (&*domain, &*entries, &*replaced, &*inside);
+            let request =
+                Request { domain, entries, cost, idempotency_key, quotas, replaced, inside, stages: None };
             engine.withdraw(&rules, &request, &outcome, permit).await;
         };
         let mut give_back = Box::pin(give_back);

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidegate_core::quota::{Algorithm, Quota};
-use tidegate_core::rule::model::{Domain, Mode, Queue, Rule, Rules};
+use tidegate_core::room::RoomName;
+use tidegate_core::rule::model::{Domain, Mode, OnLimit, Queue, Rule, Rules};
 use tidegate_core::rule::{RuleSet, RuleTier};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{
@@ -208,6 +209,24 @@ async fn an_idempotency_key_repeats_the_same_call_only() {
     for _ in 0..2 {
         engine.refund(&keyed(&USER)).await.unwrap();
         assert_eq!(used().await, 2, "a refund is done once under its key");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_sends_to_a_room_does_not_apply_to_those_inside() {
+    let (sale, other) = (RoomName::new("sale").unwrap(), RoomName::new("other").unwrap());
+    let valve = Rule { on_limit: OnLimit::Room(sale.clone()), ..rule("valve", Algorithm::TokenBucket, 1) };
+    let (engine, _) = engine(vec![valve, rule("all", Algorithm::TokenBucket, 3)]);
+    let (inside, elsewhere) = ([sale], [other]);
+    let of = |inside| Request { inside, idempotency_key: Some("k"), ..request() };
+    assert!(engine.decide(&request()).await.unwrap().is_allowed());
+    let denied = engine.decide(&of(&elsewhere)).await.unwrap();
+    assert!(!denied.is_allowed(), "another room says nothing");
+    // The same call, inside: nothing was charged before, and it is once now, by the other rule alone.
+    for is_repeated in [false, true] {
+        let passes = engine.decide(&of(&inside)).await.unwrap();
+        assert_eq!((passes.is_allowed(), passes.is_repeated(), passes.rules_asked()), (true, is_repeated, 1));
+        assert_eq!(passes.binding().unwrap().gauge.used, 2);
     }
 }
 

@@ -62,6 +62,10 @@ pub struct CheckRequest<'a> {
     pub peek: bool,
     /// The caller's name for this attempt: the same key is charged once.
     pub idempotency_key: Option<Cow<'a, str>>,
+    /// The visitor's ticket of a waiting room to which a rule sends, 1 to [`MAX_TOKEN_BYTES`](crate::room::token::MAX_TOKEN_BYTES) bytes. Not verified yet.
+    pub ticket: Option<Cow<'a, str>>,
+    /// The visitor's pass of such a room, 1 to [`MAX_TOKEN_BYTES`](crate::room::token::MAX_TOKEN_BYTES) bytes. Not verified yet.
+    pub pass: Option<Cow<'a, str>>,
 }
 
 /// A valid refund.
@@ -170,7 +174,7 @@ pub fn from_texts<'a>(
         let value = rules::entry_value(name, text(value), ipv6_prefix);
         entries.push((Cow::Borrowed(*name), value.map_err(|reason| invalid(name, reason))?));
     }
-    Ok(CheckRequest { domain, entries, cost, peek, idempotency_key: None })
+    Ok(CheckRequest { domain, entries, cost, peek, idempotency_key: None, ticket: None, pass: None })
 }
 
 /// The value of an entry that came otherwise than in a body, by the same rules: `path` and `client_ip` in their normal form.

@@ -75,15 +75,21 @@ pub struct ClientIp {
 /// too, so that a key is its own key. Zone ids, ports, brackets and other networks are refused.
 #[must_use]
 pub fn canonical_ip_key(text: &str, prefix: Ipv6Prefix) -> Option<String> {
+    client_of_text(text, prefix).map(|client| client.key())
+}
+
+/// The client of an address that a caller supplies as text, under the same conditions as [`canonical_ip_key`].
+#[must_use]
+pub fn client_of_text(text: &str, prefix: Ipv6Prefix) -> Option<ClientIp> {
     if text.len() > MAX_ADDRESS_TEXT_BYTES {
         return None;
     }
     if let Ok(addr) = text.parse::<IpAddr>() {
-        return Some(ClientIp::new(addr, prefix).key());
+        return Some(ClientIp::new(addr, prefix));
     }
     let net = text.parse::<Ipv6Net>().ok()?;
     let is_own_key = net.prefix_len() == prefix.0 && net.trunc() == net;
-    is_own_key.then(|| ClientIp::new(IpAddr::V6(net.addr()), prefix).key())
+    is_own_key.then(|| ClientIp::new(IpAddr::V6(net.addr()), prefix))
 }
 
 /// The address by its bits: `::ffff:0:0/96` is IPv4.

@@ -37,6 +37,7 @@ use crate::door::overload::Overload;
 use crate::gate::Gate;
 use crate::http::{HttpDoor, HttpOptions, Readiness};
 use crate::net::{self, ConnectionStats, ListenOptions, Server};
+use crate::rooms::Pages;
 use crate::telemetry::metrics::{Metrics, StoreReport};
 use crate::telemetry::trace::{TraceExport, Tracer};
 use admin_listener::AdminListener;
@@ -59,7 +60,8 @@ pub async fn serve(mut settings: ServeSettings, background: &Handle) -> anyhow::
     let doors = settings.doors();
     open_files::bound(&mut settings.limits, settings.max_connections, doors);
     let (mut signals, reload) = (Signals::new(), Reload::new());
-    let opened = catalog::open(&settings, background)?;
+    let pages = rooms::pages(&settings)?;
+    let opened = catalog::open(&settings, background, &pages)?;
     let (first, opened) = tokio::select! {
         first = opened.first() => first?,
         stop = signals.stop() => {
@@ -70,7 +72,7 @@ pub async fn serve(mut settings: ServeSettings, background: &Handle) -> anyhow::
     let rules = first.rules.at_version(first.version);
     warn_of_queues(&rules, &settings);
     let metrics = Arc::new(Metrics::new(SystemClock::new()));
-    let parts = Parts { signals, reload, opened, metrics };
+    let parts = Parts { signals, reload, opened, pages, metrics };
     match settings.store.clone() {
         StoreSettings::Memory => serve_alone(settings, rules, parts).await,
         StoreSettings::Redis(remote) => {
@@ -89,6 +91,7 @@ struct Parts {
     signals: Signals,
     reload: Reload,
     opened: Opened,
+    pages: Pages,
     metrics: Arc<Metrics>,
 }
 
@@ -122,7 +125,7 @@ async fn serve_engine<S: BucketStore, T>(
     place: &str,
     beside: impl FnOnce(Arc<ConnectionStats>) -> T,
 ) -> anyhow::Result<T> {
-    let Parts { signals, reload, opened, metrics } = parts;
+    let Parts { signals, reload, opened, pages, metrics } = parts;
     let listener = net::bind(&ListenOptions::new(settings.listen, "--listen"))?;
     let address = listener.local_addr().context("the listener has no address")?;
     let server = Server::new("http", settings.limits.clone())?;
@@ -152,7 +155,7 @@ async fn serve_engine<S: BucketStore, T>(
         body_timeout: settings.limits.body_timeout(),
         overload: Overload::new("http", settings.max_concurrent_requests),
     };
-    let rooms = rooms::open(settings, opened.rooms()).await?;
+    let rooms = rooms::open(settings, pages, opened.rooms()).await?;
     let rooms_measured = rooms.rooms.clone();
     metrics.watch_rooms(move || rooms_measured.reports());
     let door = HttpDoor::new(gate, options, readiness.clone()).with_rooms(rooms.rooms.clone());
@@ -165,7 +168,7 @@ async fn serve_engine<S: BucketStore, T>(
     let reread = Arc::new(Notify::new());
     let reloading = tokio::spawn(pass_on(reload, Arc::clone(&reread)));
     let background = opened.background().clone();
-    let catalog = opened.start(engine, reread);
+    let catalog = opened.start(engine, &rooms.rooms, reread);
     readiness.set(true);
     let addresses = Addresses {
         http: address,

@@ -61,6 +61,67 @@ fn check_config_names_the_place_and_the_remedy() {
     assert_eq!(tidegate(&["check-config", "/nowhere.yaml"]).status.code(), Some(2));
 }
 
+/// What only the server sees of a room is said before it starts, with its place.
+#[test]
+fn check_config_looks_at_hosts_places_and_pages_of_rooms() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check-rooms");
+    fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    write("good.html", "{% extends \"page.html\" %}{% block footer %}<p>{{ title }}</p>{% endblock %}");
+    write("bad.html", "{% extends \"page.html\" %}\n{% block footer %}{{ tittle }}{% endblock %}");
+    let right_to_left = write("he.yaml", "language: he\ndirection: rtl\nthousands: \",\"\ntexts: {}\n");
+    let wrong_language =
+        write("xx.yaml", "language: nl\ndirection: ltr\nthousands: \"\"\ntexts:\n  nonsense: \"x\"\n");
+    let room = |fields: &str| {
+        format!(
+            "version: 1\ndomains: []\nrooms:\n  - name: sale\n    capacity: 1\n    release_rate: 1/s\n    hosts: [shop.example]\n{fields}"
+        )
+    };
+    let templates = folder.to_str().unwrap();
+    let said = |fields: &str, more: &[&str]| {
+        let file = write("rules.yaml", &room(fields));
+        let output = tidegate(&[&["check-config", &file], more].concat());
+        (output.status.code(), stdout(&output) + &String::from_utf8_lossy(&output.stderr))
+    };
+    let with_templates = ["--room-templates", templates];
+    let good = said(
+        "    template: good.html\n    accent: '#07a'\n    return_to: https://shop.example/x\n",
+        &with_templates,
+    );
+    assert_eq!(good.0, Some(0), "{}", good.1);
+    for (fields, more, place, what) in [
+        ("    hosts: ['*.example']\n", &[][..], ":7:13 ", "is a pattern"),
+        ("    return_to: //evil.example\n", &[], ":8:16 ", "two slashes"),
+        ("    return_to: https://evil.example/\n", &[], ":8:16 ", "not one of this room's hosts"),
+        ("    accent: red\n", &[], ":8:13 ", "is not a colour"),
+        ("    asset_origins: ['https://a;b']\n", &[], ":8:20 ", "is not an origin"),
+        ("    template: good.html\n", &[], ":8:15 ", "--room-templates"),
+        ("    template: bad.html\n", &with_templates, ":8:15 ", "bad.html:2"),
+        ("    template: none.html\n", &with_templates, ":8:15 ", "check the path"),
+    ] {
+        let text = match fields.starts_with("    hosts") {
+            true => room("").replace("    hosts: [shop.example]\n", fields),
+            false => room(fields),
+        };
+        let file = write("rules.yaml", &text);
+        let output = tidegate(&[&["check-config", file.as_str()], more].concat());
+        let said = stdout(&output);
+        assert_eq!(output.status.code(), Some(1), "{fields}: {said}");
+        assert!(said.contains(place) && said.contains(what), "{fields}: {said}");
+    }
+    let hebrew = ["--room-language", right_to_left.as_str(), "--room-default-language", "he"];
+    assert_eq!(said("", &hebrew).0, Some(0), "{}", said("", &hebrew).1);
+    let wrong = said("", &["--room-language", &wrong_language]);
+    assert_eq!(wrong.0, Some(2), "{}", wrong.1);
+    assert!(wrong.1.contains("xx.yaml:5") && wrong.1.contains("no such text"), "{}", wrong.1);
+    let wrong = said("", &["--room-default-language", "tlh"]);
+    assert!(wrong.0 == Some(2) && wrong.1.contains("no language 'tlh'"), "{}", wrong.1);
+}
+
 #[test]
 fn explain_says_which_rules_match_and_why() {
     let text = stdout(&tidegate(&["explain", "client_id=api_client"]));

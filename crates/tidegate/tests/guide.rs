@@ -57,6 +57,11 @@ fn protect_a_site_works_as_written() {
 }
 
 #[test]
+fn a_place_in_line_works_as_written() {
+    Walk::new("valve").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));

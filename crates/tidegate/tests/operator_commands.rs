@@ -510,4 +510,22 @@ fn a_room_is_shown_changed_held_and_emptied() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("409"), "{refused:?}");
     desk.says(&["rooms", "message", "demo"]);
     assert!(!desk.says(&["rooms", "list"]).contains("five minutes"));
+    let dressed = desk.says(&["rooms", "set", "sale", "--accent", "#07a", "--min-lease", "30s", "--json"]);
+    let dressed: Value = serde_json::from_str(&dressed).unwrap();
+    assert_eq!(
+        (&dressed["definition"]["accent"], &dressed["definition"]["min_lease"]),
+        (&json!("#07a"), &json!("30s"))
+    );
+    let late = desk.run(&["rooms", "beacon", "sale", &"0f".repeat(32)]);
+    assert!(String::from_utf8_lossy(&late.stderr).contains("409"), "{late:?}");
+    assert_eq!(desk.says(&["rooms", "export", "sale"]).trim(), "");
+    assert!(desk.says(&["rooms", "export", "sale", "--format", "csv"]).starts_with("queue_number,state,"));
+    // Nobody is there to say yes.
+    let unasked = desk.run(&["rooms", "remove", "sale"]);
+    assert!(
+        !unasked.status.success() && String::from_utf8_lossy(&unasked.stderr).contains("--yes"),
+        "{unasked:?}"
+    );
+    assert!(desk.says(&["rooms", "remove", "sale", "--yes"]).contains("sale is removed"));
+    assert!(!desk.says(&["rooms", "list"]).contains("sale"));
 }

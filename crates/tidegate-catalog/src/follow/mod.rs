@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_config::Defaults;
+use tidegate_config::{Defaults, RoomDefinition, RoomFault};
 use tidegate_core::rule::RuleSet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -53,6 +53,20 @@ pub trait InForce: Send + Sync + 'static {
     fn replace(&self, rules: RuleSet, version: u64);
     /// The present, in microseconds since the Unix epoch.
     fn now_us(&self) -> i64;
+    /// What would be refused of a waiting room of the rule file.
+    fn check_room(&self, room: &RoomDefinition) -> Vec<RoomFault> {
+        let _ = room;
+        Vec::new()
+    }
+    /// Takes up the waiting rooms of the rule file, all or none; what goes wrong is said.
+    fn take_up_rooms(&self, rooms: &[RoomDefinition]) -> impl Future<Output = Result<(), String>> + Send {
+        let _ = rooms;
+        std::future::ready(Ok(()))
+    }
+    /// Goes back to the waiting rooms before those that were taken up last: their file cannot be put in force.
+    fn put_rooms_back(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// What following a database takes.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidegate_config::{RuleFileErrors, parse_rules_with};
+use tidegate_config::{RuleFileErrors, parse_rules_checked};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -127,12 +127,14 @@ impl Follower {
     }
 
     async fn take_file<E: InForce>(&mut self, text: String, engine: &Arc<E>) -> Result<(), String> {
-        let defaults = self.defaults;
-        let parsing =
-            tokio::task::spawn_blocking(move || parse_rules_with(&text, "the rule file", &defaults));
+        let (defaults, checking) = (self.defaults, Arc::clone(engine));
+        let parsing = tokio::task::spawn_blocking(move || {
+            parse_rules_checked(&text, "the rule file", &defaults, &|room| checking.check_room(room))
+        });
         let parsed = parsing.await.map_err(|_| "reading it was interrupted".to_owned())?;
         let parsed = parsed.map_err(|errors: RuleFileErrors| errors.to_string())?;
         parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        engine.take_up_rooms(&parsed.rooms).await?;
         let before = self.composer.file().clone();
         Arc::make_mut(&mut self.composer).set_file(parsed.rules);
         match self.put_in_force(engine, None).await {
@@ -145,6 +147,7 @@ impl Follower {
             }
             Err(error) => {
                 Arc::make_mut(&mut self.composer).set_file(before);
+                engine.put_rooms_back().await;
                 Err(error.to_string())
             }
         }

@@ -177,7 +177,7 @@ fn fingerprint(rule: &Rule) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&rule.key, rule.algorithm, rule.quota, &rule.tiers, rule.only, rule.otherwise, rule.mode)
         .hash(&mut hasher);
-    (rule.on_store_failure, rule.queue, rule.consistency).hash(&mut hasher);
+    (rule.on_store_failure, rule.queue, &rule.on_limit, rule.consistency).hash(&mut hasher);
     (&rule.order, &rule.replaces, rule.denies, rule.any.len()).hash(&mut hasher);
     for Reserve { priority, percent } in &rule.reserve {
         (priority, percent).hash(&mut hasher);
@@ -218,6 +218,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         denies,
         on_store_failure,
         queue,
+        on_limit,
         consistency,
     } = a;
     conditions == &b.conditions
@@ -235,6 +236,7 @@ fn same_but_name(a: &Rule, b: &Rule) -> bool {
         && denies == &b.denies
         && on_store_failure == &b.on_store_failure
         && queue == &b.queue
+        && on_limit == &b.on_limit
         && consistency == &b.consistency
 }
 

@@ -23,12 +23,13 @@ use crate::finding::{RuleFileErrors, RuleFileWarning};
 use crate::foreign::{self, Format};
 use crate::path::Path;
 use crate::report::{Report, Spot};
-use crate::suggest::quote;
+use crate::suggest::{self, quote};
 use crate::yaml::{self, Node, Value};
 use domain::ListOfRules;
 use fields::{Fields, Shape};
 pub use room::{
-    MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TITLE_CHARS, MAX_ROOMS, RoomDefinition, RoomSeatPer,
+    MAX_ROOM_ASSET_ORIGINS, MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TEMPLATE_BYTES,
+    MAX_ROOM_TITLE_CHARS, MAX_ROOMS, RoomCheck, RoomDefinition, RoomFault, RoomSeatPer,
 };
 
 /// The largest rule file, in bytes: 16 MiB.
@@ -90,12 +91,24 @@ pub struct Defaults {
     pub algorithm: Algorithm,
     /// How whole files are written.
     pub format: Format,
+    /// Where the waiting rooms are that rules send to.
+    pub rooms: RoomsOfRules,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { algorithm: rule::DEFAULT_ALGORITHM, format: Format::Auto }
+        Self { algorithm: rule::DEFAULT_ALGORITHM, format: Format::Auto, rooms: RoomsOfRules::OfFile }
     }
+}
+
+/// Where the waiting rooms are that the rules of a text send to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoomsOfRules {
+    /// In the same file: a rule that sends to another one is wrong.
+    #[default]
+    OfFile,
+    /// Somewhere: these are rules alone, as a server exports them.
+    Elsewhere,
 }
 
 /// Reads the text of a rule file; `file` names it in findings.
@@ -111,12 +124,25 @@ pub fn parse_rules(text: &str, file: &str) -> Result<Parsed, RuleFileErrors> {
 /// # Errors
 /// As [`parse_rules`].
 pub fn parse_rules_with(text: &str, file: &str, defaults: &Defaults) -> Result<Parsed, RuleFileErrors> {
+    parse_rules_checked(text, file, defaults, &room::no_check)
+}
+
+/// As [`parse_rules_with`], and everything that `check` says of the rooms.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_rules_checked(
+    text: &str,
+    file: &str,
+    defaults: &Defaults,
+    check: &RoomCheck<'_>,
+) -> Result<Parsed, RuleFileErrors> {
     let mut format = defaults.format;
     let mut rooms = Vec::new();
     let (domains, warnings) = parse(text, file, |root, report| {
         format = defaults.format.of(root);
         match format {
-            Format::Auto | Format::Tidegate => read_file(root, defaults, &mut rooms, report),
+            Format::Auto | Format::Tidegate => read_file(root, defaults, (&mut rooms, check), report),
             Format::Envoy | Format::Limitador => foreign::read(format, root, report),
         }
     })?;
@@ -173,7 +199,19 @@ pub fn parse_rule_with(text: &str, file: &str, defaults: &Defaults) -> Result<Pa
 /// # Errors
 /// As [`parse_rules`].
 pub fn parse_room(text: &str, file: &str) -> Result<RoomDefinition, RuleFileErrors> {
-    let (room, _) = parse(text, file, |root, report| room::read(root, Path::ROOT, report))?;
+    parse_room_checked(text, file, &room::no_check)
+}
+
+/// As [`parse_room`], and everything that `check` says of it.
+///
+/// # Errors
+/// As [`parse_rules`].
+pub fn parse_room_checked(
+    text: &str,
+    file: &str,
+    check: &RoomCheck<'_>,
+) -> Result<RoomDefinition, RuleFileErrors> {
+    let (room, _) = parse(text, file, |root, report| room::read(root, Path::ROOT, check, report))?;
     whole(room, file)
 }
 
@@ -270,7 +308,7 @@ fn spot_of_byte(bytes: &[u8], offset: usize) -> Spot {
 fn read_file(
     root: &Node,
     defaults: &Defaults,
-    rooms: &mut Vec<RoomDefinition>,
+    (rooms, check): (&mut Vec<RoomDefinition>, &RoomCheck<'_>),
     report: &mut Report<'_>,
 ) -> Option<Vec<Domain>> {
     let path = Path::ROOT;
@@ -281,11 +319,49 @@ fn read_file(
     }
     let fields = Fields::read(root, path, &FILE, report)?;
     fields.required("version", "write version: 1", report, read_version);
-    rooms.extend(fields.optional("rooms", report, room::read_list).unwrap_or_default());
+    let list =
+        fields.optional("rooms", report, |node, path, report| room::read_list(node, path, check, report));
+    rooms.extend(list.unwrap_or_default());
     let remedy = "write domains: and a list of domains";
-    fields.required("domains", remedy, report, |node, path, report| {
+    let domains = fields.required("domains", remedy, report, |node, path, report| {
         read_domains(node, path, defaults, rooms, report)
-    })
+    });
+    if let (Some(node), RoomsOfRules::OfFile) = (fields.get("domains"), defaults.rooms) {
+        let names = fields.get("rooms").map(room::names_of).unwrap_or_default();
+        check_rooms_of_rules(node, &names, report);
+    }
+    domains
+}
+
+/// Rules send to rooms of the same file.
+fn check_rooms_of_rules(domains: &Node, rooms: &[&str], report: &mut Report<'_>) {
+    let domains_path = Path::ROOT.field("domains");
+    for (index, domain) in items_of(Some(domains)).iter().enumerate() {
+        let domain_path = domains_path.index(index);
+        let rules_path = domain_path.field("rules");
+        for (index, rule) in items_of(domain.get("rules")).iter().enumerate() {
+            let Some((node, name)) = rule.get("room").and_then(|node| Some((node, node.text()?))) else {
+                continue;
+            };
+            if rooms.contains(&name) {
+                continue;
+            }
+            let remedy = match suggest::nearest(name, rooms.iter().copied()) {
+                Some(room) => format!("did you mean '{room}'?"),
+                None => "add the room to rooms, or correct its name".to_owned(),
+            };
+            let message = format!("there is no room {} in this file", quote(name));
+            report.error(node.at, &rules_path.index(index).field("room"), message, remedy);
+        }
+    }
+}
+
+/// The items of a list; none of anything else.
+fn items_of(node: Option<&Node>) -> &[Node] {
+    match node.map(|node| &node.value) {
+        Some(Value::List(items)) => items,
+        _ => &[],
+    }
 }
 
 fn read_version(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<()> {

@@ -16,7 +16,7 @@ use crate::duration::parse_duration;
 use crate::path::Path;
 use crate::report::{Report, Spot};
 use crate::suggest::quote;
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
 
 /// The most rooms of one file.
 pub const MAX_ROOMS: usize = 1_000;
@@ -26,6 +26,10 @@ pub const MAX_ROOM_HOSTS: usize = 16;
 pub const MAX_ROOM_TITLE_CHARS: usize = 100;
 /// The longest message to those who wait, in characters.
 pub const MAX_ROOM_MESSAGE_CHARS: usize = 1_000;
+/// The most origins of pictures, styles and fonts of one room.
+pub const MAX_ROOM_ASSET_ORIGINS: usize = 8;
+/// The longest name of a template, in bytes.
+pub const MAX_ROOM_TEMPLATE_BYTES: usize = 100;
 
 pub(super) const ROOM: Shape = Shape {
     what: "a room",
@@ -45,6 +49,10 @@ pub(super) const ROOM: Shape = Shape {
         "hosts",
         "return_to",
         "message",
+        "accent",
+        "template",
+        "asset_origins",
+        "min_lease",
     ],
     others: &[
         ("id", "name"),
@@ -60,6 +68,11 @@ pub(super) const ROOM: Shape = Shape {
         ("opening", "opens_at"),
         ("host", "hosts"),
         ("domains", "hosts"),
+        ("color", "accent"),
+        ("colour", "accent"),
+        ("page", "template"),
+        ("origins", "asset_origins"),
+        ("lease", "min_lease"),
     ],
 };
 
@@ -115,12 +128,60 @@ pub struct RoomDefinition {
     pub title: String,
     /// What those who wait are told.
     pub message: Option<String>,
+    /// The brand's colour, as written.
+    pub accent: Option<String>,
+    /// The name of a template in the server's folder of templates.
+    pub template: Option<String>,
+    /// Where a template may have pictures, styles and fonts from, as written.
+    pub asset_origins: Vec<String>,
+}
+
+impl RoomDefinition {
+    /// A room of which only this is known, and everything else is as usual.
+    #[must_use]
+    pub fn new(name: RoomName, spec: &Spec) -> Self {
+        Self {
+            title: name.to_string(),
+            name,
+            // No matter of files.
+            spec: Spec { seed: None, ..spec.clone() },
+            one_seat_per: RoomSeatPer::default(),
+            hosts: Vec::new(),
+            return_to: None,
+            message: None,
+            accent: None,
+            template: None,
+            asset_origins: Vec::new(),
+        }
+    }
+}
+
+/// What is wrong with a room that this crate cannot see: it knows no hosts, no pages and no files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomFault {
+    /// The field of the room.
+    pub field: &'static str,
+    /// Which item of a list, from 0.
+    pub item: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Looks at a room for what the server would refuse.
+pub type RoomCheck<'c> = dyn Fn(&RoomDefinition) -> Vec<RoomFault> + 'c;
+
+/// Nothing more to look at.
+pub(super) fn no_check(_: &RoomDefinition) -> Vec<RoomFault> {
+    Vec::new()
 }
 
 /// Reads the list of rooms.
 pub(super) fn read_list(
     node: &Node,
     path: &Path<'_>,
+    check: &RoomCheck<'_>,
     report: &mut Report<'_>,
 ) -> Option<Vec<RoomDefinition>> {
     let items = fields::list(node, path, "write a list of rooms, each with '- name:'", report)?;
@@ -129,15 +190,28 @@ pub(super) fn read_list(
     let mut rooms = Vec::new();
     for (index, item) in items.iter().take(MAX_ROOMS).enumerate() {
         let path = path.index(index);
-        rooms.extend(read(item, path, report));
+        rooms.extend(read(item, path, check, report));
         fields::unique_name(item, &path, "room", &mut names, report);
     }
     Some(rooms)
 }
 
-pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<RoomDefinition> {
+/// The names of the rooms of a list, right or wrong as they are otherwise.
+pub(super) fn names_of(list: &Node) -> Vec<&str> {
+    match &list.value {
+        Value::List(items) => items.iter().filter_map(|item| item.get("name")?.text()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub(super) fn read(
+    node: &Node,
+    path: Path<'_>,
+    check: &RoomCheck<'_>,
+    report: &mut Report<'_>,
+) -> Option<RoomDefinition> {
     let fields = Fields::read(node, path, &ROOM, report)?;
-    let name = fields.required("name", "write name: and a name", report, room_name);
+    let name = fields.required("name", "write name: and a name", report, self::name);
     let capacity = fields.required("capacity", "write capacity: and the most visitors inside", report, small);
     let release = fields.required("release_rate", "write release_rate: 10/s", report, rate);
     let session = fields.optional("session", report, read_session).unwrap_or_default();
@@ -164,6 +238,10 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
         fields.optional("title", report, |node, path, report| text(node, path, MAX_ROOM_TITLE_CHARS, report));
     let message = fields
         .optional("message", report, |node, path, report| text(node, path, MAX_ROOM_MESSAGE_CHARS, report));
+    let accent = fields.optional("accent", report, |node, path, report| text(node, path, 7, report));
+    let template = fields.optional("template", report, file_name);
+    let asset_origins = fields.optional("asset_origins", report, origins).unwrap_or_default();
+    let min_lease = fields.optional("min_lease", report, scalar::duration);
     let (name, capacity, release) = (name?, capacity?, release?);
     let usual = Spec::new(capacity, release);
     let spec = Spec {
@@ -173,15 +251,41 @@ pub(super) fn read(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Opti
         max_waiting: max_waiting.unwrap_or(usual.max_waiting),
         seats_per_prefix,
         opening,
+        min_lease: min_lease.unwrap_or(usual.min_lease),
         ..usual
     };
-    check(&spec, &fields, report);
+    check_spec(&spec, &fields, report);
     let title = title.unwrap_or_else(|| name.to_string());
-    Some(RoomDefinition { name, spec, one_seat_per, hosts, return_to, title, message })
+    let room = RoomDefinition {
+        name,
+        spec,
+        one_seat_per,
+        hosts,
+        return_to,
+        title,
+        message,
+        accent,
+        template,
+        asset_origins,
+    };
+    for fault in check(&room) {
+        let node = fields.get(fault.field);
+        let item = fault.item.and_then(|index| match &node?.value {
+            Value::List(items) => items.get(index),
+            _ => None,
+        });
+        let at = item.or(node).unwrap_or(fields.node).at;
+        let path = fields.path.field(fault.field);
+        match (item, fault.item) {
+            (Some(_), Some(index)) => report.error(at, &path.index(index), fault.message, fault.remedy),
+            _ => report.error(at, &path, fault.message, fault.remedy),
+        }
+    }
+    Some(room)
 }
 
 /// Reports what the core does not take, at the field that says it.
-fn check(spec: &Spec, fields: &Fields<'_, '_>, report: &mut Report<'_>) {
+fn check_spec(spec: &Spec, fields: &Fields<'_, '_>, report: &mut Report<'_>) {
     // The server has a seed.
     let seed = Some(Seed::new([0; 32]));
     let Err(error) = Settings::new(Spec { seed, ..spec.clone() }) else { return };
@@ -196,7 +300,8 @@ fn check(spec: &Spec, fields: &Fields<'_, '_>, report: &mut Report<'_>) {
         SettingsError::TooManyRenewals => ("session", Some("renewals")),
         SettingsError::MaxWaitingTooLarge => ("max_waiting", None),
         SettingsError::SeatsPerPrefixOutOfRange => ("seats_per_prefix", None),
-        SettingsError::MinLeaseOutOfRange | SettingsError::SeedMissing => ("name", None),
+        SettingsError::MinLeaseOutOfRange => ("min_lease", None),
+        SettingsError::SeedMissing => ("name", None),
     };
     let node = fields.get(field);
     let part_node = part.and_then(|part| node?.get(part));
@@ -233,7 +338,7 @@ fn read_claim(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<C
     Some(ClaimTerms { window, extensions })
 }
 
-fn room_name(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<RoomName> {
+pub(super) fn name(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<RoomName> {
     let text = node.text().unwrap_or_default();
     match RoomName::new(text) {
         Ok(name) => Some(name),
@@ -301,11 +406,36 @@ fn seat_per(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Roo
 fn hosts(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     let items = fields::list(node, path, "write a list of hosts, such as [shop.example]", report)?;
     fields::at_most(MAX_ROOM_HOSTS, items.len(), "hosts", node, path, report);
-    let mut hosts = Vec::new();
-    for (index, item) in items.iter().take(MAX_ROOM_HOSTS).enumerate() {
-        hosts.extend(text(item, &path.index(index), 255, report));
+    Some(texts(items, MAX_ROOM_HOSTS, path, report))
+}
+
+fn origins(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
+    let remedy = "write a list of origins, such as ['https://cdn.example.com']";
+    let items = fields::list(node, path, remedy, report)?;
+    fields::at_most(MAX_ROOM_ASSET_ORIGINS, items.len(), "origins", node, path, report);
+    Some(texts(items, MAX_ROOM_ASSET_ORIGINS, path, report))
+}
+
+fn texts(items: &[Node], most: usize, path: &Path<'_>, report: &mut Report<'_>) -> Vec<String> {
+    let mut texts = Vec::new();
+    for (index, item) in items.iter().take(most).enumerate() {
+        texts.extend(text(item, &path.index(index), 255, report));
     }
-    Some(hosts)
+    texts
+}
+
+/// The name of a file, and no way out of its folder.
+fn file_name(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<String> {
+    let name = text(node, path, MAX_ROOM_TEMPLATE_BYTES, report)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if name.starts_with('.') || !name.bytes().all(is_plain) {
+        let message = format!("{} is not the name of a file", quote(&name));
+        let remedy =
+            "write the name of a file in the folder of --room-templates: letters, digits and . _ - only";
+        report.error(node.at, path, message, remedy);
+        return None;
+    }
+    Some(name)
 }
 
 fn text(node: &Node, path: &Path<'_>, most: usize, report: &mut Report<'_>) -> Option<String> {
@@ -333,84 +463,4 @@ fn few(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
-    use tidegate_core::time::Micros;
-
-    use super::*;
-    use crate::parse_rules;
-
-    fn rooms(text: &str) -> Result<Vec<RoomDefinition>, String> {
-        let text = format!("version: 1\ndomains: []\nrooms:\n{text}");
-        parse_rules(&text, "rules.yaml").map(|parsed| parsed.rooms).map_err(|errors| errors.to_string())
-    }
-
-    #[test]
-    fn a_room_says_little_or_everything() {
-        let room = &rooms("  - { name: sale, capacity: 5, release_rate: 10/s }").unwrap()[0];
-        assert_eq!((room.name.as_str(), room.title.as_str(), room.spec.capacity), ("sale", "sale", 5));
-        let release = Quota::new(Algorithm::TokenBucket, 10, Micros::from_secs(1), None).unwrap();
-        assert_eq!(room.spec, Spec::new(5, release));
-        let room = &rooms(
-            "  - name: sale\n    title: Summer sale\n    capacity: 500\n    release_rate: 1/5s\n    \
-             session: { limit: 40s, idle: none, early_end: frees_seat }\n    claim: { window: 30s, extensions: 2 }\n    \
-             one_seat_per: header:X-User-Id\n    seats_per_prefix: 20\n    opens_at: 2026-11-27T09:00:00Z\n    \
-             order: arrival\n    hosts: [shop.example]\n    return_to: /shop\n    message: Be patient\n",
-        )
-        .unwrap()[0];
-        assert_eq!(room.one_seat_per, RoomSeatPer::Header("x-user-id".to_owned()));
-        assert_eq!((room.spec.session.idle, room.spec.claim.extensions), (None, 2));
-        let opening =
-            Opening { at: Timestamp::from_micros(1_795_770_000_000_000), order: OpeningOrder::AsTheyCame };
-        assert_eq!(room.spec.opening, Some(opening));
-        assert_eq!(room.spec.release.window(), Micros::from_secs(5));
-        assert_eq!(room.hosts, ["shop.example"]);
-    }
-
-    #[test]
-    fn a_file_of_rooms_alone_is_no_mistake() {
-        let text = "version: 1\ndomains: []\nrooms: [{ name: sale, capacity: 5, release_rate: 10/s }]";
-        assert_eq!(parse_rules(text, "rules.yaml").unwrap().warnings, []);
-    }
-
-    #[test]
-    fn a_room_that_is_written_reads_back() {
-        for text in [
-            "{ name: sale, capacity: 5, release_rate: 10/s }",
-            "{ name: sale, capacity: 0, release_rate: 1/5s, session: { limit: none, idle: 1m, early_end: frees_seat }, \
-             claim: { window: 30s, extensions: 2 }, one_seat_per: ip, seats_per_prefix: 2, max_waiting: 9, method: random, \
-             opens_at: 2026-11-27T09:00:00.5Z, order: arrival, hosts: [a.example], return_to: /x, message: Hello, title: T }",
-            "{ name: sale, capacity: 5, release_rate: 600/m, one_seat_per: header:X-User, session: { limit: 1h, renewals: 3 } }",
-        ] {
-            let room = crate::parse_room(text, "x").unwrap();
-            let written = crate::room_json(&room).to_string();
-            assert_eq!(crate::parse_room(&written, "x"), Ok(room), "{written}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_place() {
-        for (fields, field, what) in [
-            ("capacity: 1", "rooms[0].release_rate", "release_rate is missing"),
-            ("capacity: 1, release_rate: 0/s", "rooms[0].release_rate", "lets nobody in"),
-            ("capacity: 1, release_rate: fast", "rooms[0].release_rate", "'fast' is not a rate"),
-            ("capacity: 2_000_000, release_rate: 1/s", "rooms[0].capacity", "above 1000000 seats"),
-            ("capacity: 1, release_rate: 1/s, claim: { window: 1s }", "rooms[0].claim.window", "not from 5s"),
-            ("capacity: 1, release_rate: 1/s, order: arrival", "rooms[0].order", "there is none"),
-            (
-                "capacity: 1, release_rate: 1/s, opens_at: soon",
-                "rooms[0].opens_at",
-                "'soon' is not an instant",
-            ),
-            ("capacity: 1, release_rate: 1/s, one_seat_per: tab", "rooms[0].one_seat_per", "'tab' is not"),
-            ("capacity: 1, release_rate: 1/s, seats: 1", "rooms[0].seats", "no field 'seats'"),
-        ] {
-            let error = rooms(&format!("  - {{ name: sale, {fields} }}")).unwrap_err();
-            assert!(error.contains(field) && error.contains(what), "{fields}: {error}");
-            assert!(error.starts_with("rules.yaml:4:"), "{error}");
-        }
-        let error = rooms("  - { name: Sale, capacity: 1, release_rate: 1/s }").unwrap_err();
-        assert!(error.contains("rooms[0].name"), "{error}");
-        let twice = "  - { name: a, capacity: 1, release_rate: 1/s }\n";
-        assert!(rooms(&twice.repeat(2)).unwrap_err().contains("stands twice"));
-    }
-}
+mod tests;

@@ -2,15 +2,15 @@
 
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::rule::model::{
-    Condition, Denies, EntryCondition, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_REPLACED, MAX_TIERS, Mode, Queue,
-    Reserve, Rule,
+    Condition, Denies, EntryCondition, MAX_CONDITIONS, MAX_KEY_ENTRIES, MAX_REPLACED, MAX_TIERS, Mode,
+    OnLimit, Queue, Reserve, Rule,
 };
 
 use super::Defaults;
 use super::fields::{self, Fields, Shape};
 use super::quota::Quotas;
 use super::scalar::{self, Name};
-use super::{MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, condition, domain, lease};
+use super::{MAX_QUEUE_DEPTH, MAX_QUEUE_WAIT, MAX_RESERVES, condition, domain, lease, room};
 use crate::path::Path;
 use crate::report::Report;
 use crate::suggest::{grouped, listed, quote};
@@ -39,6 +39,8 @@ pub(super) const RULE: Shape = Shape {
         "denies",
         "on_store_failure",
         "queue",
+        "on_limit",
+        "room",
         "consistency",
         "lease",
     ],
@@ -87,6 +89,10 @@ pub(super) const RULE: Shape = Shape {
         ("enabled", "mode"),
         ("failure_policy", "on_store_failure"),
         ("on_failure", "on_store_failure"),
+        ("over_limit", "on_limit"),
+        ("on_exceeded", "on_limit"),
+        ("action", "on_limit"),
+        ("waiting_room", "room"),
         ("prefetch", "lease"),
         ("quota_lease", "lease"),
     ],
@@ -112,6 +118,15 @@ const MODES: [(&str, Mode); 3] = [
     (Mode::Shadow.name(), Mode::Shadow),
     (Mode::Off.name(), Mode::Off),
 ];
+
+const ON_LIMIT: [(&str, Becomes); 2] = [("refuse", Becomes::Refused), ("room", Becomes::Sent)];
+
+/// What becomes of a request over the limit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    Refused,
+    Sent,
+}
 
 /// Reads one rule.
 pub(super) fn read(
@@ -149,6 +164,7 @@ pub(super) fn read(
     let on_store_failure = fields.optional("on_store_failure", report, domain::failure_policy);
     let queue =
         fields.optional("queue", report, |node, path, report| read_queue(node, path, algorithm, report));
+    let on_limit = read_on_limit(&fields, report);
     let consistency = lease::read(&fields, algorithm, quotas.quota, &tiers, report);
     let name = name?;
     Some(Rule {
@@ -169,8 +185,38 @@ pub(super) fn read(
         denies,
         on_store_failure,
         queue,
+        on_limit,
         consistency,
     })
+}
+
+/// `on_limit` and the `room` that goes with it.
+fn read_on_limit(fields: &Fields<'_, '_>, report: &mut Report<'_>) -> OnLimit {
+    let becomes = fields.optional("on_limit", report, |node, path, report| {
+        let others = [("queue", "room"), ("wait", "room"), ("deny", "refuse"), ("reject", "refuse")];
+        scalar::choice(node, path, &ON_LIMIT, &others, report)
+    });
+    let room = fields.optional("room", report, room::name);
+    match (becomes, fields.get("on_limit"), fields.get("room")) {
+        (Some(Becomes::Sent), Some(node), None) => {
+            let remedy = "write room: and the name of one of the rooms of the file";
+            report.error(node.at, &fields.path.field("room"), "room is missing", remedy);
+        }
+        (None | Some(Becomes::Refused), on_limit, Some(node)) if on_limit.is_none() || becomes.is_some() => {
+            let message = "requests over the limit are refused, so nobody is sent to a room";
+            report.error(
+                node.at,
+                &fields.path.field("room"),
+                message,
+                "write on_limit: room, or remove room",
+            );
+        }
+        _ => {}
+    }
+    match (becomes, room) {
+        (Some(Becomes::Sent), Some(room)) => OnLimit::Room(room),
+        _ => OnLimit::Refuse,
+    }
 }
 
 fn read_order(node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {

@@ -16,8 +16,8 @@ use tidegate_core::rule::model::{
 };
 
 use crate::rules::{
-    MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_ROOM_HOSTS, MAX_ROOM_MESSAGE_CHARS,
-    MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES,
+    MAX_PATTERNS, MAX_QUEUE_DEPTH, MAX_RESERVES, MAX_ROOM_ASSET_ORIGINS, MAX_ROOM_HOSTS,
+    MAX_ROOM_MESSAGE_CHARS, MAX_ROOM_TEMPLATE_BYTES, MAX_ROOM_TITLE_CHARS, MAX_ROOMS, MAX_VALUE_BYTES,
 };
 
 /// The JSON Schema of rule files, as text with a line break at its end: docs/reference/rules.schema.json.
@@ -64,7 +64,8 @@ struct RuleFile {
     /// The domains, each name once.
     #[schemars(length(max = MAX_DOMAINS))]
     domains: Vec<Domain>,
-    /// The waiting rooms, each name once. They are those of the server's start.
+    /// The waiting rooms, each name once. What changes in them is taken up while visitors wait; a room that is not here any more stays
+    /// until an operator removes it.
     #[schemars(length(max = MAX_ROOMS))]
     rooms: Option<Vec<Room>>,
 }
@@ -108,6 +109,11 @@ struct Domain {
         "if": { "properties": { "consistency": { "const": "leased" } }, "required": ["consistency"] },
         "then": { "properties": { "algorithm": { "not": { "const": "concurrency" } }, "queue": false, "reserve": false } },
         "else": { "properties": { "lease": false } }
+    },
+    {
+        "if": { "properties": { "on_limit": { "const": "room" } }, "required": ["on_limit"] },
+        "then": { "required": ["room"] },
+        "else": { "properties": { "room": false } }
     }
 ]))]
 struct Rule {
@@ -166,6 +172,11 @@ struct Rule {
     on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn. Only with `token_bucket` and `leaky_bucket`.
     queue: Option<Queue>,
+    /// What becomes of a request over the limit. Default: `refuse`.
+    on_limit: Option<OnLimit>,
+    /// With `on_limit: room`: the waiting room, one of `rooms`.
+    #[schemars(length(max = MAX_ROOM_NAME_BYTES), regex(pattern = ROOM_NAME))]
+    room: Option<String>,
     /// How exactly the quota is kept when several nodes share it. Default: `exact`. Not with `concurrency`, `queue` or
     /// `reserve`.
     consistency: Option<Consistency>,
@@ -190,6 +201,17 @@ struct Tier {
     burst: Option<Count>,
     /// Only with `concurrency`: the time after which a permit expires.
     permit_ttl: Option<Duration>,
+}
+
+/// What becomes of a request over the limit.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+enum OnLimit {
+    /// It is refused.
+    Refuse,
+    /// Its visitor is given a place in a waiting room, at the HTTP door and its forward-auth. Who has been let into the room is not
+    /// limited by the rule.
+    Room,
 }
 
 /// Bounded waiting: a request that conforms a little later waits instead of being refused.
@@ -292,12 +314,14 @@ enum OneValue {
     Text(LongValue),
 }
 
+const ROOM_NAME: &str = "^[a-z0-9][a-z0-9-]*$";
+
 /// A waiting room: who comes when it is full waits in a line.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct Room {
     /// The name in addresses: `/rooms/<name>`.
-    #[schemars(length(max = MAX_ROOM_NAME_BYTES), regex(pattern = "^[a-z0-9][a-z0-9-]*$"))]
+    #[schemars(length(max = MAX_ROOM_NAME_BYTES), regex(pattern = ROOM_NAME))]
     name: String,
     /// What visitors read as its name. Default: the name.
     #[schemars(length(min = 1, max = MAX_ROOM_TITLE_CHARS))]
@@ -336,6 +360,17 @@ struct Room {
     /// What those who wait are told: text, never markup.
     #[schemars(length(min = 1, max = MAX_ROOM_MESSAGE_CHARS))]
     message: Option<String>,
+    /// The colour of buttons and bars, such as `#0b6e7f` or `#07a`. Text in it is made darker or lighter until it can be read.
+    #[schemars(regex(pattern = "^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"))]
+    accent: Option<String>,
+    /// A template of one's own: the name of a file in the server's folder of templates (`--room-templates`).
+    #[schemars(length(max = MAX_ROOM_TEMPLATE_BYTES), regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
+    template: Option<String>,
+    /// Where a template may have pictures, style sheets and fonts from beside this server, such as `https://cdn.example.com`.
+    #[schemars(length(max = MAX_ROOM_ASSET_ORIGINS))]
+    asset_origins: Option<Vec<String>>,
+    /// The shortest time that a place is kept without a poll, 5s to 15m. Browsers let a hidden page ask once a minute. Default: 75s.
+    min_lease: Option<Duration>,
 }
 
 /// How long visitors may stay: one of `limit` and `idle` is needed.

@@ -22,6 +22,7 @@ pub mod estimate;
 mod event;
 mod index;
 mod line;
+mod list;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod name;
@@ -41,6 +42,7 @@ pub use apply::Unfit;
 pub use command::{Command, Flush, Lost, Pass, Resume, RoomState, Ticket};
 pub use estimate::{Pace, Releases};
 pub use event::{CalledBy, EndedBy, Event};
+pub use list::{Listed, ListedAs};
 pub use name::{MAX_ROOM_NAME_BYTES, RoomName, RoomNameError};
 pub use number::{Identity, Prefix, QueueNumber, Visitor};
 pub use outlook::Outlook;

@@ -4,6 +4,7 @@
 //! changes, which gives its limit, and each heartbeat puts off the end by the idle time, up to that limit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::number::{QueueNumber, Visitor};
 use super::settings::SessionTerms;
@@ -115,6 +116,12 @@ impl Seats {
     /// The seat that is over first.
     pub(crate) fn first_over(&self) -> Option<(Timestamp, QueueNumber)> {
         self.deadlines.first().copied()
+    }
+
+    /// The seats after a number, by number.
+    pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = (QueueNumber, &Seat)> {
+        let after = (Bound::Excluded(QueueNumber::new(number)), Bound::Unbounded);
+        self.seats.range(after).map(|(number, seat)| (*number, seat))
     }
 
     /// Every seat, by number.

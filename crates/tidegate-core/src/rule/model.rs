@@ -7,6 +7,7 @@ pub use super::exceptions::Exceptions;
 pub use super::lease::{Consistency, Lease, LeaseError, MAX_HOLD, MIN_HOLD};
 
 use crate::quota::{Algorithm, Quota};
+use crate::room::RoomName;
 use crate::rule::pattern::Pattern;
 use crate::time::Micros;
 
@@ -99,6 +100,8 @@ pub struct Rule {
     pub on_store_failure: Option<FailurePolicy>,
     /// Lets requests over the limit wait their turn.
     pub queue: Option<Queue>,
+    /// What becomes of a request over the limit, at doors that lead to waiting rooms.
+    pub on_limit: OnLimit,
     /// How exactly the quota is kept when several nodes share it.
     pub consistency: Consistency,
 }
@@ -216,6 +219,16 @@ pub enum Denies {
     Together,
 }
 
+/// What becomes of a request over the limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnLimit {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// Its visitor is given a place in this waiting room. The rule does not apply to those who have been let into it.
+    Room(RoomName),
+}
+
 /// The answer when the store does not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum FailurePolicy {
@@ -259,7 +272,17 @@ impl Rule {
             denies: Denies::Alone,
             on_store_failure: None,
             queue: None,
+            on_limit: OnLimit::Refuse,
             consistency: Consistency::Exact,
+        }
+    }
+
+    /// The waiting room to which it sends who is over the limit; `None` where it refuses.
+    #[must_use]
+    pub const fn room(&self) -> Option<&RoomName> {
+        match &self.on_limit {
+            OnLimit::Refuse => None,
+            OnLimit::Room(room) => Some(room),
         }
     }
 

@@ -11,6 +11,7 @@ use super::model::{
     MAX_RULES_TOGETHER, Mode, Rule, Rules,
 };
 use crate::hash::FnvMap;
+use crate::room::RoomName;
 use crate::time::Timestamp;
 
 /// The most rules that were removed and whose buckets are still remembered, should they come back.
@@ -122,6 +123,8 @@ pub struct CompiledDomain {
     index: Index,
     /// Whether any rule replaces others.
     replaces: bool,
+    /// The waiting rooms to which rules send, each once.
+    rooms: Vec<RoomName>,
 }
 
 impl RuleSet {
@@ -240,6 +243,9 @@ impl CompiledDomain {
             return Err(RuleSetError::TooManyRegexes(domain.name));
         }
         let replaces = domain.rules.iter().any(|rule| !rule.replaces.is_empty());
+        let mut rooms: Vec<RoomName> = domain.rules.iter().filter_map(Rule::room).cloned().collect();
+        rooms.sort_unstable();
+        rooms.dedup();
         let rules: Vec<_> = domain
             .rules
             .into_iter()
@@ -257,6 +263,7 @@ impl CompiledDomain {
             rules,
             index,
             replaces,
+            rooms,
         })
     }
 
@@ -294,6 +301,12 @@ impl CompiledDomain {
     #[must_use]
     pub fn rule(&self, position: u32) -> Option<&CompiledRule> {
         self.rules.get(position as usize)
+    }
+
+    /// The waiting rooms to which rules send who is over the limit, each once, by name.
+    #[must_use]
+    pub fn rooms(&self) -> &[RoomName] {
+        &self.rooms
     }
 
     /// Whether any rule replaces others: where none does, nobody has to ask what is [replaced](Self::replaced).

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tidegate_core::room::draw::Drawn;
-use tidegate_core::room::{Answer, Command, Event, RoomName, Settings, Status, Ticket};
+use tidegate_core::room::{Answer, Command, Event, Listed, RoomName, Settings, Status, Ticket};
 use tidegate_core::time::Timestamp;
 
 /// The most rooms that one store keeps.
@@ -42,6 +42,18 @@ pub trait RoomStore: Send + Sync + 'static {
 
     /// How many wait, by blocks of places.
     fn line(&self, room: &RoomName) -> impl Future<Output = Result<LineDocument, RoomError>> + Send;
+
+    /// The first `most` visitors of a room whose number is above `after`, by number. For operators: a store that cannot tell says
+    /// so with [`RoomError::Unsupported`], and so does one that says nothing else.
+    fn listed(
+        &self,
+        room: &RoomName,
+        after: u64,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Listed>, RoomError>> + Send {
+        let _ = (room, after, most);
+        std::future::ready(Err(RoomError::Unsupported))
+    }
 
     /// Does what is due in every room, and says when to come again at the latest; `None` where nothing will happen by
     /// itself. What is asked meanwhile can make something due sooner, and watchers are told of it.
@@ -117,6 +129,9 @@ pub enum RoomError {
     /// The store cannot be reached, or cannot keep what was asked; it may have been done.
     #[error("the room cannot keep this now: {0}")]
     Unavailable(String),
+    /// The store does not do this.
+    #[error("rooms that are kept here cannot be asked this")]
+    Unsupported,
     /// More is asked than can be kept at this speed. Nothing was done.
     #[error("the room is asked more than it can keep up with; try again")]
     Overloaded,
@@ -131,7 +146,10 @@ impl RoomError {
     pub const fn retryable(&self) -> bool {
         match self {
             RoomError::Timeout | RoomError::Unavailable(_) | RoomError::Overloaded => true,
-            RoomError::UnknownRoom | RoomError::TooManyRooms | RoomError::Corrupt(_) => false,
+            RoomError::UnknownRoom
+            | RoomError::TooManyRooms
+            | RoomError::Unsupported
+            | RoomError::Corrupt(_) => false,
         }
     }
 }

@@ -117,7 +117,7 @@ impl Reader {
 
     fn unknown_field<E: de::Error>(&mut self, name: &str) -> E {
         let known = match self.operation {
-            Operation::Check => "client_id, domain, descriptors, cost, peek, idempotency_key",
+            Operation::Check => "client_id, domain, descriptors, cost, peek, idempotency_key, ticket, pass",
             Operation::Refund => "client_id, domain, descriptors, cost, idempotency_key",
         };
         self.fail(self.path(&shown(name)), format!("is not a known field; the fields are {known}").into())
@@ -187,6 +187,8 @@ struct Draft<'de> {
     cost: Option<u64>,
     peek: Option<bool>,
     idempotency_key: Option<Cow<'de, str>>,
+    ticket: Option<Cow<'de, str>>,
+    pass: Option<Cow<'de, str>>,
 }
 
 impl<'de> Draft<'de> {
@@ -217,6 +219,8 @@ impl<'de> Draft<'de> {
             cost: self.cost.unwrap_or(1),
             peek: self.peek.unwrap_or(false),
             idempotency_key: self.idempotency_key,
+            ticket: self.ticket,
+            pass: self.pass,
         })
     }
 }
@@ -265,6 +269,12 @@ impl<'de> Visitor<'de> for ItemSeed<'_> {
                 "idempotency_key" => {
                     let key = rules::idempotency_key(map.next_value()?);
                     reader.set(&mut draft.idempotency_key, "idempotency_key", key)?;
+                }
+                "ticket" if reader.operation == Operation::Check => {
+                    reader.set(&mut draft.ticket, "ticket", rules::token(map.next_value()?))?;
+                }
+                "pass" if reader.operation == Operation::Check => {
+                    reader.set(&mut draft.pass, "pass", rules::token(map.next_value()?))?;
                 }
                 unknown => return Err(reader.unknown_field(unknown)),
             }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::identity::{Ipv6Prefix, canonical_ip_key};
 use crate::path::normalize_path;
+use crate::room::token::MAX_TOKEN_BYTES;
 
 /// What is wrong with a field and what to do.
 pub(crate) type Reason = Cow<'static, str>;
@@ -33,6 +34,10 @@ pub(super) fn domain(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {
 
 pub(super) fn idempotency_key(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {
     bounded(text(value)?, MAX_IDEMPOTENCY_KEY_BYTES)
+}
+
+pub(super) fn token(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {
+    bounded(text(value)?, MAX_TOKEN_BYTES)
 }
 
 pub(super) fn client_id(value: Value<'_>) -> Result<Cow<'_, str>, Reason> {

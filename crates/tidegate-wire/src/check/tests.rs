@@ -41,6 +41,8 @@ fn the_short_form_borrows_everything() {
         cost: 1,
         peek: false,
         idempotency_key: None,
+        ticket: None,
+        pass: None,
     };
     assert_eq!(request, want);
     assert!(matches!(request.domain, Cow::Borrowed(_)) && !request.entries.spilled());

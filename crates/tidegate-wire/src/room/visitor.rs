@@ -129,6 +129,20 @@ impl VisitorKey {
         Ok(VisitorId(self.hash("header", room, value)))
     }
 
+    /// The visitor whom a caller of the check API names by a value of these entries: a rule's subject, or its partition key. It is
+    /// none that a browser, an address or a header could be.
+    #[must_use]
+    pub fn of_entries<'e>(
+        &self,
+        room: &RoomName,
+        domain: &str,
+        entries: impl IntoIterator<Item = (&'e str, &'e str)>,
+    ) -> VisitorId {
+        let mut parts: Vec<&[u8]> = vec![b"entries", room.as_str().as_bytes(), domain.as_bytes()];
+        parts.extend(entries.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        VisitorId(half(&self.0.mac(&parts)))
+    }
+
     /// The address prefix by which the room counts seats, whoever the visitor is.
     #[must_use]
     pub fn address_of(&self, room: &RoomName, client: ClientIp) -> AddressId {
@@ -137,6 +151,10 @@ impl VisitorKey {
 
     fn hash(&self, label: &str, room: &RoomName, value: &[u8]) -> u128 {
         let mac = self.0.mac(&[label.as_bytes(), room.as_str().as_bytes(), value]);
-        mac.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
+        half(&mac)
     }
+}
+
+fn half(mac: &[u8]) -> u128 {
+    mac.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }

@@ -1,14 +1,21 @@
 //! Answers of the admin API.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG};
-use http::{HeaderValue, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Frame};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tidegate_catalog::repository::CatalogError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use crate::door::{DoorResponse, problem as problem_response, respond};
+use crate::rooms::Rows;
 
 /// What a handler gives: an answer, or what is wrong.
 pub(super) type Answered = Result<Answer, Refusal>;
@@ -18,9 +25,24 @@ pub(super) type Answered = Result<Answer, Refusal>;
 pub(super) struct Answer {
     status: StatusCode,
     content_type: HeaderValue,
-    body: Vec<u8>,
+    body: Content,
     etag: Option<i64>,
 }
+
+/// What an answer says.
+#[derive(Debug)]
+enum Content {
+    Whole(Vec<u8>),
+    /// As it comes.
+    Rows(Rows),
+}
+
+/// A body that comes in pieces. An error cuts it off, so that nobody takes a part for all of it.
+#[derive(Debug)]
+pub struct RowBody(Rows);
+
+/// A response of the admin API.
+pub type AdminResponse = Response<Either<Full<Bytes>, RowBody>>;
 
 /// Why a request was not done.
 #[derive(Debug)]
@@ -46,12 +68,17 @@ impl Answer {
 
     pub(super) fn with_status(status: StatusCode, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_else(|_| b"{}".to_vec());
-        Self { status, content_type: JSON, body, etag: None }
+        Self { status, content_type: JSON, body: Content::Whole(body), etag: None }
+    }
+
+    /// Rows as they are read.
+    pub(super) fn rows(content_type: HeaderValue, rows: Rows) -> Self {
+        Self { status: StatusCode::OK, content_type, body: Content::Rows(rows), etag: None }
     }
 
     pub(super) fn yaml(body: String) -> Self {
         let content_type = HeaderValue::from_static("application/yaml");
-        Self { status: StatusCode::OK, content_type, body: body.into_bytes(), etag: None }
+        Self { status: StatusCode::OK, content_type, body: Content::Whole(body.into_bytes()), etag: None }
     }
 
     /// One page of a list; `next` is what `after` (or `before`) must be for the next one.
@@ -67,13 +94,30 @@ impl Answer {
         Self { etag: Some(version), ..self }
     }
 
-    pub(super) fn into_response(self) -> DoorResponse {
-        let mut response = respond(self.status, self.content_type, self.body);
+    pub(super) fn into_response(self) -> AdminResponse {
+        let mut response = match self.body {
+            Content::Whole(body) => respond(self.status, self.content_type, body).map(Either::Left),
+            Content::Rows(rows) => {
+                let mut response = Response::new(Either::Right(RowBody(rows)));
+                *response.status_mut() = self.status;
+                response.headers_mut().insert(CONTENT_TYPE, self.content_type);
+                response
+            }
+        };
         if let Some(version) = self.etag {
             response.headers_mut().insert(ETAG, etag(version));
         }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
+    }
+}
+
+impl Body for RowBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(cx).map(|rows| rows.map(|rows| rows.map(Frame::data)))
     }
 }
 

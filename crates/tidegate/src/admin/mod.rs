@@ -44,6 +44,7 @@ use std::time::Duration;
 use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use serde_json::Value;
@@ -58,11 +59,12 @@ pub use open_api::document as open_api_document;
 pub use route::{MAX_BODY_BYTES, MAX_IMPORT_BYTES, Needs, Route, routes};
 pub use trial::effect_json;
 
-use crate::door::{DoorResponse, correlation_value, keep_head_only, problem, read_bounded};
+use crate::door::{DoorResponse, correlation_value, problem, read_bounded};
 use crate::gate::{Catalog, unix_us};
 use crate::net::{BodyRoom, PeerInfo};
 use crate::rooms::Rooms;
 use access::Access;
+pub use answer::{AdminResponse, RowBody};
 use answer::{Answered, Refusal};
 use call::{Call, TenantBy};
 use route::{Handler, Paths};
@@ -141,9 +143,9 @@ impl Admin {
         peer: PeerInfo,
     ) -> impl Service<
         Request<Incoming>,
-        Response = DoorResponse,
+        Response = AdminResponse,
         Error = Infallible,
-        Future: Future<Output = Result<DoorResponse, Infallible>> + Send + 'static,
+        Future: Future<Output = Result<AdminResponse, Infallible>> + Send + 'static,
     > + Send
     + use<> {
         let admin = Arc::clone(self);
@@ -153,17 +155,17 @@ impl Admin {
         })
     }
 
-    async fn answer(self: &Arc<Self>, peer: PeerInfo, request: Request<Incoming>) -> DoorResponse {
+    async fn answer(self: &Arc<Self>, peer: PeerInfo, request: Request<Incoming>) -> AdminResponse {
         let (head, body) = request.into_parts();
         let id = CorrelationId::from_headers(&head.headers, || fastrand::u128(..));
         let is_head = head.method == Method::HEAD;
         let (correlation, value) = (id.as_str().to_owned(), correlation_value(&id));
         let mut response = match self.dispatch(peer, head, body, correlation).await {
             Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => refusal.into_response().map(Either::Left),
         };
         if is_head {
-            keep_head_only(&mut response);
+            response = response.map(|_| Either::Left(Full::default()));
         }
         response.headers_mut().insert(tidegate_wire::correlation::X_CORRELATION_ID, value);
         response
@@ -176,7 +178,7 @@ impl Admin {
         head: Parts,
         body: Incoming,
         correlation: String,
-    ) -> Result<DoorResponse, Refusal> {
+    ) -> Result<AdminResponse, Refusal> {
         access::check_origin(&head)?;
         let now_us = self.now_us();
         let caller = self.access.caller(&self.catalog, peer, &head, now_us).await?;
@@ -188,7 +190,7 @@ impl Admin {
             .into());
         };
         let Some(route) = found.routes.iter().find(|route| route.method == head.method) else {
-            return Ok(method_not_allowed(&found.routes));
+            return Ok(method_not_allowed(&found.routes).map(Either::Left));
         };
         access::check_role(&caller, route.needs)?;
         call::check_parameters(route, head.uri.query())?;

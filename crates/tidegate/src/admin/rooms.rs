@@ -1,19 +1,20 @@
 //! Waiting rooms of this node, for operators.
 
+use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_catalog::model::DEFAULT_TENANT;
 use tidegate_catalog::repository::Deed;
-use tidegate_config::parse_room;
-use tidegate_core::room::{Answer as Told, Command, Flush, QueueNumber, RoomState};
+use tidegate_config::parse_room_checked;
+use tidegate_core::room::{Answer as Told, Command, Flush, QueueNumber, RoomName, RoomState};
 use tidegate_store::rooms::RoomError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::Admin;
 use super::answer::{Answer, Answered, Refusal};
 use super::call::Call;
-use crate::rooms::{Rooms, RoomsError};
+use crate::rooms::{Rooms, RoomsError, RowFormat, Wanted};
 
 /// What a room is to do.
 #[derive(Deserialize, JsonSchema)]
@@ -67,6 +68,17 @@ pub(super) struct WantedAdmission {
     queue_number: Option<u64>,
 }
 
+/// What a draw is mixed with.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RoomBeacon")]
+pub(super) struct WantedBeacon {
+    /// 32 bytes that nobody who runs the room chooses, such as a round of a public randomness service that was named beforehand: 64
+    /// hexadecimal digits.
+    #[schemars(regex(pattern = "^[0-9a-fA-F]{64}$"))]
+    beacon: String,
+}
+
 pub(super) async fn list(admin: &Admin, call: &Call) -> Answered {
     let (rooms, limit) = (rooms(admin)?, call.limit()?);
     let after = call.parameter("after")?;
@@ -88,7 +100,7 @@ pub(super) async fn get(admin: &Admin, call: &Call) -> Answered {
 pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     let (rooms, name) = (rooms(admin)?, call.name("room")?);
     let text = call.text()?;
-    let room = parse_room(text.as_ref(), "body").map_err(|errors| {
+    let room = parse_room_checked(text.as_ref(), "body", &|room| rooms.check(room)).map_err(|errors| {
         let said: Vec<String> = errors.errors.iter().map(ToString::to_string).collect();
         Problem::invalid_field("body", said.join("; "))
     })?;
@@ -102,6 +114,77 @@ pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
         error => Problem::invalid_field("body", error.to_string()).into(),
     })?;
     overview(rooms, &name).await
+}
+
+pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
+    let (rooms, name) = (rooms(admin)?, room_name(call)?);
+    if rooms.overview(name.as_str()).await.map_err(failed)?.is_none() {
+        return Err(Refusal::not_found("room"));
+    }
+    note(admin, call, "room.delete", name.as_str(), &Value::Null).await?;
+    if rooms.remove(&name).await.map_err(failed)? {
+        Ok(Answer::json(&json!({ "name": name.as_str(), "removed": true })))
+    } else {
+        Err(Refusal::not_found("room"))
+    }
+}
+
+/// The most rows that `limit` can name: without it there is no such maximum, since nothing keeps them all.
+pub(super) const MAX_ROWS: usize = 100_000;
+
+pub(super) async fn export(admin: &Admin, call: &Call) -> Answered {
+    let (rooms, name) = (rooms(admin)?, room_name(call)?);
+    let format = match call.parameter("format")?.as_deref() {
+        None | Some("ndjson") => RowFormat::Ndjson,
+        Some("csv") => RowFormat::Csv,
+        Some(_) => return Err(Problem::invalid_field("format", "write ndjson or csv").into()),
+    };
+    let number = |name: &'static str, most: u64| {
+        let text = call.parameter(name)?;
+        let number = text.map(|text| text.parse::<u64>().ok().filter(|number| *number <= most));
+        number.map_or(Ok(None), |number| {
+            let what = format!("write a whole number, at most {most}");
+            number.map(Some).ok_or_else(|| Refusal::from(Problem::invalid_field(name, what)))
+        })
+    };
+    let after = number("after", QueueNumber::MAX.get())?.unwrap_or(0);
+    let most = number("limit", MAX_ROWS as u64)?.and_then(|most| usize::try_from(most).ok());
+    if most == Some(0) {
+        return Err(Problem::invalid_field("limit", "write at least 1").into());
+    }
+    if rooms.overview(name.as_str()).await.map_err(failed)?.is_none() {
+        return Err(Refusal::not_found("room"));
+    }
+    let content_type = match format {
+        RowFormat::Ndjson => HeaderValue::from_static("application/x-ndjson"),
+        RowFormat::Csv => HeaderValue::from_static("text/csv; charset=utf-8"),
+    };
+    let rows = rooms.export(&name, Wanted { format, after, most }).await.map_err(failed)?;
+    Ok(Answer::rows(content_type, rows))
+}
+
+pub(super) async fn beacon(admin: &Admin, call: &Call) -> Answered {
+    let wanted = call.json::<WantedBeacon>()?;
+    let beacon = bytes_of_hex(&wanted.beacon).ok_or_else(|| {
+        Problem::invalid_field("beacon", "write 64 hexadecimal digits: 32 bytes that you do not choose")
+    })?;
+    command(admin, call, "room.beacon", &json!({ "beacon": wanted.beacon }), &Command::Beacon(beacon)).await
+}
+
+fn bytes_of_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        let digits = text.get(at..at + 2).filter(|digits| !digits.starts_with('+'))?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn room_name(call: &Call) -> Result<RoomName, Refusal> {
+    RoomName::new(&call.name("room")?).map_err(|_| Refusal::not_found("room"))
 }
 
 pub(super) async fn set_state(admin: &Admin, call: &Call) -> Answered {
@@ -191,6 +274,7 @@ fn failed(error: RoomError) -> Refusal {
     match error {
         RoomError::UnknownRoom => Refusal::not_found("room"),
         RoomError::TooManyRooms => Problem::new(ProblemType::CeilingReached, error.to_string()).into(),
+        RoomError::Unsupported => Problem::new(ProblemType::Conflicting, error.to_string()).into(),
         RoomError::Overloaded => Problem::new(ProblemType::Overloaded, error.to_string()).into(),
         error => {
             tracing::warn!(%error, "a waiting room could not be asked");

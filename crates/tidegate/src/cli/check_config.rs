@@ -6,6 +6,9 @@ use clap::Args;
 use tidegate_config::{Format, Style};
 use tidegate_core::rule::RuleSet;
 
+use crate::rooms::Pages;
+
+use super::room_arguments::PageArguments;
 use super::{FAILURE, NEGATIVE, SUCCESS, rule_file, terminal};
 
 #[derive(Debug, Args)]
@@ -17,6 +20,9 @@ pub(super) struct CheckConfigArguments {
     #[command(flatten)]
     rules_format: rule_file::FormatArgument,
 
+    #[command(flatten)]
+    pages: PageArguments,
+
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
@@ -24,6 +30,7 @@ pub(super) struct CheckConfigArguments {
 
 pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
     let style = if terminal::colours_on_stdout() { Style::Colour } else { Style::Plain };
+    let pages = Pages::load(&arguments.pages.clone().settings())?;
     let mut code = SUCCESS;
     for file in &arguments.files {
         let text = match rule_file::text_of(file)? {
@@ -34,7 +41,8 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
                 continue;
             }
         };
-        match rule_file::parse(&text, &file.display().to_string(), arguments.rules_format.rules_format) {
+        let (name, format) = (file.display().to_string(), arguments.rules_format.rules_format);
+        match rule_file::parse_checked(&text, &name, format, &pages) {
             Ok(parsed) => {
                 for warning in &parsed.warnings {
                     terminal::print(&warning.render(&text, style))?;

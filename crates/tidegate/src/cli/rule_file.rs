@@ -10,11 +10,12 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tidegate_config::{
     Defaults, EXAMPLE_RULES, Format, MAX_FILE_BYTES, Parsed, RuleFileErrors, RuleFileWarning, Style,
-    parse_rules_with, read_text,
+    parse_rules_checked, parse_rules_with, read_text,
 };
 use tidegate_core::rule::{RuleSet, RuleSetError};
 
 use super::terminal;
+use crate::rooms::Pages;
 
 /// How the example rules are called in findings.
 const EXAMPLE_NAME: &str = "the shipped example rules";
@@ -35,6 +36,17 @@ pub(crate) fn format_parser() -> impl TypedValueParser<Value = Format> {
 /// Reads the text of a rule file that is written in this way.
 pub(crate) fn parse(text: &str, name: &str, format: Format) -> Result<Parsed, RuleFileErrors> {
     parse_rules_with(text, name, &Defaults { format, ..Defaults::default() })
+}
+
+/// As [`parse`], with a look at what the server would refuse of the rooms.
+pub(crate) fn parse_checked(
+    text: &str,
+    name: &str,
+    format: Format,
+    pages: &Pages,
+) -> Result<Parsed, RuleFileErrors> {
+    let defaults = Defaults { format, ..Defaults::default() };
+    parse_rules_checked(text, name, &defaults, &|room| pages.check(room))
 }
 
 /// Rules that can be used.

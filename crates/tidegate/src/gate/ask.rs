@@ -1,6 +1,7 @@
 //! One request from what is known of its subject to its decision, the same for every door.
 
 use tidegate_catalog::model::Ban;
+use tidegate_core::room::RoomName;
 use tidegate_engine::{Answer, Clock, Decision, EngineError, Request};
 use tidegate_store::BucketStore;
 
@@ -18,6 +19,15 @@ pub struct Ask<'a> {
     pub peek: bool,
     /// A call repeated under the same key is charged once.
     pub idempotency_key: Option<&'a str>,
+    /// Waiting rooms that the request's visitor has been let into: rules that send to them do not apply.
+    pub inside: &'a [RoomName],
+}
+
+impl<'a> Ask<'a> {
+    /// The request to the engine, of what is known of its subject.
+    fn request(&self, look: &'a Look<'_>) -> Request<'a> {
+        Request { inside: self.inside, ..look.request(self.entries, self.cost, self.idempotency_key) }
+    }
 }
 
 /// What came of a request.
@@ -45,7 +55,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
             look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
-        let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
+        let request = ask.request(look);
         if ask.peek {
             let decision = self.engine.peek(&request).await?;
             look.tell(&decision);
@@ -77,9 +87,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
         let charged = asks.iter().zip(&answers).filter(|((_, ask), _)| !ask.peek);
         let charged: Vec<(Request<'_>, &Decision)> = charged
             .filter_map(|((look, ask), answer)| match answer {
-                Ok(Answered::Decided(decision)) => {
-                    Some((look.request(ask.entries, ask.cost, ask.idempotency_key), decision))
-                }
+                Ok(Answered::Decided(decision)) => Some((ask.request(look), decision)),
                 Ok(Answered::Banned(_)) | Err(_) => None,
             })
             .collect();
@@ -99,7 +107,7 @@ impl<S: BucketStore, C: Clock> Gate<S, C> {
             look.tell_banned();
             return Ok(Answered::Banned(ban));
         }
-        let request = look.request(ask.entries, ask.cost, ask.idempotency_key);
+        let request = ask.request(look);
         if ask.peek {
             let peeked = self.engine.peek(&request).await;
             timed.looked();

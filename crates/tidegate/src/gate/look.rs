@@ -126,7 +126,7 @@ impl<'a> Look<'a> {
     ) -> Request<'r> {
         let stages = self.trace().map(RequestTrace::stages);
         let (domain, quotas, replaced) = (&*self.domain, self.quotas(), &*self.replaced);
-        Request { domain, entries, cost, idempotency_key, quotas, replaced, stages }
+        Request { domain, entries, cost, idempotency_key, quotas, replaced, inside: &[], stages }
     }
 }
 

@@ -50,6 +50,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether it is the default tenant's, whose the waiting rooms are.
+    #[must_use]
+    pub fn has_rooms(&self) -> bool {
+        self.tenant.as_deref().is_none_or(|tenant| tenant == DEFAULT_TENANT)
+    }
+
     /// The same caller, of a request that is traced: what the gate and the engine do for it is written down there.
     #[must_use]
     pub fn traced(self, trace: Option<&RequestTrace>) -> Self {

@@ -61,7 +61,7 @@ impl<S: BucketStore, C: Clock> Authorize<S, C> {
             Err(error) => return Ok(Err(problem(&answer::problem_of(&error)))),
         }
         let look = gate.look(caller, domain, &entries).await;
-        let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
+        let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None, inside: &[] };
         Ok(match gate.ask(&look, &ask).await {
             Ok(Answered::Decided(decision)) if decision.is_allowed() => {
                 let mut fields = Vec::new();

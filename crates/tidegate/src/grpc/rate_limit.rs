@@ -145,7 +145,7 @@ fn ask<'a>(asked: &Asked<'_>, entries: &'a [(&'a str, &'a str)]) -> Ask<'a> {
         Hits::Take(cost) | Hits::GiveBack(cost) => (cost, false),
         Hits::Peek => (1, true),
     };
-    Ask { entries, cost, peek, idempotency_key: None }
+    Ask { entries, cost, peek, idempotency_key: None, inside: &[] }
 }
 
 fn borrowed<'a>(asked: &'a Asked<'_>) -> Borrowed<'a> {

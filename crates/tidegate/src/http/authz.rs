@@ -3,19 +3,19 @@
 
 use std::net::IpAddr;
 
-use http::header::WWW_AUTHENTICATE;
+use http::header::{VARY, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 
 use super::from_wire::{AuthzRequest, DenialStatus, described, read_authz};
-use super::handlers::{BorrowedEntries, let_in, respond, shed};
-use super::{Shared, rooms, to_wire};
+use super::handlers::{BorrowedEntries, let_in, respond_in_line, shed};
+use super::{Shared, rooms, to_wire, valve};
 use crate::door::overload::Priority;
 use crate::door::{CHALLENGE, DoorResponse, problem};
 use crate::gate::{Ask, Caller};
-use crate::rooms::{Admission, room_asked_for, with_cookies};
+use crate::rooms::{Admission, Comer, Rooms, room_asked_for, with_cookies};
 
 /// The status that the answer would have had without the parameter `status`.
 const TIDEGATE_STATUS: HeaderName = HeaderName::from_static("x-tidegate-status");
@@ -55,8 +55,18 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
         Err(refused) => return refused,
     };
     let look = door.gate.look(caller, &domain, &entries).await;
-    let ask = Ask { entries: &entries, cost, peek: false, idempotency_key: None };
-    with_cookies(respond(door, &look, door.gate.ask(&look, &ask).await), cookies)
+    let ask = Ask { entries: &entries, cost, peek: false, idempotency_key: None, inside: &[] };
+    let visit = rooms::visit(door, peer, head);
+    // It was read above, and is all right.
+    let (method, uri) = described(&door.options.identity, peer, head).unwrap_or_default();
+    let outcome = valve::ask(door, caller, &look, ask, &Comer::Visitor(visit, method)).await;
+    let room = outcome.sent.waits.as_ref().map(|waits| waits.room.clone());
+    let mut response = respond_in_line(door, &look, outcome);
+    if let Some(room) = room {
+        Rooms::send_people(&mut response, &room, visit, (method, uri));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
+    }
+    with_cookies(response, cookies)
 }
 
 /// Whether the visitor of a request has been let into a room.

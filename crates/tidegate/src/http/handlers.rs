@@ -16,10 +16,11 @@ use tidegate_wire::check::{
 use tidegate_wire::identity::canonical_ip_key;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use super::{Shared, from_wire, to_wire};
+use super::{Shared, from_wire, to_wire, valve};
 use crate::door::overload::{Guard, Priority, SHED};
 use crate::door::{DoorResponse, answer, key_of, problem, query_parameter, read_bounded, text_of};
 use crate::gate::{Answered, Ask, Caller, Look};
+use crate::rooms::{Comer, with_cookies};
 
 /// The domain of the protected demo endpoint.
 const DEMO_DOMAIN: &str = "demo";
@@ -45,17 +46,20 @@ pub(super) async fn check<S: BucketStore, C: Clock>(
         Err(refused) => return refused,
     };
     let look = door.gate.look(caller, &request.domain, &entries).await;
-    answer(door, &look, &request, &entries).await
+    answer(door, caller, &look, &request, &entries).await
 }
 
 /// Decides one request of which it is known whose it is.
 async fn answer<S: BucketStore, C: Clock>(
     door: &Shared<S, C>,
+    caller: &Caller,
     look: &Look<'_>,
     request: &CheckRequest<'_>,
     entries: &[(&str, &str)],
 ) -> DoorResponse {
-    respond(door, look, door.gate.ask(look, &ask_of(request, entries)).await)
+    let comer = valve::named(door, look, request, entries);
+    let outcome = valve::ask(door, caller, look, ask_of(request, entries), &comer).await;
+    respond_in_line(door, look, outcome)
 }
 
 pub(super) async fn checks<S: BucketStore, C: Clock>(
@@ -84,17 +88,33 @@ pub(super) async fn checks<S: BucketStore, C: Clock>(
     for (request, entries) in requests.iter().zip(&entries) {
         looks.push(door.gate.look(caller, &request.domain, entries).await);
     }
-    let asks: Vec<(&Look<'_>, Ask<'_>)> = requests
+    let comers: Vec<Comer<'_>> = requests
         .iter()
         .zip(&entries)
         .zip(&looks)
-        .map(|((request, entries), look)| (look, ask_of(request, entries)))
+        .map(|((request, entries), look)| valve::named(door, look, request, entries))
+        .collect();
+    let mut shows = Vec::with_capacity(requests.len());
+    for (look, comer) in looks.iter().zip(&comers) {
+        shows.push(valve::shown(door, caller, look, comer).await);
+    }
+    let asks: Vec<(&Look<'_>, Ask<'_>)> = requests
+        .iter()
+        .zip(&entries)
+        .zip(looks.iter().zip(&shows))
+        .map(|((request, entries), (look, shows))| {
+            (look, Ask { inside: &shows.inside, ..ask_of(request, entries) })
+        })
         .collect();
     let answered = door.gate.ask_each(&asks).await;
     let mut answers = to_wire::Answers::default();
-    for (answered, look) in answered.iter().zip(&looks) {
-        match answered {
-            Ok(Answered::Decided(decision)) => answers.push(decision, look),
+    for ((answered, (look, ask)), (comer, shows)) in
+        answered.into_iter().zip(asks).zip(comers.iter().zip(&shows))
+    {
+        let valve::Outcome { answered, sent } =
+            valve::settle(door, caller, look, ask, comer, answered, shows).await;
+        match &answered {
+            Ok(Answered::Decided(decision)) => answers.push(decision, look, &sent),
             Ok(Answered::Banned(ban)) => answers.push_ban(ban, door.gate.engine().now()),
             Err(error) => answers.push_problem(&answer::problem_of(error)),
         }
@@ -108,6 +128,7 @@ fn ask_of<'a>(request: &'a CheckRequest<'_>, entries: &'a [(&'a str, &'a str)]) 
         cost: request.cost,
         peek: request.peek,
         idempotency_key: request.idempotency_key.as_deref(),
+        inside: &[],
     }
 }
 
@@ -170,7 +191,7 @@ pub(super) async fn acquire<S: BucketStore, C: Clock>(
                 "no concurrency rule matches, so there is no permit to hold; use /v1/check, or add a rule with algorithm: concurrency",
             ))
         }
-        Ok(_) => answer(door, &look, &request, &entries).await,
+        Ok(_) => answer(door, caller, &look, &request, &entries).await,
         Err(error) => problem(&answer::problem_of(&error)),
     }
 }
@@ -304,7 +325,7 @@ pub(super) async fn demo_data<S: BucketStore, C: Clock>(
     entries.push(("user_id", &user));
     let Some(_inside) = door.options.overload.enter(Priority::Normal) else { return shed() };
     let look = door.gate.look(caller, DEMO_DOMAIN, &entries).await;
-    let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
+    let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None, inside: &[] };
     match door.gate.ask(&look, &ask).await {
         Ok(Answered::Decided(decision)) if decision.is_allowed() => {
             to_wire::demo_data(&user, &decision, door.options.legacy_fields)
@@ -321,6 +342,22 @@ pub(super) fn respond<S: BucketStore, C: Clock>(
     match answered {
         Ok(answered) => {
             answer::answered(&answered, look, door.gate.engine().now(), door.options.legacy_fields)
+        }
+        Err(error) => problem(&answer::problem_of(&error)),
+    }
+}
+
+/// As [`respond`], of a request that may have been sent to a waiting room.
+pub(super) fn respond_in_line<S: BucketStore, C: Clock>(
+    door: &Shared<S, C>,
+    look: &Look<'_>,
+    outcome: valve::Outcome<'_>,
+) -> DoorResponse {
+    let valve::Outcome { answered, sent } = outcome;
+    let (now, legacy) = (door.gate.engine().now(), door.options.legacy_fields);
+    match answered {
+        Ok(answered) => {
+            with_cookies(answer::answered_in_line(&answered, look, now, legacy, &sent), sent.cookies)
         }
         Err(error) => problem(&answer::problem_of(&error)),
     }

@@ -5,6 +5,7 @@
 //! handlers  one function per endpoint
 //! authz     the endpoint that proxies ask
 //! rooms     what visitors of waiting rooms ask
+//! valve     rules that send to a waiting room
 //! observed  traces and log lines of requests
 //! from_wire what a request says about itself, or a proxy about another one: address, path, host
 //! to_wire   decisions and problems as responses: body, status, header fields
@@ -23,6 +24,7 @@ mod open_api;
 mod rooms;
 mod route;
 mod to_wire;
+mod valve;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Once};

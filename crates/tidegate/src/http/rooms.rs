@@ -40,7 +40,7 @@ pub(super) async fn call<S, C>(
     // Whoever leaves or comes in makes room for others.
     let priority = match call {
         RoomCall::Leave | RoomCall::Claim => Priority::High,
-        RoomCall::Heartbeat => Priority::High,
+        RoomCall::Heartbeat | RoomCall::Renew => Priority::High,
         RoomCall::Join | RoomCall::Poll => Priority::Normal,
     };
     let Some(_inside) = door.options.overload.enter(priority) else { return shed() };

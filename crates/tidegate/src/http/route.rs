@@ -63,6 +63,7 @@ endpoints! {
     RoomPoll { room } => "/v1/rooms/{room}/poll",
     RoomHeartbeat { room } => "/v1/rooms/{room}/heartbeat",
     RoomClaim { room } => "/v1/rooms/{room}/claim",
+    RoomRenew { room } => "/v1/rooms/{room}/renew",
     RoomLeave { room } => "/v1/rooms/{room}/leave",
     RoomEvents { room } => "/v1/rooms/{room}/events",
     RoomStatus { room } => "/v1/rooms/{room}/status",
@@ -129,6 +130,7 @@ impl<'a> Endpoint<'a> {
             "poll" => Endpoint::RoomPoll { room },
             "heartbeat" => Endpoint::RoomHeartbeat { room },
             "claim" => Endpoint::RoomClaim { room },
+            "renew" => Endpoint::RoomRenew { room },
             "leave" => Endpoint::RoomLeave { room },
             "events" => Endpoint::RoomEvents { room },
             "status" => Endpoint::RoomStatus { room },
@@ -147,6 +149,7 @@ impl<'a> Endpoint<'a> {
             | Endpoint::RoomPoll { .. }
             | Endpoint::RoomHeartbeat { .. }
             | Endpoint::RoomClaim { .. }
+            | Endpoint::RoomRenew { .. }
             | Endpoint::RoomLeave { .. } => "POST, OPTIONS",
             Endpoint::RoomEvents { .. } => "GET, OPTIONS",
             Endpoint::RoomStatus { .. } | Endpoint::RoomLine { .. } => "GET, HEAD, OPTIONS",
@@ -186,6 +189,7 @@ impl<'a> Endpoint<'a> {
             | Endpoint::RoomPoll { .. }
             | Endpoint::RoomHeartbeat { .. }
             | Endpoint::RoomClaim { .. }
+            | Endpoint::RoomRenew { .. }
             | Endpoint::RoomLeave { .. }
             | Endpoint::RoomEvents { .. }
             | Endpoint::RoomStatus { .. }
@@ -216,6 +220,7 @@ impl<'a> Endpoint<'a> {
                 | Endpoint::RoomPoll { .. }
                 | Endpoint::RoomHeartbeat { .. }
                 | Endpoint::RoomClaim { .. }
+                | Endpoint::RoomRenew { .. }
                 | Endpoint::RoomLeave { .. }
                 | Endpoint::RoomEvents { .. }
                 | Endpoint::RoomStatus { .. }
@@ -330,6 +335,7 @@ async fn answer<S: BucketStore, C: Clock>(
             rooms::call(door, peer, head, body, room, RoomCall::Heartbeat).await
         }
         Endpoint::RoomClaim { room } => rooms::call(door, peer, head, body, room, RoomCall::Claim).await,
+        Endpoint::RoomRenew { room } => rooms::call(door, peer, head, body, room, RoomCall::Renew).await,
         Endpoint::RoomLeave { room } => rooms::call(door, peer, head, body, room, RoomCall::Leave).await,
         Endpoint::RoomEvents { room } => rooms::preflight(door, peer, head, room),
         Endpoint::RoomStatus { room } => rooms::status(door, peer, head, room).await,

@@ -12,7 +12,7 @@ use tidegate_engine::{BreakerStatus, Clock, Decision};
 use tidegate_store::BucketStore;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-use crate::door::answer::{body as decisions, fields, left_of, seen, status_of};
+use crate::door::answer::{Sent, body as decisions, fields, left_of, seen, status_of};
 use crate::door::{DoorResponse, JSON, LegacyFields, problem, respond};
 use crate::gate::{Gate, Look, state_json};
 
@@ -90,7 +90,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn push(&mut self, decision: &Decision, look: &Look<'_>) {
+    pub(super) fn push(&mut self, decision: &Decision, look: &Look<'_>, sent: &Sent) {
         self.separate();
         if let Some(degraded) = decision.degraded() {
             self.degraded = Some(match (self.degraded, degraded.policy) {
@@ -99,7 +99,7 @@ impl Answers {
                 (Some(policy), _) => policy,
             });
         }
-        decisions::write_decision(&mut self.body, decision, seen(look), status_of(decision));
+        decisions::write_decision(&mut self.body, decision, seen(look), status_of(decision), sent);
     }
 
     pub(super) fn push_ban(&mut self, ban: &Ban, now: Timestamp) {

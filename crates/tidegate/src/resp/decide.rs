@@ -42,7 +42,8 @@ pub(super) async fn check<S: BucketStore, C: Clock>(
     let entries: SmallVec<[(&str, &str); 4]> =
         check.entries.iter().map(|(name, value)| (&**name, &**value)).collect();
     let look = shared.gate.look(caller, &check.domain, &entries).await;
-    let ask = Ask { entries: &entries, cost: check.cost, peek: check.peek, idempotency_key: None };
+    let ask =
+        Ask { entries: &entries, cost: check.cost, peek: check.peek, idempotency_key: None, inside: &[] };
     match shared.gate.ask(&look, &ask).await {
         Ok(Answered::Decided(decision)) => to_wire::checked(out, version, &decision),
         Ok(Answered::Banned(ban)) => to_wire::banned(out, ban),

@@ -11,6 +11,7 @@ use tidegate_wire::identity::single_header;
 use tidegate_wire::problem::Problem;
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::cookies::CookieName;
+use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::seat::{RefusedWhy, RoomState, Seat, Standing};
 use tidegate_wire::room::token::{Pass, TokenCheck};
 
@@ -25,7 +26,7 @@ use crate::door::{DoorResponse, JSON, problem, query_parameter, respond};
 /// A room that a proxy asks about, beside what else it asks.
 const X_TIDEGATE_ROOM: HeaderName = HeaderName::from_static("x-tidegate-room");
 /// A pass of a client that keeps no cookies.
-const X_TIDEGATE_PASS: HeaderName = HeaderName::from_static("x-tidegate-pass");
+pub(super) const X_TIDEGATE_PASS: HeaderName = HeaderName::from_static("x-tidegate-pass");
 /// What of an address is escaped in a query.
 const IN_QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -83,7 +84,7 @@ impl Rooms {
 
 impl Shared {
     /// The pass that a request shows, if it is good here and now.
-    fn good_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
+    pub(super) fn good_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
         let (room, visit) = (asked.room, &asked.visit);
         let sent = single_header(visit.headers(), &X_TIDEGATE_PASS).ok()?;
         let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
@@ -95,15 +96,19 @@ impl Shared {
         let owner = owner.filter(|_| room.one_seat_per != OneSeatPer::Address);
         let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: owner, now: asked.now };
         let pass = self.keys.tokens.verify_pass(token, &visit.host()?, &check).ok()?;
+        (!self.is_over(room, &pass, asked.now)).then_some(pass)
+    }
+
+    /// Whether the session of a pass is known to be over.
+    pub(super) fn is_over(&self, room: &Room, pass: &Pass, now: Timestamp) -> bool {
         let number = QueueNumber::new(pass.queue_number);
-        let is_over = self.watch.is_revoked(&room.name, pass.started_at)
-            || self.watch.why_ended(&room.name, number, asked.now).is_some();
-        (!is_over).then_some(pass)
+        self.watch.is_revoked(&room.name, pass.started_at)
+            || self.watch.why_ended(&room.name, number, now).is_some()
     }
 
     /// Tells the room that somebody is there, where it has not heard so for a while, and gives the browser the pass that lasts
     /// longer.
-    async fn kept_alive(&self, asked: &Asked<'_>, pass: &Pass) -> Vec<HeaderValue> {
+    pub(super) async fn kept_alive(&self, asked: &Asked<'_>, pass: &Pass) -> Vec<HeaderValue> {
         let Some(idle) = asked.room.settings.spec().session.idle else { return Vec::new() };
         if !is_to_go_on(pass, idle, asked.now) {
             return Vec::new();
@@ -127,11 +132,7 @@ impl Shared {
         };
         let mut response = self.told_off(asked, told.as_ref(), &status);
         if wants_page(asked.visit, method) {
-            let place = utf8_percent_encode(uri, IN_QUERY);
-            let page = format!("/rooms/{}?{}={place}", asked.room.name, super::shown::RETURN_TO);
-            *response.status_mut() = StatusCode::FOUND;
-            let page = HeaderValue::from_str(&page).unwrap_or(HeaderValue::from_static("/"));
-            response.headers_mut().insert(LOCATION, page);
+            send_to_page(&mut response, &asked.room.name, uri);
         }
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept, cookie"));
         response
@@ -174,8 +175,17 @@ impl Shared {
     }
 }
 
+/// Makes an answer lead to the waiting page, and from there to `uri`.
+pub(super) fn send_to_page(response: &mut DoorResponse, room: &RoomName, uri: &str) {
+    let place = utf8_percent_encode(uri, IN_QUERY);
+    let page = format!("/rooms/{room}?{}={place}", super::shown::RETURN_TO);
+    *response.status_mut() = StatusCode::FOUND;
+    let page = HeaderValue::from_str(&page).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, page);
+}
+
 /// The seat of somebody who has none.
-fn stranger(room: &Room, status: &RoomStatus) -> Seat {
+pub(super) fn stranger(room: &Room, status: &RoomStatus) -> Seat {
     let room_state = room_state(status);
     let standing = match room_state {
         RoomState::Closed => Standing::Refused(RefusedWhy::RoomClosed),
@@ -200,13 +210,13 @@ fn stranger(room: &Room, status: &RoomStatus) -> Seat {
     }
 }
 
-fn is_to_go_on(pass: &Pass, idle: Micros, now: Timestamp) -> bool {
+pub(super) fn is_to_go_on(pass: &Pass, idle: Micros, now: Timestamp) -> bool {
     let since_seen = idle.saturating_sub(pass.expires_at.since(now));
     since_seen >= Micros::from_micros(idle.as_micros() / BEATS)
 }
 
 /// Whether a person looks at the answer.
-fn wants_page(visit: Visit<'_>, method: &str) -> bool {
+pub(super) fn wants_page(visit: Visit<'_>, method: &str) -> bool {
     let accepts = |value: &HeaderValue| {
         value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("text/html"))
     };

@@ -1,4 +1,4 @@
-//! join, poll, heartbeat, claim, leave.
+//! join, poll, heartbeat, claim, renew, leave.
 //!
 //! A call is read, asked of the room, and answered with the seat; what the browser is to keep goes into cookies. A form of
 //! a page without scripts gets the same and is sent to a page.
@@ -45,6 +45,8 @@ pub(crate) enum RoomCall {
     Heartbeat,
     /// To come in, or for more time to.
     Claim,
+    /// For the session anew, where sessions are renewable.
+    Renew,
     /// For nothing any more.
     Leave,
 }
@@ -124,6 +126,7 @@ impl Shared {
             RoomCall::Poll => self.poll(&asked).await,
             RoomCall::Heartbeat => self.heartbeat(&asked).await,
             RoomCall::Claim => self.claim(&asked).await,
+            RoomCall::Renew => self.renew(&asked).await,
             RoomCall::Leave => self.leave(&asked).await,
         }
     }
@@ -131,6 +134,9 @@ impl Shared {
     /// A place for the visitor: the one it has, or a new one.
     pub(super) async fn join(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {
         let room = asked.room;
+        if let Some(refused) = self.joins.refuse(asked.visit.client()).await {
+            return Err(plain(refused));
+        }
         let wanted = asked.fields.return_to.as_deref();
         let wanted = wanted.map(|text| ReturnTo::parse(text, &room.hosts)).transpose().map_err(|error| {
             plain(Problem {
@@ -201,6 +207,22 @@ impl Shared {
                 asked.room.counts.waits.observe(told.at.since(ticket.claims.joined_at));
                 self.seated(asked, told, Some(ticket), None).await
             }
+            _ => self.seated(asked, told, Some(ticket), None).await,
+        }
+    }
+
+    /// The session's limit anew. A renewal that was asked for twice counts twice: the answer says how long the session lasts.
+    async fn renew(&self, asked: &Asked<'_>) -> Result<Answered, Refused> {
+        let (ticket, _) = self.ticket_or_pass(asked)?;
+        let core = core_ticket(&ticket.claims);
+        let told = self.store.ask(&asked.room.name, &Command::Renew(core)).await.map_err(failed)?;
+        let conflict = |detail: String| Err(plain(Problem::new(ProblemType::Conflicting, detail)));
+        match told.answer {
+            Answer::Waiting(_) | Answer::Ready(_) => {
+                conflict("there is no session yet that could be renewed".to_owned())
+            }
+            Answer::Refused(refusal @ Refusal::NoRenewalLeft) => conflict(refusal.to_string()),
+            Answer::Lapsed | Answer::Left => Err(plain(gone("the session is over: join again"))),
             _ => self.seated(asked, told, Some(ticket), None).await,
         }
     }
@@ -333,7 +355,7 @@ pub(super) fn share(headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after, date"));
 }
 
-fn number_of(answer: &Answer) -> Option<QueueNumber> {
+pub(super) fn number_of(answer: &Answer) -> Option<QueueNumber> {
     match answer {
         Answer::Waiting(waiting) => Some(waiting.number),
         Answer::Ready(ready) => Some(ready.number),
@@ -343,7 +365,7 @@ fn number_of(answer: &Answer) -> Option<QueueNumber> {
 }
 
 /// Whether a poll may change something, so that it has to be asked of the room.
-fn is_due(told: &Told, ticket: &Ticket, room: &Room) -> bool {
+pub(super) fn is_due(told: &Told, ticket: &Ticket, room: &Room) -> bool {
     match &told.answer {
         Answer::Waiting(waiting) => {
             let lease = poll::lease(waiting.poll_after, room.settings.spec().min_lease);

@@ -6,15 +6,16 @@ use arc_swap::ArcSwapOption;
 use http::HeaderName;
 use serde_json::Value;
 use tidegate_config::{RoomDefinition, RoomSeatPer, room_json};
-use tidegate_core::room::{OpeningOrder, Settings, Spec};
+use tidegate_core::room::{Settings, Spec};
 use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::return_to::{ReturnTo, ReturnToError};
 use tidegate_wire::room::site::{AllowedHosts, Audience};
 
 use super::events::News;
 use super::keys::RoomKeys;
+use super::pages::{Look, Pages};
 use super::watch::Counts;
-use super::web::{Languages, Opening, Page, PageError, PageOptions};
+use super::web::{Page, PageError};
 
 /// Whose seat it is: one visitor has one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,12 @@ pub struct Definition {
     pub title: String,
     /// What the line is told: text.
     pub message: Option<String>,
+    /// The brand's colour, `#rrggbb` or `#rgb`.
+    pub accent: Option<String>,
+    /// The name of a template in the folder of the server's templates.
+    pub template: Option<String>,
+    /// Where a template may have pictures, styles and fonts from, beside this server.
+    pub asset_origins: Vec<String>,
     /// The same as a rule file has it, for operators; null where it was written by a program.
     pub document: Value,
 }
@@ -92,6 +99,9 @@ impl Definition {
             hosts: AllowedHosts::default(),
             return_to: None,
             message: None,
+            accent: None,
+            template: None,
+            asset_origins: Vec::new(),
             document: Value::Null,
         }
     }
@@ -117,6 +127,9 @@ impl Definition {
             return_to: room.return_to.clone(),
             title: room.title.clone(),
             message: room.message.clone(),
+            accent: room.accent.clone(),
+            template: room.template.clone(),
+            asset_origins: room.asset_origins.clone(),
             document: room_json(room),
             ..Self::new(room.name.clone(), Settings::new(spec).map_err(|error| wrong(error.to_string()))?)
         })
@@ -130,24 +143,19 @@ impl Room {
     /// It cannot be shown, or nobody could be sent where its visitors are to go.
     pub(super) fn new(
         definition: &Definition,
-        languages: &Arc<Languages>,
+        pages: &Pages,
         former: Option<&Self>,
     ) -> Result<Self, DefinitionError> {
         let name = definition.name.clone();
-        let opening = definition.settings.spec().opening.map(|opening| opening.order);
-        let options = PageOptions {
-            room: name.to_string(),
-            title: definition.title.clone(),
-            accent: None,
-            template: None,
-            asset_origins: Vec::new(),
-            opening: match opening {
-                Some(OpeningOrder::AsTheyCame) => Opening::Arrival,
-                Some(OpeningOrder::Shuffled) | None => Opening::Draw,
-            },
-        };
-        let page = Page::new(options, Arc::clone(languages))
-            .map_err(|error| DefinitionError::Page(name.clone(), error))?;
+        let page = pages.of_room(Look {
+            room: name.as_str(),
+            title: &definition.title,
+            accent: definition.accent.as_deref(),
+            template: definition.template.as_deref(),
+            asset_origins: &definition.asset_origins,
+            settings: Some(&definition.settings),
+        });
+        let page = page.map_err(|error| DefinitionError::Page(name.clone(), error))?;
         let return_to = definition.return_to.as_deref();
         let return_to = return_to.map(|text| ReturnTo::parse(text, &definition.hosts)).transpose();
         Ok(Self {

@@ -23,6 +23,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::seat::{LineFrame, Seat};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 
 use super::answer::{Facts, Shown, room_state};
 use super::calls::{Asked, no_such_room, problem_of, share};
@@ -42,6 +43,8 @@ const FRAME_EVERY: Duration = Duration::from_secs(1);
 const SIGN_OF_LIFE_EVERY: Duration = Duration::from_secs(15);
 /// Frames that a client may be behind. One that is slower misses frames, and none that matters: each tells everything.
 const FRAMES_BEHIND: usize = 4;
+/// How long a client may be behind all the time, unless something else is said: it does not read, and others want its stream.
+const STALL: Duration = Duration::from_secs(30);
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Tells nginx to pass on what there is.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -56,6 +59,8 @@ pub(super) struct Streams {
     open: Arc<AtomicUsize>,
     /// Set when streams are to end.
     closing: watch::Sender<bool>,
+    /// How long a client may be behind all the time before its stream ends.
+    stall: Duration,
 }
 
 /// The streams of one room.
@@ -86,7 +91,7 @@ struct Following {
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { open: Arc::default(), closing: watch::Sender::new(false) }
+        Self { open: Arc::default(), closing: watch::Sender::new(false), stall: STALL }
     }
 }
 
@@ -108,6 +113,11 @@ impl News {
             own.news.notify_waiters();
             own.news.notify_one();
         }
+    }
+
+    /// Something has happened to all of them.
+    pub(super) fn tell_all(&self) {
+        self.own.lock().values().for_each(|own| own.news.notify_waiters());
     }
 
     /// Whether the caller is to make frames from here on.
@@ -156,6 +166,13 @@ impl Drop for Following {
         }
         self.news.followers.fetch_sub(1, Ordering::SeqCst);
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Streams {
+    /// Ends the streams of clients that are behind all the time for so long.
+    pub(super) fn set_stall(&mut self, stall: Duration) {
+        self.stall = stall;
     }
 }
 
@@ -243,10 +260,24 @@ async fn stream(
     let mut frames = room.news.frame.subscribe();
     frames.mark_changed();
     let mut told = None;
+    let mut behind_since = None;
     loop {
-        if let Some(own) = shared.own_event(&room, &core, &ticket, &mut told).await
-            && sender.send(own).await.is_err()
-        {
+        if shared.room(room.name.as_str()).is_none() {
+            // It was removed, and nothing will happen in it any more.
+            return;
+        }
+        if let Some(own) = shared.own_event(&room, &core, &ticket, &mut told).await {
+            let sent = tokio::time::timeout(shared.streams.stall, sender.send(own)).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+        let is_behind = sender.capacity() < sender.max_capacity();
+        behind_since = is_behind.then(|| behind_since.unwrap_or_else(Instant::now));
+        let patience = behind_since.map_or(SIGN_OF_LIFE_EVERY, |since: Instant| {
+            (since + shared.streams.stall).saturating_duration_since(Instant::now())
+        });
+        if is_behind && patience.is_zero() {
             return;
         }
         let frame = tokio::select! {
@@ -257,7 +288,10 @@ async fn stream(
                 if changed.is_err() { return }
                 frames.borrow_and_update().clone()
             }
-            () = tokio::time::sleep(SIGN_OF_LIFE_EVERY) => Bytes::from_static(b":\n\n"),
+            () = tokio::time::sleep(patience.min(SIGN_OF_LIFE_EVERY)) => {
+                if is_behind { continue }
+                Bytes::from_static(b":\n\n")
+            }
         };
         // Whoever does not take it gets the next one.
         if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(frame) {

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //! definition  what is chosen for a room: who is one visitor, where visitors come from, how its page looks
+//! pages       how the pages of all rooms are made, and what cannot be shown
+//! of_file     the rooms of a rule file, which may change
 //! keys        secrets, and what is signed with them
 //! store       where rooms are kept, whichever store it is
 //! watch       what happens in rooms: wakes the driver, remembers why places are over, tells streams
 //! driver      does what is due, at the instant at which it is
 //! visit       who asks, and from where: cookies, address, origin
-//! calls       join, poll, heartbeat, claim, leave
+//! calls       join, poll, heartbeat, claim, renew, leave
+//! joins       how often one address may ask for places
 //! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
 //! shown       the page, status, line document, files
 //! events      the stream of events
 //! authz       whether a proxy may let a request pass
+//! valve       places for those who are over the limit of a rule
+//! export      everybody in a room, as rows
 //! operator    what operators ask and change
 //! demo        a page of a shop
 //! web         the waiting page, its files, and the snippet for other pages
@@ -28,18 +33,24 @@ mod definition;
 mod demo;
 mod driver;
 mod events;
+mod export;
 mod hints;
+mod joins;
 mod keys;
+mod of_file;
 mod operator;
+mod pages;
 mod shown;
 mod store;
 mod tokens;
+mod valve;
 mod visit;
 mod watch;
 pub mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_core::room::{Answer, Refusal};
@@ -52,14 +63,20 @@ pub(crate) use calls::{RoomCall, with_cookies};
 pub use definition::{Definition, DefinitionError, OneSeatPer};
 pub use driver::Driver;
 pub use events::EventBody;
+pub(crate) use export::{RowFormat, Rows, Wanted};
+pub use joins::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS};
 pub use keys::{RoomKeys, RoomKeysError};
+pub use pages::{PageSettings, Pages};
+pub(crate) use valve::{Comer, Named, Purpose, Shows};
 pub(crate) use visit::Visit;
 
 use definition::Room;
 use hints::Hints;
+use joins::Joins;
+use of_file::OfFile;
 use store::Store;
 use watch::Watch;
-use web::{Languages, Page};
+use web::Page;
 
 /// The rooms of one node. Clones share everything.
 #[derive(Clone)]
@@ -70,11 +87,14 @@ struct Shared {
     clock: Arc<dyn Clock>,
     keys: RoomKeys,
     rooms: ArcSwap<BTreeMap<RoomName, Arc<Room>>>,
-    languages: Arc<Languages>,
+    pages: Pages,
+    /// Held while rooms are made, changed or removed, one after the other.
+    changing: tokio::sync::Mutex<OfFile>,
     /// What is shown where there is no such room.
     nowhere: Page,
     watch: Arc<Watch>,
     hints: Hints,
+    joins: Joins,
     streams: events::Streams,
 }
 
@@ -107,20 +127,53 @@ impl Rooms {
     /// # Errors
     /// The shipped pages cannot be made.
     pub fn new<S: RoomStore>(store: S, clock: Arc<dyn Clock>, keys: RoomKeys) -> Result<Self, RoomsError> {
-        let languages = Arc::new(Languages::load(&web::LanguageOptions::default())?);
+        Self::with_pages(store, clock, keys, Pages::load(&PageSettings::default())?)
+    }
+
+    /// As [`Rooms::new`], with pages made in another way.
+    ///
+    /// # Errors
+    /// As [`Rooms::new`].
+    pub fn with_pages<S: RoomStore>(
+        store: S,
+        clock: Arc<dyn Clock>,
+        keys: RoomKeys,
+        pages: Pages,
+    ) -> Result<Self, RoomsError> {
         let watch = Arc::new(Watch::default());
         RoomStore::watch(&store, Arc::clone(&watch) as Arc<dyn RoomWatcher>);
         Ok(Self(Arc::new(Shared {
             store: Arc::new(store),
+            joins: Joins::new(DEFAULT_JOINS_PER_ADDRESS, Arc::clone(&clock)),
             clock,
             keys,
             rooms: ArcSwap::default(),
-            nowhere: shown::nowhere(&languages)?,
-            languages,
+            nowhere: shown::nowhere(&pages)?,
+            pages,
+            changing: tokio::sync::Mutex::default(),
             watch,
             hints: Hints::default(),
             streams: events::Streams::default(),
         })))
+    }
+
+    /// The same rooms, of which one address is given so many places a second at most, ten seconds' worth of them at one instant; 0 is no
+    /// limit. To be called before they are cloned.
+    #[must_use]
+    pub fn with_joins_per_address(mut self, per_second: u32) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.joins = Joins::new(per_second, Arc::clone(&shared.clock));
+        }
+        self
+    }
+
+    /// The same rooms, whose streams of events end for clients that read nothing for so long. To be called before they are cloned.
+    #[must_use]
+    pub fn with_stream_stall(mut self, stall: Duration) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.streams.set_stall(stall);
+        }
+        self
     }
 
     /// Makes a room, or changes one that is there: visitors keep their places.
@@ -128,20 +181,50 @@ impl Rooms {
     /// # Errors
     /// It cannot be shown, or the store does not take it.
     pub async fn define(&self, definition: &Definition) -> Result<(), RoomsError> {
-        let (shared, name) = (&*self.0, &definition.name);
-        let former = shared.rooms.load().get(name).cloned();
-        let room = Arc::new(Room::new(definition, &shared.languages, former.as_deref())?);
-        shared.watch.follow(name, &room.news, &room.counts);
-        let put = shared.store.put(name, &definition.settings).await;
+        let _changing = self.0.changing.lock().await;
+        self.0.define(definition).await.map(drop)
+    }
+}
+
+impl Shared {
+    /// Makes or changes a room, and returns the one that it was.
+    async fn define(&self, definition: &Definition) -> Result<Option<Arc<Room>>, RoomsError> {
+        let former = self.rooms.load().get(&definition.name).cloned();
+        let room = Arc::new(Room::new(definition, &self.pages, former.as_deref())?);
+        self.enter(&room).await?;
+        Ok(former)
+    }
+
+    /// Puts a room in force as it is here.
+    async fn enter(&self, room: &Arc<Room>) -> Result<(), RoomsError> {
+        let name = &room.name;
+        self.watch.follow(name, &room.news, &room.counts);
+        let put = self.store.put(name, &room.settings).await;
         let put = put.map_err(|error| RoomsError::Store(name.clone(), error))?;
         if let Answer::Refused(refusal) = put {
             return Err(RoomsError::Refused(name.clone(), refusal));
         }
-        shared.rooms.rcu(|rooms| {
+        self.rooms.rcu(|rooms| {
             let mut rooms = BTreeMap::clone(rooms);
-            rooms.insert(name.clone(), Arc::clone(&room));
+            rooms.insert(name.clone(), Arc::clone(room));
             rooms
         });
         Ok(())
+    }
+
+    /// Forgets a room and everybody in it; false where there is none of this name.
+    async fn remove(&self, name: &RoomName) -> Result<bool, RoomError> {
+        let here = self.rooms.load().get(name).cloned();
+        let was_kept = self.store.remove(name).await?;
+        self.rooms.rcu(|rooms| {
+            let mut rooms = BTreeMap::clone(rooms);
+            rooms.remove(name);
+            rooms
+        });
+        self.watch.forget(name);
+        if let Some(room) = &here {
+            room.news.tell_all();
+        }
+        Ok(here.is_some() || was_kept)
     }
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use serde_json::{Value, json};
-use tidegate_config::RoomDefinition;
-use tidegate_core::room::{Answer, Command, RoomName};
+use tidegate_config::{RoomDefinition, RoomFault};
+use tidegate_core::room::draw::commitment;
+use tidegate_core::room::{Answer, Command, Method, OpeningOrder, RoomName};
 use tidegate_store::rooms::{RoomError, RoomStatus};
 
 use super::answer::room_state;
@@ -37,6 +38,20 @@ impl Rooms {
     /// It cannot be so.
     pub(crate) async fn put(&self, room: &RoomDefinition) -> Result<(), RoomsError> {
         self.define(&Definition::of_file(room, &self.0.keys)?).await
+    }
+
+    /// What would be refused of a room.
+    pub(crate) fn check(&self, room: &RoomDefinition) -> Vec<RoomFault> {
+        self.0.pages.check(room)
+    }
+
+    /// Forgets a room and everybody in it; false where there is none of this name.
+    ///
+    /// # Errors
+    /// It cannot be removed now.
+    pub(crate) async fn remove(&self, name: &RoomName) -> Result<bool, RoomError> {
+        let _changing = self.0.changing.lock().await;
+        self.0.remove(name).await
     }
 
     /// Does an operator's command; `None` where there is no room of this name.
@@ -100,6 +115,29 @@ fn overview(room: &Room, status: &RoomStatus) -> Value {
             "expired": count(&room.counts.expired),
             "ended": count(&room.counts.ended),
         },
+        "draw": draw_of(status),
         "definition": room.document,
     })
+}
+
+/// What a draw is made from, as far as it may be told: the commitment before, everything after.
+fn draw_of(status: &RoomStatus) -> Value {
+    let spec = status.settings.spec();
+    let draws = spec.method == Method::Random
+        || spec.opening.is_some_and(|opening| opening.order == OpeningOrder::Shuffled);
+    let seed = spec.seed.as_ref().filter(|_| draws);
+    let made = status.drawn.as_ref().map(|drawn| {
+        json!({
+            "after": drawn.after,
+            "last": drawn.last,
+            "key": hex(&drawn.key),
+            // One that is drawn from again and again stays secret.
+            "seed": seed.filter(|_| spec.method != Method::Random).map(|seed| hex(&seed.reveal())),
+        })
+    });
+    json!({ "commitment": seed.map(|seed| hex(&commitment(seed))), "made": made })
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,6 +16,7 @@ use super::calls::{
     Answered, Asked, Refused, no_such_room, plain, problem_of, see_other, share, with_cookies,
 };
 use super::definition::{OneSeatPer, Room};
+use super::pages::{Look, Pages};
 use super::visit::Visit;
 use super::web::{self, Failure, Page, PageRequest};
 use super::{Rooms, Shared};
@@ -214,14 +215,13 @@ fn unreadable() -> Refused {
 }
 
 /// The page for rooms that are not there.
-pub(super) fn nowhere(languages: &std::sync::Arc<web::Languages>) -> Result<Page, web::PageError> {
-    let options = web::PageOptions {
-        room: "-".to_owned(),
-        title: "Tidegate".to_owned(),
+pub(super) fn nowhere(pages: &Pages) -> Result<Page, web::PageError> {
+    pages.of_room(Look {
+        room: "-",
+        title: "Tidegate",
         accent: None,
         template: None,
-        asset_origins: Vec::new(),
-        opening: web::Opening::default(),
-    };
-    Page::new(options, std::sync::Arc::clone(languages))
+        asset_origins: &[],
+        settings: None,
+    })
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use tidegate_core::room::{Answer, Command, Settings, Ticket};
+use tidegate_core::room::{Answer, Command, Listed, Settings, Ticket};
 use tidegate_core::time::Timestamp;
 
 use tidegate_store::rooms::{LineDocument, RoomError, RoomStatus, RoomStore, Told};
@@ -14,16 +14,27 @@ type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, RoomError>> + Send + '
 /// As [`RoomStore`].
 pub(super) trait Store: Send + Sync {
     fn put<'a>(&'a self, room: &'a RoomName, settings: &'a Settings) -> Asked<'a, Answer>;
+    fn remove<'a>(&'a self, room: &'a RoomName) -> Asked<'a, bool>;
+    fn rooms(&self) -> Asked<'_, Vec<(RoomName, Settings)>>;
     fn ask<'a>(&'a self, room: &'a RoomName, command: &'a Command) -> Asked<'a, Told>;
     fn look<'a>(&'a self, room: &'a RoomName, ticket: &'a Ticket) -> Asked<'a, Told>;
     fn status<'a>(&'a self, room: &'a RoomName) -> Asked<'a, RoomStatus>;
     fn line<'a>(&'a self, room: &'a RoomName) -> Asked<'a, LineDocument>;
+    fn listed<'a>(&'a self, room: &'a RoomName, after: u64, most: usize) -> Asked<'a, Vec<Listed>>;
     fn turn(&self) -> Asked<'_, Option<Timestamp>>;
 }
 
 impl<S: RoomStore> Store for S {
     fn put<'a>(&'a self, room: &'a RoomName, settings: &'a Settings) -> Asked<'a, Answer> {
         Box::pin(RoomStore::put(self, room, settings))
+    }
+
+    fn remove<'a>(&'a self, room: &'a RoomName) -> Asked<'a, bool> {
+        Box::pin(RoomStore::remove(self, room))
+    }
+
+    fn rooms(&self) -> Asked<'_, Vec<(RoomName, Settings)>> {
+        Box::pin(RoomStore::rooms(self))
     }
 
     fn ask<'a>(&'a self, room: &'a RoomName, command: &'a Command) -> Asked<'a, Told> {
@@ -40,6 +51,10 @@ impl<S: RoomStore> Store for S {
 
     fn line<'a>(&'a self, room: &'a RoomName) -> Asked<'a, LineDocument> {
         Box::pin(RoomStore::line(self, room))
+    }
+
+    fn listed<'a>(&'a self, room: &'a RoomName, after: u64, most: usize) -> Asked<'a, Vec<Listed>> {
+        Box::pin(RoomStore::listed(self, room, after, most))
     }
 
     fn turn(&self) -> Asked<'_, Option<Timestamp>> {

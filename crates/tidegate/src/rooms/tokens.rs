@@ -5,6 +5,8 @@ use tidegate_core::room::{Admitted, QueueNumber, Ticket};
 use tidegate_store::rooms::Told;
 use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::cookies::{CookieError, CookieName};
+use tidegate_wire::room::name::RoomName;
+use tidegate_wire::room::site::Audience;
 use tidegate_wire::room::token::{self, TokenCheck, TokenError};
 use tidegate_wire::room::visitor::VisitorId;
 
@@ -27,17 +29,44 @@ impl Shared {
             Ok(shown) if shown.claims.queue_number == number.get() && shown.claims.visitor == visitor => {
                 shown
             }
-            _ => {
-                let claims = token::Ticket {
-                    room: asked.room.name.clone(),
-                    epoch: u64::from(told.epoch),
-                    queue_number: number.get(),
-                    visitor,
-                    joined_at: told.at,
-                };
-                Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
-            }
+            _ => self.new_ticket(&asked.room.name, visitor, number, told),
         }
+    }
+
+    pub(super) fn new_ticket(
+        &self,
+        room: &RoomName,
+        visitor: VisitorId,
+        number: QueueNumber,
+        told: &Told,
+    ) -> Shown {
+        let claims = token::Ticket {
+            room: room.clone(),
+            epoch: u64::from(told.epoch),
+            queue_number: number.get(),
+            visitor,
+            joined_at: told.at,
+        };
+        Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
+    }
+
+    /// The pass of an admitted visitor, for these hosts.
+    pub(super) fn pass(
+        &self,
+        ticket: &token::Ticket,
+        admitted: &Admitted,
+        told: &Told,
+        audience: Audience,
+    ) -> String {
+        self.keys.tokens.sign_pass(&token::Pass {
+            room: ticket.room.clone(),
+            epoch: u64::from(told.epoch),
+            queue_number: ticket.queue_number,
+            visitor: ticket.visitor,
+            started_at: admitted.start,
+            expires_at: admitted.deadline,
+            audience,
+        })
     }
 
     /// The pass of an admitted visitor, and the cookie that carries it.
@@ -48,16 +77,7 @@ impl Shared {
         admitted: &Admitted,
         told: &Told,
     ) -> (String, Option<HeaderValue>) {
-        let pass = token::Pass {
-            room: ticket.room.clone(),
-            epoch: u64::from(told.epoch),
-            queue_number: ticket.queue_number,
-            visitor: ticket.visitor,
-            started_at: admitted.start,
-            expires_at: admitted.deadline,
-            audience: asked.visit.audience(asked.room),
-        };
-        let token = self.keys.tokens.sign_pass(&pass);
+        let token = self.pass(ticket, admitted, told, asked.visit.audience(asked.room));
         let left_s = u32::try_from(admitted.deadline.since(told.at).as_secs_ceil()).unwrap_or(u32::MAX);
         let cookie = asked.visit.keep(CookieName::Pass(&asked.room.name), &token, left_s);
         (token, cookie)

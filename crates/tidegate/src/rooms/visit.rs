@@ -158,8 +158,7 @@ impl<'a> Visit<'a> {
 
     /// Whose address it is, for the cap of seats.
     pub(super) fn prefix(&self, room: &Room, keys: &RoomKeys) -> Prefix {
-        let bits = keys.visitors.address_of(&room.name, self.client()).to_bits();
-        Prefix::new(u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default())
+        prefix_of(keys, room, self.client())
     }
 
     /// The origin of the page that asks, where that is another one than this server's and the room's operator has named it.
@@ -209,6 +208,12 @@ const fn scheme_of(transport: Transport) -> Scheme {
         Transport::Tls => Scheme::Https,
         Transport::Plain => Scheme::Http,
     }
+}
+
+/// Whose address it is, for the cap of seats.
+pub(super) fn prefix_of(keys: &RoomKeys, room: &Room, client: ClientIp) -> Prefix {
+    let bits = keys.visitors.address_of(&room.name, client).to_bits();
+    Prefix::new(u32::try_from(bits & u128::from(u32::MAX)).unwrap_or_default())
 }
 
 /// What a room remembers of a visitor: half of its bits.

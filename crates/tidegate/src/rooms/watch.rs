@@ -84,6 +84,14 @@ impl Watch {
         followed.insert(room.clone(), new);
     }
 
+    /// Tells nobody of a room any more: it was removed.
+    pub(super) fn forget(&self, room: &RoomName) {
+        self.followed.write().remove(room);
+        let mut ends = self.ends.write();
+        ends.why.retain(|(of, _), _| of != room);
+        ends.order.retain(|(of, _)| of != room);
+    }
+
     /// Why the place with this number is over, if that was not long ago and happened on this node.
     pub(super) fn why_ended(&self, room: &RoomName, number: QueueNumber, now: Timestamp) -> Option<EndedWhy> {
         let ends = self.ends.read();

@@ -20,7 +20,8 @@ use tidegate_catalog::state::StateCell;
 use tidegate_catalog::subjects::{SubjectCache, SubjectOptions};
 use tidegate_catalog::usage::{TopKeys, UsageMeter, Writer, WriterOptions};
 use tidegate_config::{
-    Defaults, EXAMPLE_RULES, RoomDefinition, parse_rules_with, quota_settings_from, read_text,
+    Defaults, EXAMPLE_RULES, RoomDefinition, RoomFault, RoomsOfRules, parse_rules_checked,
+    quota_settings_from, read_text,
 };
 use tidegate_core::rule::RuleSet;
 use tidegate_engine::{Clock, Engine, SystemClock, random_seed};
@@ -32,6 +33,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::settings::{CatalogPlace, CatalogSettings, ServeSettings, SettingsError};
 use crate::gate::{Catalog, CatalogParts, unix_us};
+use crate::rooms::{Pages, Rooms};
 
 /// How often a node tidies up: what is over is removed, old usage is rolled up, when keys were used is written.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
@@ -65,11 +67,14 @@ pub(super) struct FirstKey(pub(super) String);
 
 /// Opens the database, if there is one, and reads the rule file, if there is one. Nothing is asked of the database yet.
 /// What works with it runs in the background.
-pub(super) fn open(settings: &ServeSettings, background: &Handle) -> anyhow::Result<Opened> {
-    let defaults = Defaults { algorithm: settings.catalog.algorithm, ..Defaults::default() };
+pub(super) fn open(settings: &ServeSettings, background: &Handle, pages: &Pages) -> anyhow::Result<Opened> {
+    // Rules of the database may send to any room of this node.
+    let rooms = RoomsOfRules::Elsewhere;
+    let defaults = Defaults { algorithm: settings.catalog.algorithm, rooms, ..Defaults::default() };
+    let of_file = Defaults { rooms: RoomsOfRules::OfFile, ..defaults };
     let of_file = match &settings.rules {
-        Some(_) => Defaults { format: settings.rules_format, ..defaults },
-        None => defaults,
+        Some(_) => Defaults { format: settings.rules_format, ..of_file },
+        None => of_file,
     };
     let quota_settings = quota_settings_from(settings.catalog.quota_variables.iter().cloned())?;
     let mut composer = Composer::new(defaults, quota_settings);
@@ -79,7 +84,8 @@ pub(super) fn open(settings: &ServeSettings, background: &Handle) -> anyhow::Res
         }
         None => (EXAMPLE_RULES.to_owned(), "the shipped example rules".to_owned()),
     };
-    let parsed = parse_rules_with(&text, &name, &of_file).map_err(|errors| SettingsError::of(&errors))?;
+    let parsed = parse_rules_checked(&text, &name, &of_file, &|room| pages.check(room));
+    let parsed = parsed.map_err(|errors| SettingsError::of(&errors))?;
     parsed.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let file = settings.rules.as_deref().map(|path| RuleFile::watch(path, &text, WatchOptions::default()));
     let background = background.clone();
@@ -199,9 +205,14 @@ impl Opened {
     }
 
     /// Starts what runs beside the requests.
-    pub(super) fn start<S: BucketStore>(self, engine: &Engine<S>, reread: Arc<Notify>) -> CatalogTasks {
+    pub(super) fn start<S: BucketStore>(
+        self,
+        engine: &Engine<S>,
+        rooms: &Rooms,
+        reread: Arc<Notify>,
+    ) -> CatalogTasks {
         let Opened { follower, file, database, background, .. } = self;
-        let in_force = Arc::new(EngineInForce(engine.clone()));
+        let in_force = Arc::new(EngineInForce { engine: engine.clone(), rooms: rooms.clone() });
         let mut ending = vec![Ending::of(&background, |stop| follower.run(in_force, file, reread, stop))];
         let mut tasks = Vec::new();
         if let Some(database) = database {
@@ -360,16 +371,31 @@ impl Drop for CatalogTasks {
     }
 }
 
-struct EngineInForce<S>(Engine<S>);
+struct EngineInForce<S> {
+    engine: Engine<S>,
+    rooms: Rooms,
+}
 
 impl<S: BucketStore> InForce for EngineInForce<S> {
     fn replace(&self, rules: RuleSet, version: u64) {
-        let version = self.0.replace_rules(rules.at_version(version));
+        let version = self.engine.replace_rules(rules.at_version(version));
         tracing::info!(version, "new rules are in force");
     }
 
     fn now_us(&self) -> i64 {
-        unix_us(self.0.now())
+        unix_us(self.engine.now())
+    }
+
+    fn check_room(&self, room: &RoomDefinition) -> Vec<RoomFault> {
+        self.rooms.check(room)
+    }
+
+    async fn take_up_rooms(&self, rooms: &[RoomDefinition]) -> Result<(), String> {
+        self.rooms.take_up(rooms).await.map_err(|error| error.to_string())
+    }
+
+    async fn put_rooms_back(&self) {
+        self.rooms.put_back().await;
     }
 }
 

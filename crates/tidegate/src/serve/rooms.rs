@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_config::RoomDefinition;
 use tidegate_engine::{Clock, SystemClock};
@@ -9,7 +10,7 @@ use tidegate_store::rooms::{JournalOptions, MemoryRooms};
 
 use super::settings::{RoomSettings, ServeSettings};
 use super::store::StoreSettings;
-use crate::rooms::{Definition, Driver, RoomKeys, Rooms};
+use crate::rooms::{Driver, Pages, RoomKeys, Rooms};
 
 /// The end of the name of the file beside the state file in which a secret is kept that nobody gave.
 const SECRET_SUFFIX: &str = ".rooms-secret";
@@ -22,11 +23,23 @@ pub(super) struct OpenRooms {
     _driver: Driver,
 }
 
+/// How pages are made.
+///
+/// # Errors
+/// A language file is not as it should be.
+pub(super) fn pages(settings: &ServeSettings) -> anyhow::Result<Pages> {
+    Ok(Pages::load(&settings.rooms.pages)?)
+}
+
 /// Opens the rooms of a rule file.
 ///
 /// # Errors
 /// There is no secret, or a room cannot be as the file says.
-pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<OpenRooms> {
+pub(super) async fn open(
+    settings: &ServeSettings,
+    pages: Pages,
+    of_file: &[RoomDefinition],
+) -> anyhow::Result<OpenRooms> {
     let keys = keys(settings, of_file)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let of_store = Arc::clone(&clock);
@@ -35,12 +48,11 @@ pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -
         Some(folder) => MemoryRooms::open(&JournalOptions::new(folder), of_store)?,
         None => MemoryRooms::new(of_store),
     };
-    let definitions =
-        of_file.iter().map(|room| Definition::of_file(room, &keys)).collect::<Result<Vec<_>, _>>()?;
-    let rooms = Rooms::new(store, clock, keys)?;
-    for definition in &definitions {
-        rooms.define(definition).await?;
-    }
+    let rooms = Rooms::with_pages(store, clock, keys, pages)?;
+    let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
+    let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
+    rooms.take_up(of_file).await?;
+    rooms.adopt().await?;
     let driver = Driver::start(&rooms);
     Ok(OpenRooms { rooms, _driver: driver })
 }
@@ -48,7 +60,7 @@ pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -
 /// The keys of the secret that was given; of one that was made and is kept beside the state file; or of one that is gone with
 /// this process.
 fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<RoomKeys> {
-    let RoomSettings { secret_file, secret } = &settings.rooms;
+    let RoomSettings { secret_file, secret, .. } = &settings.rooms;
     if let Some(secret) = secret {
         return Ok(RoomKeys::parse(secret.expose(), "--room-secret")?);
     }

@@ -15,6 +15,7 @@ use crate::gate::ApiKeys;
 use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
+use crate::rooms::PageSettings;
 use crate::serve::catalog::FirstKey;
 use crate::serve::open_files::MaxConnections;
 use crate::serve::store::StoreSettings;
@@ -69,6 +70,10 @@ pub struct RoomSettings {
     pub secret_file: Option<PathBuf>,
     /// The secret itself.
     pub secret: Option<Secret>,
+    /// How the waiting page looks and what it speaks.
+    pub pages: PageSettings,
+    /// The most places a second that one address is given; 0 is no limit.
+    pub joins_per_address: u32,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.

@@ -182,7 +182,9 @@ impl Answer {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Self { status, head: head.to_owned(), body: body.to_owned() })
+        let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if is_chunked { whole(body) } else { body.to_owned() };
+        Some(Self { status, head: head.to_owned(), body })
     }
 
     /// The answer, if it has this status.
@@ -242,4 +244,15 @@ pub(crate) fn payments(limit: u64) -> Value {
             "tiers": { "gold": { "limit": limit * 10 } },
         }],
     })
+}
+
+/// A body that came in chunks.
+fn whole(mut chunks: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, rest)) = chunks.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).expect("the length of a chunk");
+        body.push_str(&rest[..length]);
+        chunks = rest[length..].strip_prefix("\r\n").unwrap_or_default();
+    }
+    body
 }

@@ -125,7 +125,7 @@ fn body(route: &Route) -> Value {
         ("POST", "import") => json!({ "version": 1, "domains": [domain("own")] }),
         ("POST" | "PUT", "tenants" | "{tenant}") => json!({}),
         // Of operators, and refused here.
-        ("PUT" | "POST", "{room}" | "state" | "flush" | "admit" | "end") => json!({}),
+        ("PUT" | "POST", "{room}" | "state" | "flush" | "admit" | "beacon" | "end") => json!({}),
         ("GET" | "DELETE", _) => Value::Null,
         (method, kind) => panic!("say what {method} …/{kind} takes"),
     }

@@ -114,10 +114,42 @@ fn rooms_are_steered(site: &Site) {
     let room = write(site, "POST", "/rooms/demo/flush", &json!({ "sessions": true })).expect(200).json();
     assert_eq!((&room["ready"], &room["active"]), (&json!(0), &json!(0)));
     write(site, "PUT", "/rooms/demo", &json!({ "name": "demo", "capacity": 1 })).expect(422);
+    let wrong = json!({ "name": "demo", "capacity": 1, "release_rate": "1/s", "template": "x.html", "accent": "red" });
+    let refused = write(site, "PUT", "/rooms/demo", &wrong).expect(422);
+    assert!(refused.body.contains("--room-templates"), "{refused:?}");
+    let beacon = |room: &str, digits: &str| {
+        write(site, "POST", &format!("/rooms/{room}/beacon"), &json!({ "beacon": digits }))
+    };
+    beacon("demo", &"0".repeat(63)).expect(422);
+    beacon("demo", &"0f".repeat(32)).expect(409);
+    let opening = json!({
+        "name": "sale", "capacity": 1, "release_rate": "1/s", "opens_at": "2035-01-01T00:00:00Z", "accent": "#07a",
+        "min_lease": "30s",
+    });
+    let sale = write(site, "PUT", "/rooms/sale", &opening).expect(200).json();
+    assert_eq!(sale["draw"]["commitment"].as_str().unwrap().len(), 64);
+    assert_eq!(sale["definition"]["min_lease"], "30s");
+    beacon("sale", &"0f".repeat(32)).expect(200);
+    beacon("sale", &"0f".repeat(32)).expect(200);
+    beacon("sale", &"f0".repeat(32)).expect(409);
+    for visitor in 1..=2 {
+        let seat = site.door("POST", "/v1/rooms/sale/join").send().expect(200).json();
+        assert_eq!(seat["queue_number"], visitor);
+    }
+    let rows = get(site, "/rooms/sale/export").body;
+    let rows: Vec<Value> = rows.lines().map(|row| serde_json::from_str(row).unwrap()).collect();
+    assert_eq!((rows.len(), &rows[1]["queue_number"], &rows[1]["state"]), (2, &json!(2), &json!("waiting")));
+    let rows = get(site, "/rooms/sale/export?format=csv&after=1&limit=5").body;
+    assert!(rows.starts_with("queue_number,state,until,") && rows.contains("\n2,waiting,"), "{rows}");
+    site.operator("GET", "/rooms/sale/export?format=xml").send().expect(422);
+    site.operator("GET", "/rooms/none/export").send().expect(404);
+    delete(site, "/rooms/sale");
+    site.operator("DELETE", "/rooms/sale").send().expect(404);
+    site.door("POST", "/v1/rooms/sale/join").send().expect(404);
     let audit = get(site, "/audit").json();
     assert_eq!(
         (&audit["items"][0]["action"], &audit["items"][0]["target"]),
-        (&json!("room.flush"), &json!("demo"))
+        (&json!("room.delete"), &json!("sale"))
     );
 }
 

@@ -9,7 +9,7 @@ use super::statuses::ROOM_CALLS;
 const RULES: &str = "version: 1
 domains: []
 rooms:
-  - { name: demo, capacity: 1, release_rate: 100/s, session: { limit: 1h, idle: 1h } }
+  - { name: demo, capacity: 1, release_rate: 100/s, session: { limit: 1h, idle: 1h, renewals: 1 } }
   - { name: named, capacity: 1, release_rate: 100/s, one_seat_per: 'header:X-User' }
   - { name: shut, capacity: 0, release_rate: 100/s }
 ";
@@ -19,7 +19,10 @@ const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) fn answered() {
     let directory = tidegate_testkit::TempDir::new("api-docs-rooms");
     let rules = directory.write("rules.yaml", RULES).display().to_string();
-    let site = Site::with(&["--rules", &rules]);
+    // An address that a proxy tells of is limited; this machine's own is not.
+    let proxy = ["--trusted-proxy", "127.0.0.1", "--proxy-header", "x-forwarded-for"];
+    let limit = ["--room-joins-per-address", "1"];
+    let site = Site::with(&[&["--rules", &rules], &proxy[..], &limit[..]].concat());
     let inside = joined(&site, "admitted");
     let waiting = joined(&site, "waiting");
     let call = |room: &str, call: &str| site.door("POST", &format!("/v1/rooms/{room}/{call}"));
@@ -42,12 +45,18 @@ pub(super) fn answered() {
         }
     }
     call("named", "join").send().expect(401);
+    let flood = || call("shut", "join").field("X-Forwarded-For", "203.0.113.9").send();
+    (0..10).for_each(|_| drop(flood().expect(200)));
+    let refused = flood().expect(429);
+    assert_eq!(refused.json()["violated-policies"], json!(["joins"]));
     call("demo", "claim").field("Cookie", &waiting).send().expect(409);
     shown(&site, &inside);
     asked_by_proxies(&site, &inside, &waiting);
-    for name in ["poll", "heartbeat", "claim"] {
+    call("demo", "renew").field("Cookie", &waiting).send().expect(409);
+    for name in ["poll", "heartbeat", "claim", "renew"] {
         call("demo", name).field("Cookie", &inside).send().expect(200);
     }
+    call("demo", "renew").field("Cookie", &inside).send().expect(409);
     call("demo", "leave").field("Cookie", &inside).send().expect(204);
 }
 

@@ -52,7 +52,7 @@ fn of_tenants(site: &Site) -> Vec<Ask> {
 }
 
 /// What visitors of rooms ask.
-pub(super) const ROOM_CALLS: [&str; 5] = ["join", "poll", "heartbeat", "claim", "leave"];
+pub(super) const ROOM_CALLS: [&str; 6] = ["join", "poll", "heartbeat", "claim", "renew", "leave"];
 
 /// A path of the document with its names filled in.
 fn filled(path: &str) -> String {

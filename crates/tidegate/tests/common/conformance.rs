@@ -189,7 +189,7 @@ impl Api {
         let media_type = seen.field("content-type").ok_or("no media type")?;
         let content =
             content.get(media_type).ok_or_else(|| format!("the document has no {media_type} here"))?;
-        if !media_type.ends_with("json") {
+        if !media_type.ends_with("/json") && !media_type.ends_with("+json") {
             return Ok(());
         }
         self.body(&format!("{name} {media_type}"), &content["schema"], seen.body)

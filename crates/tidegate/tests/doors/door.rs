@@ -68,7 +68,13 @@ pub(crate) async fn go_through<S: BucketStore>(
 async fn decide<S: BucketStore>(site: &Site<S>, asked: &Asked<'_>) -> Decision {
     let entries = asked.entries();
     let look = site.gate.look(&Caller::default(), asked.case.domain, &entries).await;
-    let ask = Ask { entries: &entries, cost: asked.step.cost, peek: asked.step.peek, idempotency_key: None };
+    let ask = Ask {
+        entries: &entries,
+        cost: asked.step.cost,
+        peek: asked.step.peek,
+        idempotency_key: None,
+        inside: &[],
+    };
     match site.gate.ask(&look, &ask).await.unwrap() {
         Answered::Decided(decision) => decision,
         Answered::Banned(ban) => panic!("{ban:?}"),

@@ -136,7 +136,7 @@ async fn a_million_keys_make_no_series() {
         let user = format!("user-{user}");
         let entries = [("user", user.as_str())];
         let look = gate.look(&Caller::default(), "shop", &entries).await;
-        let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None };
+        let ask = Ask { entries: &entries, cost: 1, peek: false, idempotency_key: None, inside: &[] };
         gate.ask(&look, &ask).await.unwrap();
     }
     clock.advance(Micros::from_secs(1));

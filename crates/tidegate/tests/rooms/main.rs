@@ -12,7 +12,11 @@
 mod behind_nginx;
 #[path = "../common/mod.rs"]
 mod common;
+mod floods;
 mod forged;
 mod line;
 mod pages;
+mod reloaded;
 mod site;
+mod streams;
+mod valve;

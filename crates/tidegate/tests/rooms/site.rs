@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidegate::http::{HttpDoor, Readiness};
+use tidegate::http::{HttpDoor, HttpOptions, Readiness};
 use tidegate::net::{ListenOptions, Server, bind};
 use tidegate::rooms::{Definition, RoomKeys, Rooms};
 use tidegate_core::quota::{Algorithm, Quota};
@@ -34,20 +34,37 @@ pub fn five_seats(name: &str) -> Definition {
 
 /// Serves these rooms until the test is over.
 pub async fn serve(definitions: &[Definition], secret: &str) -> (SocketAddr, ManualClock) {
+    serve_with(definitions, secret, "version: 1\ndomains: []").await
+}
+
+/// The same, with rules.
+pub async fn serve_with(definitions: &[Definition], secret: &str, rules: &str) -> (SocketAddr, ManualClock) {
+    serve_as(definitions, secret, rules, options(), |rooms| rooms).await
+}
+
+/// The same, with options of the door, and rooms that are made otherwise.
+pub async fn serve_as(
+    definitions: &[Definition],
+    secret: &str,
+    rules: &str,
+    options: HttpOptions,
+    otherwise: impl FnOnce(Rooms) -> Rooms,
+) -> (SocketAddr, ManualClock) {
     let clock = ManualClock::new(START);
     let of_store = clock.clone();
     let store = MemoryRooms::new(Arc::new(move || of_store.now()));
     let rooms = Rooms::new(store, Arc::new(clock.clone()), RoomKeys::parse(secret, "test").unwrap()).unwrap();
+    let rooms = otherwise(rooms);
     for definition in definitions {
         rooms.define(definition).await.unwrap();
     }
     let buckets = MemoryStore::new(&MemoryOptions::new([1, 2]));
-    let engine = Engine::with_parts(compile("version: 1\ndomains: []"), buckets, clock.clone(), None);
+    let engine = Engine::with_parts(compile(rules), buckets, clock.clone(), None);
     let listener = bind(&ListenOptions::new("127.0.0.1:0".parse().unwrap(), "--listen")).unwrap();
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::default();
     readiness.set(true);
-    let door = HttpDoor::new(engine, options(), readiness).with_rooms(rooms);
+    let door = HttpDoor::new(engine, options, readiness).with_rooms(rooms);
     let server = Server::new("test", limits()).unwrap();
     tokio::spawn(server.run(listener, move |peer| door.service(peer), std::future::pending()));
     (address, clock)

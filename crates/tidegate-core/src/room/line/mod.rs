@@ -178,6 +178,11 @@ impl Line {
         self.tickets.iter()
     }
 
+    /// The live tickets after a number, with their leases.
+    pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = (QueueNumber, u32)> {
+        self.tickets.after(number)
+    }
+
     /// The number of the first block of 512 places that is kept, and the live tickets in each from it on.
     pub(crate) fn blocks(&self) -> (u64, impl Iterator<Item = u32>) {
         self.places.blocks()

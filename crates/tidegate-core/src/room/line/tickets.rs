@@ -219,6 +219,19 @@ impl Tickets {
         )
     }
 
+    /// The live tickets after a number, by number.
+    pub(crate) fn after(&self, number: u64) -> impl Iterator<Item = (QueueNumber, u32)> {
+        let base = self.base;
+        let skipped = usize::try_from((number / CHUNK as u64).saturating_sub(base)).unwrap_or(usize::MAX);
+        let chunks = self.chunks.iter().enumerate().skip(skipped);
+        chunks.filter_map(|(index, chunk)| Some((index, chunk.as_ref()?))).flat_map(move |(index, chunk)| {
+            let first = (base + index as u64) * CHUNK as u64;
+            let live = chunk.leases.iter().enumerate().filter(|(_, lease)| **lease != 0);
+            live.map(move |(slot, lease)| (QueueNumber::new(first + slot as u64), *lease))
+                .filter(move |(live, _)| live.get() > number)
+        })
+    }
+
     /// Bytes on the heap.
     pub(crate) fn bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().flatten().map(|chunk| chunk.bytes()).sum();

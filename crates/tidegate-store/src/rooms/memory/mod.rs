@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tidegate_core::room::{Answer, Command, RoomName, Settings, Ticket};
+use tidegate_core::room::{Answer, Command, Listed, RoomName, Settings, Ticket};
 use tidegate_core::time::{Micros, Timestamp};
 
 use super::journal::{Disk, FileSystem, Journal, JournalOptions, OpenError};
@@ -198,6 +198,12 @@ impl RoomStore for MemoryRooms {
         })?;
         self.rooms.wait_for(line.record).await?;
         Ok(line.what)
+    }
+
+    async fn listed(&self, room: &RoomName, after: u64, most: usize) -> Result<Vec<Listed>, RoomError> {
+        let listed = self.rooms.read(room, None, |room, _| room.listed(after, most))?;
+        self.rooms.wait_for(listed.record).await?;
+        Ok(listed.what)
     }
 
     async fn turn(&self) -> Result<Option<Timestamp>, RoomError> {

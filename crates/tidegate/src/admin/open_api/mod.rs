@@ -1,10 +1,12 @@
 //! The OpenAPI document of the admin API, from the table of endpoints.
 
 mod bodies;
+mod room_bodies;
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 use tidegate_catalog::model::MAX_PAGE;
+use tidegate_core::room::QueueNumber;
 use tidegate_wire::problem::{PROBLEM_CONTENT_TYPE, ProblemType};
 
 use super::access::TENANT_FIELD;
@@ -85,7 +87,7 @@ struct Shape {
 }
 
 fn operation(document: &mut Document, route: &Route) -> Operation {
-    let below = route.path.strip_prefix("/admin/v1").unwrap_or(route.path);
+    let below = below_of(route);
     let Shape { id, tag, body, reply } = shape(document, route.method.as_str(), below);
     let is_conditional = is_conditional(route, below);
     let mut replies = vec![reply.with(&[NO_STORE, ETAG])];
@@ -126,7 +128,9 @@ fn is_conditional(route: &Route, below: &str) -> bool {
 fn parameters(route: &Route, is_conditional: bool) -> Vec<Parameter> {
     let names = route.path.split(['{', '}']).skip(1).step_by(2);
     let mut parameters: Vec<Parameter> = names.map(in_path).collect();
-    parameters.extend(route.parameters.iter().map(|name| in_query(name)));
+    let is_export = below_of(route) == "/rooms/{room}/export";
+    let in_query = |name: &&'static str| if is_export { of_export(name) } else { in_query(name) };
+    parameters.extend(route.parameters.iter().map(in_query));
     if route.takes_dry_run {
         let description = "Say what it would do to so much of this node's recent requests, and do nothing.";
         parameters.push(Parameter::text(DRY_RUN, description).with_example("15m"));
@@ -154,6 +158,31 @@ fn in_path(name: &str) -> Parameter {
         "room" => Parameter::in_path("room", "The room.", "demo"),
         "version" => Parameter::in_path("version", "The number of a version.", "3"),
         _ => Parameter::in_path("prefix", "The prefix of a key.", "AAAAAAAAAA"),
+    }
+}
+
+/// A path without what all have.
+fn below_of(route: &Route) -> &'static str {
+    route.path.strip_prefix("/admin/v1").unwrap_or(route.path)
+}
+
+fn of_export(name: &'static str) -> Parameter {
+    match name {
+        "after" => Parameter::in_query(
+            name,
+            "Only visitors whose number is above this one.",
+            json!({ "type": "integer", "minimum": 0, "maximum": QueueNumber::MAX.get() }),
+        ),
+        "limit" => Parameter::in_query(
+            name,
+            "How many rows, at most; all if left out.",
+            json!({ "type": "integer", "minimum": 1, "maximum": rooms::MAX_ROWS }),
+        ),
+        _ => Parameter::in_query(
+            name,
+            "How rows are written.",
+            json!({ "enum": ["ndjson", "csv"], "default": "ndjson" }),
+        ),
     }
 }
 
@@ -251,20 +280,33 @@ fn shape(document: &mut Document, method: &str, below: &str) -> Shape {
             taking::<tenants::ChangedTenant, bodies::Tenant>(of, "putTenant", "tenants")
         }
         ("DELETE", "/tenants/{tenant}") => answer::<bodies::TenantDeleted>(of, "deleteTenant", "tenants"),
-        ("GET", "/rooms") => page::<bodies::Room>(of, "listRooms", "rooms"),
-        ("GET", "/rooms/{room}") => answer::<bodies::Room>(of, "getRoom", "rooms"),
-        ("PUT", "/rooms/{room}") => taking::<bodies::RoomDocument, bodies::Room>(of, "putRoom", "rooms"),
+        ("GET", "/rooms") => page::<room_bodies::Room>(of, "listRooms", "rooms"),
+        ("GET", "/rooms/{room}") => answer::<room_bodies::Room>(of, "getRoom", "rooms"),
+        ("PUT", "/rooms/{room}") => {
+            taking::<room_bodies::RoomDocument, room_bodies::Room>(of, "putRoom", "rooms")
+        }
+        ("DELETE", "/rooms/{room}") => answer::<room_bodies::RoomRemoved>(of, "deleteRoom", "rooms"),
+        ("GET", "/rooms/{room}/export") => {
+            let rows = of.schema::<room_bodies::RoomRow>();
+            let words = "A row for each visitor, by number; comma-separated values have the names of the fields in the first line.";
+            let mut reply = Reply::of(200, words, "application/x-ndjson", json!({ "type": "string" }));
+            reply.content.push(("text/csv; charset=utf-8", json!({ "type": "string", "x-row": rows })));
+            Shape { id: "exportRoom", tag: "rooms", body: None, reply }
+        }
+        ("POST", "/rooms/{room}/beacon") => {
+            taking::<rooms::WantedBeacon, room_bodies::Room>(of, "setRoomBeacon", "rooms")
+        }
         ("POST", "/rooms/{room}/state") => {
-            taking::<rooms::WantedState, bodies::Room>(of, "setRoomState", "rooms")
+            taking::<rooms::WantedState, room_bodies::Room>(of, "setRoomState", "rooms")
         }
         ("POST", "/rooms/{room}/flush") => {
-            taking::<rooms::WantedFlush, bodies::Room>(of, "flushRoom", "rooms")
+            taking::<rooms::WantedFlush, room_bodies::Room>(of, "flushRoom", "rooms")
         }
         ("POST", "/rooms/{room}/admit") => {
-            taking::<rooms::WantedAdmission, bodies::Room>(of, "admitVisitor", "rooms")
+            taking::<rooms::WantedAdmission, room_bodies::Room>(of, "admitVisitor", "rooms")
         }
         ("POST", "/rooms/{room}/end") => {
-            taking::<rooms::WantedVisitor, bodies::Room>(of, "endVisitor", "rooms")
+            taking::<rooms::WantedVisitor, room_bodies::Room>(of, "endVisitor", "rooms")
         }
         ("GET", "/keys") => page::<bodies::ApiKey>(of, "listKeys", "keys"),
         ("POST", "/keys") => made(taking::<keys::WantedKey, bodies::ApiKey>(of, "createKey", "keys")),

@@ -7,12 +7,12 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
-use tidegate_config::{domain_settings_json, parse_rules, rule_json};
+use tidegate_config::{domain_settings_json, parse_rules_with, rule_json};
 use tidegate_core::rule::model::Domain;
 
 use super::client::{Body, Client, Condition, part, read_input};
 use super::table::table;
-use super::trial::{self, said_of_trial};
+use super::trial::{self, elsewhere, said_of_trial};
 use super::{AdminArguments, said_of_rules, text};
 use crate::cli::{SUCCESS, terminal};
 
@@ -247,7 +247,7 @@ fn names_of(domains: &[Value]) -> Vec<String> {
 
 /// A rule file as JSON, which is a rule file, too.
 fn as_json(export: &str) -> anyhow::Result<Value> {
-    let rules = parse_rules(export, "the server's rules")?.rules;
+    let rules = parse_rules_with(export, "the server's rules", &elsewhere())?.rules;
     let domain = |domain: &Domain| {
         let mut document = domain_settings_json(domain);
         document["rules"] = domain.rules.iter().map(rule_json).collect();

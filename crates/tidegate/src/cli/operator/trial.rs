@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use tidegate_config::{Defaults, parse_rules, parse_rules_with};
+use tidegate_config::{Defaults, RoomsOfRules, parse_rules_with};
 use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::{Domain, Rules};
@@ -26,7 +26,7 @@ pub(super) fn on_logs(
     others: &str,
 ) -> anyhow::Result<()> {
     let export = String::from_utf8(client.get("/export")?.body).context("the export is not UTF-8")?;
-    let before = parse_rules(&export, "the server's rules")?.rules;
+    let before = parse_rules_with(&export, "the server's rules", &elsewhere())?.rules;
     let status = client.get("/status")?.json()?;
     let after = parse_rules_with(text, "the rule file", &defaults_of(&status))?.rules;
     refuse_domains_of_file(&status, &after)?;
@@ -50,10 +50,15 @@ pub(super) fn on_logs(
     admin.print(&answer, said_of_trial)
 }
 
+/// The rooms of a server are no matter of the rules that it exports.
+pub(super) fn elsewhere() -> Defaults {
+    Defaults { rooms: RoomsOfRules::Elsewhere, ..Defaults::default() }
+}
+
 /// What holds on the server where a rule says nothing.
 fn defaults_of(status: &Value) -> Defaults {
     let named = Algorithm::ALL.into_iter().find(|one| one.name() == self::text(status, "default_algorithm"));
-    named.map_or_else(Defaults::default, |algorithm| Defaults { algorithm, ..Defaults::default() })
+    named.map_or_else(elsewhere, |algorithm| Defaults { algorithm, ..elsewhere() })
 }
 
 /// To apply them would be refused, too.

@@ -9,15 +9,20 @@ use tidegate_core::time::Timestamp;
 use tidegate_engine::{Answer, Decision, RuleVerdict};
 use tidegate_wire::problem::ProblemType;
 
-use super::shown;
+use super::{Sent, shown};
 use crate::door::json::Object;
 
 /// Enough for the answer of one rule.
 pub(crate) const USUAL_BODY_BYTES: usize = 256;
 
-pub(crate) fn decision(decision: &Decision, subject: SubjectSeen<'_>, status: StatusCode) -> Vec<u8> {
+pub(crate) fn decision(
+    decision: &Decision,
+    subject: SubjectSeen<'_>,
+    status: StatusCode,
+    sent: &Sent,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL_BODY_BYTES);
-    write_decision(&mut out, decision, subject, status);
+    write_decision(&mut out, decision, subject, status, sent);
     out
 }
 
@@ -36,14 +41,17 @@ pub(crate) fn write_decision(
     decision: &Decision,
     subject: SubjectSeen<'_>,
     status: StatusCode,
+    sent: &Sent,
 ) {
     let mut object = Object::begin(out);
     if !decision.is_allowed() {
-        problem_members(&mut object, decision, status);
+        problem_members(&mut object, decision, status, sent);
     }
     object.boolean("allowed", decision.is_allowed());
     level_members(&mut object, decision);
-    if let Some(retry_after) = decision.retry_after() {
+    if let Some(waits) = &sent.waits {
+        object.integer("retry_after_ms", waits.retry_after_ms);
+    } else if let Some(retry_after) = decision.retry_after() {
         object.integer("retry_after_ms", retry_after.as_millis_ceil());
     }
     if let Answer::Wait(wait) = decision.answer() {
@@ -67,6 +75,9 @@ pub(crate) fn write_decision(
         object.string("tier_lookup", trouble);
     }
     object.integer("rules_version", decision.rules_version());
+    if let Some(seat) = &sent.seat {
+        object.raw("room", seat);
+    }
     object.end();
 }
 
@@ -97,7 +108,7 @@ pub(crate) fn degraded_member(object: &mut Object<'_>, decision: &Decision) {
     }
 }
 
-fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusCode) {
+fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusCode, sent: &Sent) {
     let kind = match status {
         StatusCode::TOO_MANY_REQUESTS => ProblemType::QuotaExceeded,
         StatusCode::SERVICE_UNAVAILABLE => ProblemType::StoreUnavailable,
@@ -106,7 +117,7 @@ fn problem_members(object: &mut Object<'_>, decision: &Decision, status: StatusC
     object.string("type", kind.uri());
     object.string("title", kind.title());
     object.integer("status", u64::from(status.as_u16()));
-    let message = message(decision);
+    let message = sent.waits.as_ref().map_or_else(|| message(decision), |waits| waits.message.clone());
     object.string("detail", &message);
     object.string("message", &message);
     if kind == ProblemType::StoreUnavailable {

@@ -8,9 +8,11 @@ use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_catalog::model::Ban;
 use tidegate_core::decision::Verdict;
+use tidegate_core::room::RoomName;
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_engine::{Decision, EngineError};
 use tidegate_wire::problem::{Problem, ProblemType};
+use tidegate_wire::room::seat::{Seat, Standing};
 
 use super::{DoorResponse, JSON, LegacyFields, PROBLEM_JSON, respond};
 use crate::gate::{Answered, Look, Refused};
@@ -36,6 +38,64 @@ pub(crate) fn status_of(decision: &Decision) -> StatusCode {
     }
 }
 
+/// Whether a request is refused because quotas are used up, and the same could pass at another time or without the rules.
+pub(crate) fn is_over_limit(decision: &Decision) -> bool {
+    !decision.is_allowed() && status_of(decision) == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// What a waiting room has to say to a request.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// How the visitor stands, as JSON.
+    pub(crate) seat: Option<String>,
+    /// What its browser is to keep.
+    pub(crate) cookies: Vec<HeaderValue>,
+    /// Where it has to wait.
+    pub(crate) waits: Option<Waits>,
+}
+
+/// A place in a line, or none.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    /// The room.
+    pub(crate) room: RoomName,
+    /// When to come again, in milliseconds.
+    pub(crate) retry_after_ms: u64,
+    /// What a person is told.
+    pub(crate) message: String,
+}
+
+impl Waits {
+    fn retry_after_s(&self) -> u64 {
+        self.retry_after_ms.div_ceil(1_000).max(1)
+    }
+}
+
+impl Sent {
+    /// The request has to wait in this room, where its visitor stands so.
+    pub(crate) fn to(&mut self, room: &RoomName, seat: &Seat) {
+        let mut waits =
+            Waits { room: room.clone(), retry_after_ms: seat.poll_after_ms, message: String::new() };
+        let again = match waits.retry_after_s() {
+            1 => "Ask again in 1 second.".to_owned(),
+            seconds => format!("Ask again in {seconds} seconds."),
+        };
+        let ahead = match (&seat.standing, seat.position) {
+            (Standing::Refused(_), _) => format!("The waiting room {room} takes nobody now."),
+            (Standing::Waiting, Some(0)) => format!("You are next in the waiting room {room}."),
+            (Standing::Waiting, Some(ahead)) => {
+                format!("You are in the waiting room {room}, with {ahead} ahead of you.")
+            }
+            _ if seat.ticket.is_some() => format!("You are in the waiting room {room}."),
+            _ => format!(
+                "There is a waiting room, {room}: send a ticket, the subject or client_ip to have a place in it."
+            ),
+        };
+        waits.message = format!("Too many at once. {ahead} {again}");
+        self.waits = Some(waits);
+    }
+}
+
 /// The name of a rule or domain for callers. That of a quota which a request brought begins with what keeps it apart.
 pub(crate) fn shown(name: &str) -> &str {
     name.rsplit('\u{1f}').next().unwrap_or(name)
@@ -48,17 +108,31 @@ pub(crate) fn answered(
     now: Timestamp,
     legacy: LegacyFields,
 ) -> DoorResponse {
+    answered_in_line(answered, look, now, legacy, &Sent::default())
+}
+
+/// As [`answered`], of a request that may have been sent to a waiting room.
+pub(crate) fn answered_in_line(
+    answered: &Answered<'_>,
+    look: &Look<'_>,
+    now: Timestamp,
+    legacy: LegacyFields,
+    sent: &Sent,
+) -> DoorResponse {
     match answered {
-        Answered::Decided(decision) => self::decision(decision, look, legacy),
+        Answered::Decided(decision) => self::decision(decision, look, legacy, sent),
         Answered::Banned(ban) => banned(ban, now),
     }
 }
 
-fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields) -> DoorResponse {
+fn decision(decision: &Decision, look: &Look<'_>, legacy: LegacyFields, sent: &Sent) -> DoorResponse {
     let status = status_of(decision);
     let content_type = if status == StatusCode::OK { JSON } else { PROBLEM_JSON };
-    let mut response = respond(status, content_type, body::decision(decision, seen(look), status));
+    let mut response = respond(status, content_type, body::decision(decision, seen(look), status, sent));
     write_fields(response.headers_mut(), decision, look, legacy);
+    if let Some(waits) = &sent.waits {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(waits.retry_after_s()));
+    }
     response
 }
 
@@ -80,7 +154,7 @@ pub(crate) fn seen<'a>(look: &'a Look<'_>) -> body::SubjectSeen<'a> {
 }
 
 pub(crate) fn decision_body(decision: &Decision) -> Vec<u8> {
-    body::decision(decision, body::SubjectSeen::default(), status_of(decision))
+    body::decision(decision, body::SubjectSeen::default(), status_of(decision), &Sent::default())
 }
 
 /// A request beyond what the caller's tenant may ask in a second.

@@ -73,8 +73,10 @@ fn replies(document: &mut Document, method: &str) -> Vec<Reply> {
     }
     replies.push(Reply::bare(204, text::AUTHZ_ROOM));
     if method == "get" {
-        let page = "With `room`: a person has not been let in; to the waiting page.";
-        replies.push(Reply::json(302, page, seat).with(&[RETRY_AFTER]));
+        let page = "With `room`, or where a rule sends to a room: a person has not been let in; to the waiting page.";
+        let mut reply = Reply::json(302, page, seat).with(&[RETRY_AFTER]).with(&fields::OF_DECISIONS);
+        reply.content.push((PROBLEM_CONTENT_TYPE, document.schema::<Denied>()));
+        replies.push(reply);
     }
     let with_status = |reply: Reply| {
         let of_rooms = fields::OF_ROOMS.into_iter().filter(|field| field.name != fields::CACHE_CONTROL.name);

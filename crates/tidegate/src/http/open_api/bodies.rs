@@ -14,7 +14,9 @@ use tidegate_wire::check::{
     MAX_VALUE_BYTES,
 };
 use tidegate_wire::problem::ProblemType;
+use tidegate_wire::room::token::MAX_TOKEN_BYTES;
 
+use super::rooms::RoomSeat;
 use crate::door::open_api::{CatalogSchema, Nullable, ProblemSchema, Seconds, of_kinds, schema_only};
 
 /// Text without control characters.
@@ -36,6 +38,12 @@ pub(super) struct Check {
     #[schemars(extend("default" = false))]
     peek: Option<bool>,
     idempotency_key: Option<IdempotencyKey>,
+    /// The visitor's ticket of a waiting room, where a rule sends to one: the `ticket` of an earlier answer.
+    #[schemars(length(min = 1, max = MAX_TOKEN_BYTES), regex(pattern = PLAIN))]
+    ticket: Option<String>,
+    /// The visitor's pass of such a room: rules that send to it do not apply.
+    #[schemars(length(min = 1, max = MAX_TOKEN_BYTES), regex(pattern = PLAIN))]
+    pass: Option<String>,
 }
 
 /// Units to give back: a check without `peek`.
@@ -171,6 +179,8 @@ struct Told {
     tier_lookup: Option<TierLookup>,
     /// The version of the rules that decided.
     rules_version: u64,
+    /// How the visitor stands in the waiting room that a rule has sent it to. Who is `admitted` is not limited by the rule.
+    room: Option<RoomSeat>,
 }
 
 /// The request may pass.
@@ -206,7 +216,7 @@ pub(super) struct Denied {
     /// The rules that refused.
     #[serde(rename = "violated-policies")]
     violated_policies: Option<Vec<String>>,
-    /// Milliseconds until this cost can pass; missing where waiting does not help.
+    /// Milliseconds until this cost can pass, or until to ask again in a waiting room; missing where waiting does not help.
     retry_after_ms: Option<u64>,
     #[serde(flatten)]
     level: Level,

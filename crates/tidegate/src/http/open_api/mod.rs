@@ -132,6 +132,7 @@ fn operation(document: &mut Document, endpoint: Endpoint<'_>, method: &str) -> O
         | Endpoint::RoomPoll { .. }
         | Endpoint::RoomHeartbeat { .. }
         | Endpoint::RoomClaim { .. }
+        | Endpoint::RoomRenew { .. }
         | Endpoint::RoomLeave { .. }
         | Endpoint::RoomEvents { .. }
         | Endpoint::RoomStatus { .. }

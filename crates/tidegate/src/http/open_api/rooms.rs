@@ -20,7 +20,7 @@ struct RoomCall {
     /// The ticket of an earlier answer; browsers have it in a cookie.
     #[schemars(length(max = MAX_TOKEN_BYTES))]
     ticket: Option<String>,
-    /// The pass of an earlier answer, for heartbeat and leave; browsers have it in a cookie.
+    /// The pass of an earlier answer, for heartbeat, renew and leave; browsers have it in a cookie.
     #[schemars(length(max = MAX_TOKEN_BYTES))]
     pass: Option<String>,
     /// Join: where to go when let in, a path of this host or an address of one of the room's hosts.
@@ -228,6 +228,12 @@ fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
             operation.replies.push(document.problem(conflict, &[ProblemType::Conflicting]));
             operation
         }
+        Endpoint::RoomRenew { .. } => {
+            let mut operation = call(document, "renewRoom", "the session's limit anew");
+            let conflict = "There is no session yet, or it was renewed as often as it may be.";
+            operation.replies.push(document.problem(conflict, &[ProblemType::Conflicting]));
+            operation
+        }
         Endpoint::RoomLeave { .. } => {
             let mut operation = call(document, "leaveRoom", "give a place or a session up");
             operation.replies.retain(|reply| reply.status != 200);
@@ -318,6 +324,8 @@ fn call(document: &mut Document, id: &str, summary: &str) -> Operation {
         replies.retain(|reply| reply.status != 410);
         let unnamed = "The room knows visitors by a header field, which is missing or is a stranger's word.";
         replies.push(document.problem(unnamed, &[ProblemType::Unauthorized]));
+        let many = "Too many from this address ask for a place at once.";
+        replies.push(document.problem(many, &[ProblemType::QuotaExceeded]).with(&[RETRY_AFTER]));
     }
     let description =
         "JSON, also as `text/plain`, or an HTML form, which is answered with a page.".to_owned();

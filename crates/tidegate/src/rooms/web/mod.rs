@@ -118,8 +118,18 @@ pub struct Page {
 // === impl PageError ===
 
 impl PageError {
-    fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
+    pub(super) fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self { place: place.into(), what: what.into() }
+    }
+
+    /// Where it is: a file with its line, or a setting.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What is wrong, and what to do.
+    pub fn what(&self) -> &str {
+        &self.what
     }
 }
 
