@@ -2,14 +2,13 @@
 //!
 //! - One call is one step under the lock of its room ([`slot`]), which is never held while anything is waited for.
 //! - What is due in which room is known by a queue ([`due`]), so [`RoomStore::turn`] touches only rooms that are.
-//! - Watchers are told without any lock, and in order ([`outbox`]).
+//! - Watchers are told without any lock, and in order ([`outbox`](super::outbox)).
 //! - With a [`journal`](super::journal), nobody is told what is not kept. While the disk fails, rooms stand still: visitors
 //!   who ask are told how they stood when it began, and everything else is refused. Afterwards rooms go on in a new
 //!   epoch, in which everybody is presumed to be there.
 //! - Lock order: the table of rooms, a room, then any of the queues and the outbox.
 
 mod due;
-mod outbox;
 mod rooms;
 mod slot;
 #[cfg(test)]

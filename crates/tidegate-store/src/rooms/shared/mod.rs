@@ -1,0 +1,5 @@
+//! Rooms that several nodes share.
+
+mod log;
+
+pub use log::*;
