@@ -147,6 +147,13 @@ impl Room {
         }
     }
 
+    /// What [`Room::handle`] would answer to a command that changes nothing now, because it comes early or again; `None` to any
+    /// other. So whoever has a copy of a room can answer most polls.
+    #[must_use]
+    pub fn answer_to_early(&self, now: Timestamp, command: &Command) -> Option<Answer> {
+        self.unchanged(now.max(self.clock), command)
+    }
+
     /// The room at this instant. Changes nothing.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {

@@ -39,6 +39,11 @@ impl Outbox {
         self.0.lock().waiting.push_back(Letter { at, events, record });
     }
 
+    /// Forgets what has happened after `record`: it was not kept, and never will be.
+    pub(in crate::rooms) fn forget_after(&self, record: u64) {
+        self.0.lock().waiting.retain(|letter| letter.record <= record);
+    }
+
     /// Tells what is kept. Called without any lock; `kept` says up to which record everything is.
     pub(in crate::rooms) fn tell(&self, room: &RoomName, watchers: &Watchers, kept: impl Fn() -> u64) {
         {

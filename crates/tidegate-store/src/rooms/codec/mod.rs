@@ -12,7 +12,7 @@ mod room;
 mod settings;
 
 pub(in crate::rooms) use answer::{get_answer, put_answer};
-pub(in crate::rooms) use command::{get_command, put_command};
+pub(in crate::rooms) use command::{get_command, get_ticket_of, put_command, put_ticket_of};
 pub(in crate::rooms) use event::{get_event, put_event};
 pub(in crate::rooms) use piece::{Piece, get_piece, put_end, put_whole_room, put_store};
 #[cfg(test)]

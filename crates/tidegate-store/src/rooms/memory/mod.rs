@@ -119,7 +119,7 @@ impl fmt::Debug for MemoryRooms {
 }
 
 /// What a command asks for that can be told without changing anything.
-fn asks_about(command: &Command) -> Option<&Ticket> {
+pub(super) fn asks_about(command: &Command) -> Option<&Ticket> {
     match command {
         Command::Poll(ticket) | Command::Heartbeat(ticket) => Some(ticket),
         Command::Return(pass) => Some(&pass.ticket),
@@ -182,19 +182,7 @@ impl RoomStore for MemoryRooms {
     }
 
     async fn line(&self, room: &RoomName) -> Result<LineDocument, RoomError> {
-        let line = self.rooms.read(room, None, |room, at| {
-            let status = room.status(at);
-            let (first_block, counts) = room.blocks();
-            LineDocument {
-                at,
-                epoch: status.epoch,
-                serving_number: status.serving_number,
-                next_number: status.next_number,
-                first_block,
-                counts: counts.collect(),
-                drawn: room.drawn().cloned(),
-            }
-        })?;
+        let line = self.rooms.read(room, None, LineDocument::of)?;
         self.rooms.wait_for(line.record).await?;
         Ok(line.what)
     }
