@@ -17,7 +17,7 @@ use shared_common::{nodes, runtime};
 use tidegate_core::room::{Answer, Command, RoomName, Settings, Ticket};
 use tidegate_core::time::Timestamp;
 use tidegate_store::conformance::rooms::{History, TestClock, run_all, run_history};
-use tidegate_store::rooms::shared::{SharedOptions, SharedRooms};
+use tidegate_store::rooms::shared::{NodeId, SharedOptions, SharedRooms};
 use tidegate_store::rooms::{
     LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told,
 };
@@ -28,6 +28,7 @@ const SETTLED: Duration = Duration::from_millis(100);
 
 /// Several nodes, of which each call goes to another one.
 struct Nodes {
+    place: Place,
     nodes: Vec<Arc<SharedRooms<PlaceLog>>>,
     random: Mutex<Rng>,
 }
@@ -36,7 +37,7 @@ impl Nodes {
     fn new(count: u64, seed: u64, clock: &TestClock) -> Self {
         let place = Place::new(seed);
         let nodes = nodes(&place, count, SharedOptions::default(), |_| clock_of(clock));
-        Self { nodes, random: Mutex::new(Rng::with_seed(seed)) }
+        Self { place, nodes, random: Mutex::new(Rng::with_seed(seed)) }
     }
 
     async fn any(&self) -> &SharedRooms<PlaceLog> {
@@ -75,12 +76,18 @@ impl RoomStore for Nodes {
         self.any().await.line(room).await
     }
 
-    /// Every node is turned by a driver of its own.
+    /// Every node is turned by a driver of its own, and again when it hears of something. Who keeps a room knows when something is
+    /// due in it; others may look again sooner.
     async fn turn(&self) -> Result<Option<Timestamp>, RoomError> {
-        sleep(SETTLED).await;
         let mut next = Vec::new();
-        for node in &self.nodes {
-            next.extend(node.turn().await?);
+        for _ in 0..2 {
+            next.clear();
+            sleep(SETTLED).await;
+            let keepers = self.place.keepers();
+            for (id, node) in (1..).map(NodeId).zip(&self.nodes) {
+                let again = node.turn().await?;
+                next.extend(again.filter(|_| keepers.contains(&id)));
+            }
         }
         Ok(next.into_iter().min())
     }

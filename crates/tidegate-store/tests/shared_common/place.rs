@@ -140,6 +140,11 @@ impl Place {
         self.0.lock().rooms.get(room)?.keeper.map(|(node, _)| node)
     }
 
+    /// Who keep any.
+    pub(crate) fn keepers(&self) -> Vec<NodeId> {
+        self.0.lock().rooms.values().filter_map(|kept| Some(kept.keeper?.0)).collect()
+    }
+
     /// The bytes of everything that is kept of a room, and how many entries.
     pub(crate) fn size(&self, room: &RoomName) -> (usize, usize) {
         let inner = self.0.lock();

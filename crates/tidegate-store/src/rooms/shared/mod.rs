@@ -342,11 +342,11 @@ impl<L: RoomLog> Node<L> {
     /// When this node has something to do in a room: what is due, and not before another keeper's lease has ended.
     fn next_turn(&self, slot: &Slot) -> Option<Timestamp> {
         let now = self.now();
-        let state = slot.state.lock();
-        let due = state.room.as_ref()?.next_due(now)?;
+        let mut state = slot.state.lock();
         if state.keeper.is_some() {
-            return Some(due);
+            return state.room.as_ref()?.next_due(now);
         }
+        let due = state.room.as_mut()?.find_next_due(now)?;
         let free = state.other.map_or(Duration::ZERO, |other| {
             (other.until + other.pause).saturating_duration_since(Instant::now())
         });
