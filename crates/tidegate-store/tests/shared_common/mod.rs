@@ -1,6 +1,10 @@
 //! What the tests of shared rooms have in common: nodes, and time that does not pass while anybody works.
 
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "only tests use it")]
+
 pub(crate) mod place;
+pub(crate) mod site;
 
 use std::sync::Arc;
 
