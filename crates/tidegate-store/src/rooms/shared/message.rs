@@ -22,9 +22,12 @@ const MAIL: u8 = 2;
 const MADE: u8 = 3;
 const REMOVED: u8 = 4;
 const RELEASED: u8 = 5;
+const SEEK: u8 = 6;
 
 const ASK: u8 = 1;
 const OUTCOME: u8 = 2;
+const HAS: u8 = 3;
+const TAKE: u8 = 4;
 
 const COMMAND: u8 = 1;
 const LOOK: u8 = 2;
@@ -50,6 +53,8 @@ pub(super) enum Message {
     Removed { room: RoomName, term: u64, least_epoch: u32 },
     /// The keeper of this term has given the room up.
     Released { room: RoomName, term: u64 },
+    /// Who has taken the room in this term wants to know what others have of it, since the log may have lost something.
+    Seek { room: RoomName, from: NodeId, term: u64 },
 }
 
 /// What has happened in a room since the keeper told last.
@@ -79,11 +84,24 @@ pub(super) struct ToldStep {
     pub(super) step: Step,
 }
 
-/// An ask or an answer.
+/// An ask, an answer, or what else one node tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Ask { id: u64, room: RoomName, what: What },
     Outcome { id: u64, outcome: Outcome },
+    /// The answer to who seeks in this term.
+    Has { room: RoomName, term: u64, has: Has },
+    /// This node has more of the room than who has just given it up, and is to take it.
+    Take { room: RoomName, term: u64 },
+}
+
+/// What a node has of a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Has {
+    /// The last entry that is kept, as far as it knows.
+    pub(super) mark: Mark,
+    /// The last term in which it kept the room; 0 where it never did.
+    pub(super) kept_in: u64,
 }
 
 /// What is asked of a room's keeper.
@@ -228,6 +246,28 @@ pub(super) fn released(room: &RoomName, term: u64) -> Bytes {
     out.into()
 }
 
+pub(super) fn seek(room: &RoomName, from: NodeId, term: u64) -> Bytes {
+    let mut out = begin(SEEK);
+    put_name(&mut out, room);
+    put_node(&mut out, from);
+    put_integer(&mut out, term);
+    out.into()
+}
+
+pub(super) fn put_has(out: &mut Vec<u8>, room: &RoomName, term: u64, has: Has) {
+    out.push(HAS);
+    put_name(out, room);
+    put_integer(out, term);
+    put_mark(out, has.mark);
+    put_integer(out, has.kept_in);
+}
+
+pub(super) fn put_take(out: &mut Vec<u8>, room: &RoomName, term: u64) {
+    out.push(TAKE);
+    put_name(out, room);
+    put_integer(out, term);
+}
+
 fn put_mark(out: &mut Vec<u8>, mark: Mark) {
     put_integer(out, mark.term);
     put_integer(out, mark.entry);
@@ -260,6 +300,7 @@ pub(super) fn get_message(bytes: &[u8]) -> Read<Message> {
             least_epoch: reader.small()?,
         },
         RELEASED => Message::Released { room: reader.name()?, term: reader.integer()? },
+        SEEK => Message::Seek { room: reader.name()?, from: get_node(reader)?, term: reader.integer()? },
         _ => return Err(Malformed("an unknown message")),
     })
 }
@@ -282,9 +323,9 @@ fn get_told(reader: &mut Reader<'_>) -> Read<Happened> {
 }
 
 fn get_item(reader: &mut Reader<'_>) -> Read<Item> {
-    let (kind, id) = (reader.byte()?, reader.integer()?);
-    Ok(match kind {
+    Ok(match reader.byte()? {
         ASK => {
+            let id = reader.integer()?;
             let room = reader.name()?;
             let what = match reader.byte()? {
                 COMMAND => What::Command(get_command(reader)?),
@@ -294,7 +335,13 @@ fn get_item(reader: &mut Reader<'_>) -> Read<Item> {
             };
             Item::Ask { id, room, what }
         }
-        OUTCOME => Item::Outcome { id, outcome: get_outcome(reader)? },
+        OUTCOME => Item::Outcome { id: reader.integer()?, outcome: get_outcome(reader)? },
+        HAS => Item::Has {
+            room: reader.name()?,
+            term: reader.integer()?,
+            has: Has { mark: get_mark(reader)?, kept_in: reader.integer()? },
+        },
+        TAKE => Item::Take { room: reader.name()?, term: reader.integer()? },
         _ => return Err(Malformed("an unknown item")),
     })
 }

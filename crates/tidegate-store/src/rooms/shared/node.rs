@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::SharedOptions;
 use super::keeper::{Answers, Asker};
 use super::log::{Heard, NodeId, RoomLog};
-use super::message::{Happened, Item, Message, get_message};
+use super::message::{Happened, Item, Message, get_message, put_has};
 use super::post::Post;
 use super::slot::{Hearing, Other, Slot};
 use crate::rooms::memory::Clock;
@@ -30,6 +30,9 @@ const DIRECTORY_EVERY: Duration = Duration::from_secs(30);
 const DIRECTORY_AGAIN: Duration = Duration::from_secs(1);
 /// The most rooms that this node knows: nodes that make rooms at the same time can make some more than [`MAX_ROOMS`].
 const MAX_KNOWN_ROOMS: usize = 2 * MAX_ROOMS;
+
+/// The most nodes whose answers are waited for when something was lost.
+const MAX_FOUND: usize = 1_000;
 
 pub(super) struct Node<L> {
     pub(super) log: L,
@@ -195,12 +198,7 @@ impl<L: RoomLog> Node<L> {
             Message::Happened(told) if told.from == self.id => {}
             Message::Happened(told) => self.hear_happened(told),
             Message::Mail { from, items } => {
-                for item in items {
-                    match item {
-                        Item::Outcome { id, outcome } => self.post.answered(id, outcome),
-                        Item::Ask { id, room, what } => self.serve(&room, Asker::At(from, id), what),
-                    }
-                }
+                items.into_iter().for_each(|item| self.hear_item(from, item));
             }
             Message::Made(room) => self.hear_of(&room),
             Message::Removed { room, term, least_epoch } => {
@@ -221,6 +219,45 @@ impl<L: RoomLog> Node<L> {
                     slot.changed.notify_waiters();
                 }
             }
+            Message::Seek { from, .. } if from == self.id => {}
+            Message::Seek { room, from, term } => {
+                if let Ok(slot) = self.slot(&room) {
+                    self.depose_before(&slot, term);
+                    let has = slot.state.lock().has();
+                    self.post.tell(from, |letter| put_has(letter, &room, term, has));
+                }
+            }
+        }
+    }
+
+    fn hear_item(self: &Arc<Self>, from: NodeId, item: Item) {
+        match item {
+            Item::Outcome { id, outcome } => self.post.answered(id, outcome),
+            Item::Ask { id, room, what } => self.serve(&room, Asker::At(from, id), what),
+            Item::Has { room, term, has } => {
+                if let Ok(slot) = self.slot(&room)
+                    && let Some((sought, found)) = &mut slot.state.lock().sought
+                    && *sought == term
+                    && found.len() < MAX_FOUND
+                {
+                    found.push((from, has));
+                }
+            }
+            Item::Take { room, term } => {
+                if let Ok(slot) = self.slot(&room) {
+                    self.depose_before(&slot, term);
+                    slot.state.lock().other = None;
+                    self.take_soon(&slot, None);
+                }
+            }
+        }
+    }
+
+    /// Another node has taken the room in this term.
+    fn depose_before(&self, slot: &Slot, term: u64) {
+        let kept_in = slot.state.lock().keeper.as_ref().map(|keeper| keeper.term);
+        if let Some(kept_in) = kept_in.filter(|kept_in| *kept_in < term) {
+            self.depose(slot, kept_in);
         }
     }
 

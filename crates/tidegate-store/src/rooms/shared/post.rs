@@ -81,6 +81,13 @@ impl Post {
         self.put(to, letter);
     }
 
+    /// Tells a node something that it may not hear.
+    pub(super) fn tell(&self, to: NodeId, put: impl FnOnce(&mut Vec<u8>)) {
+        let mut letter = Vec::new();
+        put(&mut letter);
+        self.put(to, letter);
+    }
+
     /// An answer has come.
     pub(super) fn answered(&self, id: u64, outcome: Outcome) {
         if let Some(pending) = self.pending.lock().remove(&id) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::entry::{Mark, Step, get_entry, room_of};
 use super::keeper::Keeper;
 use super::log::{Loaded, NodeId};
-use super::message::{Happened, ToldStep};
+use super::message::{Happened, Has, ToldStep};
 use crate::rooms::codec::Malformed;
 use crate::rooms::outbox::Outbox;
 use crate::rooms::port::{RoomError, Told};
@@ -61,6 +61,12 @@ pub(super) struct State {
     pub(super) mark: Mark,
     /// `None` where another node keeps it, or nobody.
     pub(super) keeper: Option<Box<Keeper>>,
+    /// The last entry of which this node knows that it was kept, where `mark` is of one that was not: it was the keeper, and is none any more.
+    pub(super) unsure_after: Option<Mark>,
+    /// The last term in which this node kept the room; 0 where it never did.
+    pub(super) kept_in: u64,
+    /// What others have of the room, of which this node has asked in this term.
+    pub(super) sought: Option<(u64, Vec<(NodeId, Has)>)>,
     /// Another one, as far as is known.
     pub(super) other: Option<Other>,
     /// The highest term that was heard of, and how many times its keeper has told.
@@ -120,6 +126,17 @@ impl State {
         self.other.is_some_and(|other| now < other.until)
     }
 
+    /// What this node has of the room.
+    pub(super) fn has(&self) -> Has {
+        let mark = match &self.keeper {
+            // Entries before its own are kept in any case.
+            Some(keeper) if keeper.kept() < self.mark.entry => Mark { term: self.mark.term, entry: keeper.kept() },
+            _ => self.unsure_after.unwrap_or(self.mark),
+        };
+        let is_whole = self.room.is_some() && !self.is_stray;
+        Has { mark: if is_whole { mark } else { Mark::default() }, kept_in: self.kept_in }
+    }
+
     /// A keeper was heard of; false where that is an old one.
     pub(super) fn note_keeper(&mut self, other: Other, term: u64) -> bool {
         if term < self.term {
@@ -142,13 +159,14 @@ impl State {
             self.miss(now);
         }
         self.count = self.count.max(told.count);
-        let is_next = self.mark == told.after && !self.is_stray && (self.room.is_some() || told.after.entry == 0);
+        let is_next = self.mark == told.after && !self.is_stray && self.unsure_after.is_none() && (self.room.is_some() || told.after.entry == 0);
         let is_within = self.mark.term == told.term
             && self.mark.entry >= told.after.entry
             && self.room.is_some()
+            && self.unsure_after.is_none()
             && !self.is_stray;
         if !is_next && !is_within {
-            self.is_stray |= self.mark.entry >= told.after.entry;
+            self.is_stray |= self.mark.entry >= told.after.entry || self.unsure_after.is_some();
             return Hearing::Gap;
         }
         let (start, last) = (self.mark.entry, told.last);
@@ -186,9 +204,9 @@ impl State {
             if mark.entry != last {
                 return Err(Misfit::Corrupt("a snapshot stands for other entries than it says".to_owned()));
             }
-            (self.room, self.mark, self.is_stray) = (Some(room), mark, false);
+            (self.room, self.mark, self.is_stray, self.unsure_after) = (Some(room), mark, false, None);
         } else if after == 0 {
-            (self.room, self.mark, self.is_stray) = (None, Mark::default(), false);
+            (self.room, self.mark, self.is_stray, self.unsure_after) = (None, Mark::default(), false, None);
         }
         // Whoever watches was told of some of it, and cannot be told of the rest in order.
         let silent = Outbox::default();
@@ -278,7 +296,8 @@ impl State {
         instant: Instant,
         ask: impl FnOnce(&Room, Timestamp) -> Option<Answer>,
     ) -> Option<Told> {
-        if self.keeper.is_some() || self.is_stray || !self.is_kept_elsewhere(instant) || !self.is_new_enough() {
+        let is_replica = self.keeper.is_none() && !self.is_stray && self.unsure_after.is_none();
+        if !is_replica || !self.is_kept_elsewhere(instant) || !self.is_new_enough() {
             return None;
         }
         let is_unsure = self.unsure_until.is_some_and(|until| instant < until);
@@ -288,7 +307,7 @@ impl State {
 
     /// How a ticket stood when the keeper was heard of last.
     pub(super) fn last_known(&self, ticket: &Ticket) -> Option<Told> {
-        let room = self.room.as_ref()?;
+        let room = self.room.as_ref().filter(|_| self.unsure_after.is_none())?;
         let (at, is_kept) = match &self.keeper {
             Some(keeper) => (keeper.stands_since().unwrap_or(self.heard_at), keeper.is_kept(ticket.number)),
             None => (self.heard_at, true),

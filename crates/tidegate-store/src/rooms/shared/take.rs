@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tidegate_core::room::{Lost, MAX_WAITING, QueueNumber, Room, Settings};
 use tidegate_core::time::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::entry::{Mark, get_entry, pieces_of};
 use super::keeper::Keeper;
-use super::log::{Appended, Head, LogError, RoomLog, Taken};
+use super::log::{Appended, Head, LogError, NodeId, RoomLog, Taken};
+use super::message::{Has, put_take, seek};
 use super::node::Node;
 use super::slot::{Misfit, Other, Slot, State};
 use crate::rooms::port::RoomError;
@@ -106,8 +107,21 @@ impl<L: RoomLog> Node<L> {
         began: Instant,
         make: Option<&Settings>,
     ) -> Result<(), RoomError> {
+        let former = std::mem::replace(&mut slot.state.lock().kept_in, head.term);
         let is_ahead = self.agree(slot, head).await?;
         self.tell_watchers(slot);
+        let mut may_have_lost = head.may_have_lost && !is_ahead;
+        if may_have_lost && slot.state.lock().room.is_some() {
+            let found = self.seek(slot, head.term).await;
+            let mine = slot.state.lock().mark;
+            let best = found.iter().max_by_key(|(_, has)| has.mark).filter(|(_, has)| has.mark > mine);
+            if let Some((node, _)) = best {
+                return self.leave_to(slot, head.term, *node).await;
+            }
+            // Whoever kept the room last knows what was kept.
+            let kept_in = found.iter().map(|(_, has)| has.kept_in).max().unwrap_or(0).max(former);
+            may_have_lost = kept_in + 1 != head.term;
+        }
         let now = self.now();
         {
             let mut state = slot.state.lock();
@@ -117,14 +131,14 @@ impl<L: RoomLog> Node<L> {
                 state.room = Some(Room::new(settings.clone(), self.first_epoch(&slot.name, now), now));
             }
             state.term = state.term.max(head.term);
-            (state.other, state.failed, state.heard_at) = (None, None, now);
+            (state.other, state.failed, state.heard_at, state.unsure_after) = (None, None, now, None);
             let sure_until = began + self.options.sure();
             state.keeper = Some(Box::new(Keeper::new(head.term, mark, sure_until, began)));
             slot.set_kept(mark.entry);
             if mark == Mark::default() {
                 state.gather_made();
             } else {
-                let lost = if head.may_have_lost && !is_ahead { self.lost_of(&state.room, now) } else { None };
+                let lost = if may_have_lost { self.lost_of(&state.room, now) } else { None };
                 state.resume(now, lost, &slot.outbox);
             }
         }
@@ -132,6 +146,23 @@ impl<L: RoomLog> Node<L> {
         self.spawn(node.keep(kept, term));
         self.post.moved(&slot.name, head.term);
         slot.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// What other nodes have of a room of which the log may have lost something.
+    async fn seek(&self, slot: &Slot, term: u64) -> Vec<(NodeId, Has)> {
+        slot.state.lock().sought = Some((term, Vec::new()));
+        self.log.send(None, seek(&slot.name, self.id, term));
+        sleep(self.options.lease / 10).await;
+        slot.state.lock().sought.take().map(|(_, found)| found).unwrap_or_default()
+    }
+
+    /// Gives a room that was just taken to the node that has more of it.
+    async fn leave_to(&self, slot: &Slot, term: u64, node: NodeId) -> Result<(), RoomError> {
+        self.log.release(&slot.name, term).await.map_err(|error| self.failed(error))?;
+        self.post.tell(node, |letter| put_take(letter, &slot.name, term));
+        let until = Instant::now() + self.options.lease / 3;
+        slot.state.lock().other = Some(Other { node, until, pause: self.pause() });
         Ok(())
     }
 

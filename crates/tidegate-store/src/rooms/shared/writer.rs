@@ -125,21 +125,22 @@ impl<L: RoomLog> Node<L> {
         slot.changed.notify_waiters();
     }
 
-    /// Another node keeps the room. What was not kept is forgotten.
-    fn depose(self: &Arc<Self>, slot: &Arc<Slot>, term: u64) {
+    /// Another node keeps the room.
+    pub(super) fn depose(&self, slot: &Slot, term: u64) {
         let answers = {
             let mut state = slot.state.lock();
             let Some(mut keeper) = state.keeper.take_if(|keeper| keeper.term == term) else { return };
             slot.outbox.forget_after(keeper.kept());
+            // What was not kept is still in the room: it is loaded anew, unless the log has lost even more and this node is to make up for it.
             if state.mark.entry != keeper.kept() {
-                (state.room, state.mark) = (None, Mark::default());
+                let kept = Mark { term, entry: keeper.kept() };
+                state.unsure_after = Some(kept);
             }
             state.other = None;
             keeper.drain()
         };
         self.deliver(answers);
         slot.changed.notify_waiters();
-        self.refresh_soon(slot);
     }
 
     /// Gives up a room of which everything is kept.
