@@ -105,3 +105,32 @@ fn a_place_that_is_away_for_a_while_loses_nobody() {
         }
     });
 }
+
+#[test]
+fn entries_that_the_place_has_lost_come_back_from_the_nodes() {
+    histories(500, 6, async |site, random| {
+        for _ in 0..8 {
+            sleep(seconds(random.u64(2..8))).await;
+            site.place.stop();
+            sleep(Duration::from_millis(random.u64(10..6_000))).await;
+            site.place.start(random.u64(..8), random.bool());
+        }
+    });
+}
+
+/// One of the nodes does not hear of the last entries before they are lost.
+#[test]
+fn entries_that_one_node_alone_knows_come_back_from_it() {
+    histories(600, 6, async |site, random| {
+        for _ in 0..8 {
+            sleep(seconds(random.u64(4..8))).await;
+            let node = NodeId(random.u64(1..=NODES));
+            site.place.set_link(node, Link::Cut);
+            sleep(Duration::from_millis(random.u64(100..2_000))).await;
+            site.place.stop();
+            sleep(Duration::from_millis(random.u64(10..1_000))).await;
+            site.place.start(random.u64(..8), random.bool());
+            site.place.set_link(node, Link::Up);
+        }
+    });
+}

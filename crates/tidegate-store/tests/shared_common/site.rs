@@ -20,6 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::place::{Faults, Place, PlaceLog};
 use super::{clock, nodes};
 
+/// The lease, and the time that messages take.
+const STALE: Micros = Micros::from_millis(3_200);
+
 type Shared = Arc<SharedRooms<PlaceLog>>;
 
 /// What the room is like.
@@ -59,6 +62,8 @@ struct Ledger {
     sessions: BTreeMap<u64, Inside>,
     /// The best that was told of a ticket by a node.
     told: BTreeMap<(usize, u64), u64>,
+    /// Whenever something better was told of a ticket, by any node.
+    stood: BTreeMap<u64, Vec<(Timestamp, u64)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -338,6 +343,13 @@ impl Guest {
         let best = ledger.told.entry((node, number.get())).or_insert(rank);
         assert!(rank <= *best, "{number} goes back at node {}: {told:?}", node + 1);
         *best = rank;
+        // What any node says of an instant is not older than a lease.
+        let stood = ledger.stood.entry(number.get()).or_default();
+        let is_old = |(at, better): &(Timestamp, u64)| *better < rank && at.saturating_add(STALE) < told.at;
+        assert!(!stood.iter().any(is_old), "node {} is behind: {told:?}, {stood:?}", node + 1);
+        if stood.last().is_none_or(|(_, best)| rank < *best) {
+            stood.push((told.at, rank));
+        }
         if let Answer::Admitted(Admitted { start, deadline, .. }) = told.answer {
             let inside = ledger.sessions.entry(number.get()).or_insert(Inside { start, until: deadline });
             assert_eq!(inside.start, start, "{number} was admitted twice");
