@@ -18,9 +18,7 @@ use tidegate_core::room::{Answer, Command, RoomName, Settings, Ticket};
 use tidegate_core::time::Timestamp;
 use tidegate_store::conformance::rooms::{History, TestClock, run_all, run_history};
 use tidegate_store::rooms::shared::{NodeId, SharedOptions, SharedRooms};
-use tidegate_store::rooms::{
-    LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told,
-};
+use tidegate_store::rooms::{LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
 use tokio::time::sleep;
 
 /// Longer than it takes until all nodes have heard of everything.

@@ -35,7 +35,10 @@ pub(crate) struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         // So short a log that snapshots are put all the time.
-        Self { capacity: 4, options: SharedOptions { may_lose: 50, max_log_bytes: 8_000, ..SharedOptions::default() } }
+        Self {
+            capacity: 4,
+            options: SharedOptions { may_lose: 50, max_log_bytes: 8_000, ..SharedOptions::default() },
+        }
     }
 }
 
@@ -95,7 +98,11 @@ impl RoomWatcher for Watch {
         for event in events {
             match event {
                 Event::Joined { number, visitor, .. } => {
-                    assert_eq!(told.joined.insert(number.get(), visitor.identity), None, "{number} joined twice");
+                    assert_eq!(
+                        told.joined.insert(number.get(), visitor.identity),
+                        None,
+                        "{number} joined twice"
+                    );
                 }
                 Event::Called { number, by: CalledBy::Line, .. } => {
                     assert_eq!(told.called.insert(number.get(), at), None, "{number} was called twice");
@@ -267,7 +274,8 @@ impl Guest {
                 }
                 Answer::Ready(_) => (_, told) = self.ask(&Command::Claim(ticket), Some(&ticket)).await,
                 Answer::Admitted(_) => {
-                    let until = *stays.get_or_insert(Instant::now() + Duration::from_millis(self.random.u64(..8_000)));
+                    let until = *stays
+                        .get_or_insert(Instant::now() + Duration::from_millis(self.random.u64(..8_000)));
                     if Instant::now() >= until {
                         break self.leave(&ticket).await;
                     }

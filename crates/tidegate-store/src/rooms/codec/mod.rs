@@ -14,7 +14,7 @@ mod settings;
 pub(in crate::rooms) use answer::{get_answer, put_answer};
 pub(in crate::rooms) use command::{get_command, get_ticket_of, put_command, put_ticket_of};
 pub(in crate::rooms) use event::{get_event, put_event};
-pub(in crate::rooms) use piece::{Piece, get_piece, put_end, put_whole_room, put_store};
+pub(in crate::rooms) use piece::{Piece, get_piece, put_end, put_store, put_whole_room};
 #[cfg(test)]
 pub(in crate::rooms) use piece::{put_room, put_seats, put_tickets};
 pub(in crate::rooms) use room::{get_parts, get_seat, get_ticket, put_parts, put_seat, put_ticket};
@@ -189,7 +189,11 @@ pub(in crate::rooms) fn put_flag(out: &mut Vec<u8>, flag: bool) {
     out.push(u8::from(flag));
 }
 
-pub(in crate::rooms) fn put_option<T>(out: &mut Vec<u8>, value: Option<T>, put: impl FnOnce(&mut Vec<u8>, T)) {
+pub(in crate::rooms) fn put_option<T>(
+    out: &mut Vec<u8>,
+    value: Option<T>,
+    put: impl FnOnce(&mut Vec<u8>, T),
+) {
     put_flag(out, value.is_some());
     if let Some(value) = value {
         put(out, value);

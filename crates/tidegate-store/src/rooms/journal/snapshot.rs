@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tidegate_core::room::{Room, RoomName};
 
-use super::frame::{self, FileHead, Kind};
 use super::Journal;
+use super::frame::{self, FileHead, Kind};
 use crate::rooms::codec;
 
 /// How long a snapshot that could not be written is left alone before the next try.

@@ -9,9 +9,7 @@ use tidegate_core::room::{
 use tidegate_core::time::{Micros, Timestamp};
 
 use super::record::{self, Record, get_record};
-use crate::rooms::codec::{
-    self, Piece, Reader, get_event, get_piece, get_settings, put_event, put_settings,
-};
+use crate::rooms::codec::{self, Piece, Reader, get_event, get_piece, get_settings, put_event, put_settings};
 
 const AT: Timestamp = Timestamp::from_micros(1_780_000_000_123_456);
 

@@ -124,7 +124,11 @@ impl<L: RoomLog> Node<L> {
     }
 
     /// Takes a room that nobody keeps, or waits until somebody does.
-    pub(super) async fn take_until(self: &Arc<Self>, slot: &Arc<Slot>, deadline: Instant) -> Result<(), RoomError> {
+    pub(super) async fn take_until(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        deadline: Instant,
+    ) -> Result<(), RoomError> {
         let began = Instant::now();
         loop {
             let changed = slot.changed.notified();

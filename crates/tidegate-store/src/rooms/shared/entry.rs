@@ -95,11 +95,9 @@ pub(super) fn get_version(reader: &mut Reader<'_>) -> Read<()> {
 
 pub(super) fn get_step(reader: &mut Reader<'_>) -> Read<Step> {
     Ok(match reader.byte()? {
-        MADE => Step::Made {
-            at: reader.at()?,
-            epoch: reader.small()?,
-            settings: Box::new(get_settings(reader)?),
-        },
+        MADE => {
+            Step::Made { at: reader.at()?, epoch: reader.small()?, settings: Box::new(get_settings(reader)?) }
+        }
         HAPPENED => {
             let (at, count) = (reader.at()?, reader.integer()?);
             let mut events = Vec::new();

@@ -115,9 +115,9 @@ impl Keeper {
         now < self.sure_until
     }
 
-    /// Since when the room stands still.
-    pub(super) fn stands_since(&self) -> Option<Timestamp> {
-        self.failing.as_ref().map(|(since, _)| *since)
+    /// Whether the room stands still.
+    pub(super) fn is_standing(&self, now: Instant) -> bool {
+        self.failing.is_some() || !self.is_sure(now)
     }
 
     /// Whether everything that has happened to this seat is kept.
@@ -284,7 +284,8 @@ impl State {
     /// The next append.
     pub(super) fn batch(&mut self, room: &RoomName, node: NodeId, now: Instant) -> Option<Batch> {
         let keeper = self.keeper.as_mut()?;
-        let entries: Vec<Bytes> = mem::take(&mut keeper.gathered.entries).into_iter().map(Bytes::from).collect();
+        let entries: Vec<Bytes> =
+            mem::take(&mut keeper.gathered.entries).into_iter().map(Bytes::from).collect();
         let told = mem::take(&mut keeper.gathered.told);
         keeper.count += 1;
         let head = Happened {
@@ -340,7 +341,8 @@ impl State {
         let Some((began, sure_until)) = held else { return };
         let has_lapsed = !keeper.is_sure(began);
         keeper.sure_until = sure_until;
-        let stood = keeper.failing.take().map(|(since, _)| Duration::from_micros(now.since(since).as_micros()));
+        let stood =
+            keeper.failing.take().map(|(since, _)| Duration::from_micros(now.since(since).as_micros()));
         if has_lapsed || stood.is_some_and(|stood| stood >= stall) {
             self.resume(now, None, outbox);
         }

@@ -87,12 +87,26 @@ pub(super) struct ToldStep {
 /// An ask, an answer, or what else one node tells another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    Ask { id: u64, room: RoomName, what: What },
-    Outcome { id: u64, outcome: Outcome },
+    Ask {
+        id: u64,
+        room: RoomName,
+        what: What,
+    },
+    Outcome {
+        id: u64,
+        outcome: Outcome,
+    },
     /// The answer to who seeks in this term.
-    Has { room: RoomName, term: u64, has: Has },
+    Has {
+        room: RoomName,
+        term: u64,
+        has: Has,
+    },
     /// This node has more of the room than who has just given it up, and is to take it.
-    Take { room: RoomName, term: u64 },
+    Take {
+        room: RoomName,
+        term: u64,
+    },
 }
 
 /// What a node has of a room.
@@ -138,11 +152,17 @@ impl What {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// It was done, and what it has changed is kept.
-    Answered { told: Told, mark: Mark, count: u64 },
+    Answered {
+        told: Told,
+        mark: Mark,
+        count: u64,
+    },
     /// The room was removed.
     Gone,
     /// The node that was asked does not keep the room, or not any more.
-    Moved { may_be_done: bool },
+    Moved {
+        may_be_done: bool,
+    },
     UnknownRoom,
     Overloaded,
     Unavailable(String),
@@ -294,11 +314,9 @@ pub(super) fn get_message(bytes: &[u8]) -> Read<Message> {
             Message::Mail { from, items }
         }
         MADE => Message::Made(reader.name()?),
-        REMOVED => Message::Removed {
-            room: reader.name()?,
-            term: reader.integer()?,
-            least_epoch: reader.small()?,
-        },
+        REMOVED => {
+            Message::Removed { room: reader.name()?, term: reader.integer()?, least_epoch: reader.small()? }
+        }
         RELEASED => Message::Released { room: reader.name()?, term: reader.integer()? },
         SEEK => Message::Seek { room: reader.name()?, from: get_node(reader)?, term: reader.integer()? },
         _ => return Err(Malformed("an unknown message")),

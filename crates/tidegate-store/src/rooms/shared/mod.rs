@@ -41,9 +41,7 @@ use message::{Outcome, What, made};
 use node::Node;
 use slot::{Slot, State};
 
-pub use log::{
-    Append, Appended, Head, Heard, Loaded, LogError, MAX_PIECE_BYTES, NodeId, RoomLog, Taken,
-};
+pub use log::{Append, Appended, Head, Heard, Loaded, LogError, MAX_PIECE_BYTES, NodeId, RoomLog, Taken};
 
 /// When to turn again where a room cannot be turned now.
 const TURN_AGAIN: Micros = Micros::from_millis(250);
@@ -137,18 +135,18 @@ impl<L: RoomLog> SharedRooms<L> {
     }
 
     fn instant_of(&self, state: &State) -> Timestamp {
-        let now = self.0.now();
-        let since = match &state.keeper {
-            Some(keeper) => keeper.stands_since(),
-            None if state.is_kept_elsewhere(Instant::now()) => None,
-            None => Some(state.heard_at),
+        let (now, instant) = (self.0.now(), Instant::now());
+        let is_now = match &state.keeper {
+            Some(keeper) => !keeper.is_standing(instant),
+            None => state.is_kept_elsewhere(instant),
         };
-        since.map_or(now, |since| since.min(now))
+        if is_now { now } else { state.heard_at.min(now) }
     }
 
     /// Tells how a visitor stood where nobody can tell how it stands.
     fn or_last_known(slot: &Slot, ticket: &Ticket, error: RoomError) -> Result<Told, RoomError> {
-        let known = if error.retryable() { slot.state.lock().last_known(ticket) } else { None };
+        let known =
+            if error.retryable() { slot.state.lock().last_known(ticket, Instant::now()) } else { None };
         known.ok_or(error)
     }
 }
@@ -270,7 +268,12 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
 
 impl<L: RoomLog> SharedRooms<L> {
     /// Makes a room that is not known, or finds out that it is there.
-    async fn make(&self, room: &RoomName, settings: &Settings, deadline: Instant) -> Result<Arc<Slot>, RoomError> {
+    async fn make(
+        &self,
+        room: &RoomName,
+        settings: &Settings,
+        deadline: Instant,
+    ) -> Result<Arc<Slot>, RoomError> {
         let node = &self.0;
         let rooms = node.log.rooms().await.map_err(|error| node.failed(error))?;
         let is_there = rooms.contains(room);

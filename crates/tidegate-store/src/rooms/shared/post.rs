@@ -138,7 +138,8 @@ impl Post {
         let to = *first.key();
         let mut message = begin_mail(from);
         let mut taken = Vec::new();
-        while let Some(letter) = first.get_mut().pop_front_if(|letter| message.len() + letter.len() <= MAX_PIECE_BYTES)
+        while let Some(letter) =
+            first.get_mut().pop_front_if(|letter| message.len() + letter.len() <= MAX_PIECE_BYTES)
         {
             message.extend(&letter);
             taken.push(letter);

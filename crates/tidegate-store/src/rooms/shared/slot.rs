@@ -105,8 +105,6 @@ pub(super) enum Hearing {
     Applied,
     /// Something is missing.
     Gap,
-    /// It is of a keeper that was deposed.
-    Old,
 }
 
 /// Why what was loaded is of no use.
@@ -130,7 +128,9 @@ impl State {
     pub(super) fn has(&self) -> Has {
         let mark = match &self.keeper {
             // Entries before its own are kept in any case.
-            Some(keeper) if keeper.kept() < self.mark.entry => Mark { term: self.mark.term, entry: keeper.kept() },
+            Some(keeper) if keeper.kept() < self.mark.entry => {
+                Mark { term: self.mark.term, entry: keeper.kept() }
+            }
             _ => self.unsure_after.unwrap_or(self.mark),
         };
         let is_whole = self.room.is_some() && !self.is_stray;
@@ -150,16 +150,16 @@ impl State {
         true
     }
 
-    /// Takes in what a keeper tells.
+    /// Takes in what the keeper tells that was noted.
     pub(super) fn hear(&mut self, told: Happened, outbox: &Outbox, now: Instant) -> Hearing {
-        if told.term < self.term || self.keeper.is_some() {
-            return Hearing::Old;
-        }
         if told.count > self.count + 1 {
             self.miss(now);
         }
         self.count = self.count.max(told.count);
-        let is_next = self.mark == told.after && !self.is_stray && self.unsure_after.is_none() && (self.room.is_some() || told.after.entry == 0);
+        let is_next = self.mark == told.after
+            && !self.is_stray
+            && self.unsure_after.is_none()
+            && (self.room.is_some() || told.after.entry == 0);
         let is_within = self.mark.term == told.term
             && self.mark.entry >= told.after.entry
             && self.room.is_some()
@@ -283,7 +283,12 @@ impl State {
     }
 
     /// The answer to a command that changes nothing, where the replica can tell.
-    pub(super) fn answer_to_early(&self, command: &Command, now: Timestamp, instant: Instant) -> Option<Told> {
+    pub(super) fn answer_to_early(
+        &self,
+        command: &Command,
+        now: Timestamp,
+        instant: Instant,
+    ) -> Option<Told> {
         if !matches!(command, Command::Poll(_) | Command::Heartbeat(_)) {
             return None;
         }
@@ -300,19 +305,24 @@ impl State {
         if !is_replica || !self.is_kept_elsewhere(instant) || !self.is_new_enough() {
             return None;
         }
-        let is_unsure = self.unsure_until.is_some_and(|until| instant < until);
-        let told = told_of(self.room.as_ref()?, now, ask)?;
-        (!(is_unsure && matches!(told.answer, Answer::Admitted(_)))).then_some(told)
+        told_of(self.room.as_ref()?, now, ask).filter(|told| self.is_sure_of(told, instant))
     }
 
-    /// How a ticket stood when the keeper was heard of last.
-    pub(super) fn last_known(&self, ticket: &Ticket) -> Option<Told> {
+    /// Whether no heartbeat can have been missed that makes a difference.
+    fn is_sure_of(&self, told: &Told, now: Instant) -> bool {
+        !matches!(told.answer, Answer::Admitted(_)) || self.unsure_until.is_none_or(|until| now >= until)
+    }
+
+    /// How a ticket stood when it was known last that nobody else kept the room, or when its keeper was heard of.
+    pub(super) fn last_known(&self, ticket: &Ticket, now: Instant) -> Option<Told> {
         let room = self.room.as_ref().filter(|_| self.unsure_after.is_none())?;
-        let (at, is_kept) = match &self.keeper {
-            Some(keeper) => (keeper.stands_since().unwrap_or(self.heard_at), keeper.is_kept(ticket.number)),
-            None => (self.heard_at, true),
+        let is_known = match &self.keeper {
+            Some(keeper) => keeper.is_kept(ticket.number),
+            None => self.is_new_enough(),
         };
-        told_of(room, at, |room, at| is_kept.then(|| room.look(at, ticket)))
+        let told = told_of(room, self.heard_at, |room, at| is_known.then(|| room.look(at, ticket)))?;
+        // While there is a keeper, it is better asked again.
+        (!self.is_kept_elsewhere(now) || self.is_sure_of(&told, now)).then_some(told)
     }
 }
 

@@ -61,7 +61,11 @@ impl<L: RoomLog> Node<L> {
     }
 
     /// Becomes the room's keeper, or finds out who is. Where the room is not there, it is made with `make`.
-    pub(super) async fn take(self: &Arc<Self>, slot: &Arc<Slot>, make: Option<&Settings>) -> Result<(), RoomError> {
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        make: Option<&Settings>,
+    ) -> Result<(), RoomError> {
         let _busy = slot.busy.lock().await;
         let began = Instant::now();
         {
@@ -182,7 +186,8 @@ impl<L: RoomLog> Node<L> {
                 return Ok(true);
             }
             slot.state.lock().is_stray = true;
-        } else if head.last == mine.entry && mine.entry > 0 && self.last_mark(slot, head.last).await? != mine {
+        } else if head.last == mine.entry && mine.entry > 0 && self.last_mark(slot, head.last).await? != mine
+        {
             slot.state.lock().is_stray = true;
         }
         self.catch_up(slot).await?;
@@ -203,7 +208,9 @@ impl<L: RoomLog> Node<L> {
             return Ok(Mark { term: read.term, entry: *entry });
         }
         match loaded.snapshot {
-            Some((_, pieces)) => super::entry::room_of(&pieces).map(|(mark, _)| mark).map_err(RoomError::Corrupt),
+            Some((_, pieces)) => {
+                super::entry::room_of(&pieces).map(|(mark, _)| mark).map_err(RoomError::Corrupt)
+            }
             None => Err(RoomError::Corrupt(format!("entry {last} is missing"))),
         }
     }

@@ -67,7 +67,9 @@ impl<L: RoomLog> Node<L> {
         loop {
             let began = Instant::now();
             let appended = timeout(lease, self.log.append(&slot.name, append)).await;
-            match appended.unwrap_or_else(|_| Err(LogError::Unknown("it took longer than a lease".to_owned()))) {
+            match appended
+                .unwrap_or_else(|_| Err(LogError::Unknown("it took longer than a lease".to_owned())))
+            {
                 Ok(Appended::Kept) => {
                     self.kept(slot, batch.last, Some((began, began + self.options.sure())));
                     return Written::Kept;
@@ -147,7 +149,8 @@ impl<L: RoomLog> Node<L> {
     async fn leave(&self, slot: &Slot, term: u64) {
         // Where it fails, the lease ends by itself.
         let is_released = timeout(self.options.lease, self.log.release(&slot.name, term)).await;
-        let answers = slot.state.lock().keeper.take_if(|keeper| keeper.term == term).map(|mut keeper| keeper.drain());
+        let answers =
+            slot.state.lock().keeper.take_if(|keeper| keeper.term == term).map(|mut keeper| keeper.drain());
         self.deliver(answers.unwrap_or_default());
         if let Ok(Ok(())) = is_released {
             self.log.send(None, released(&slot.name, term));
@@ -179,7 +182,11 @@ impl<L: RoomLog> Node<L> {
         let pieces = pieces_of(&slot.name, mark, room);
         let is_kept = || {
             let state = slot.state.lock();
-            state.keeper.as_ref().filter(|keeper| keeper.term == term).map(|keeper| keeper.kept() >= mark.entry)
+            state
+                .keeper
+                .as_ref()
+                .filter(|keeper| keeper.term == term)
+                .map(|keeper| keeper.kept() >= mark.entry)
         };
         loop {
             let changed = slot.changed.notified();
