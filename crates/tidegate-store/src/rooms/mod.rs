@@ -3,6 +3,7 @@
 mod journal;
 mod memory;
 mod port;
+pub mod shared;
 
 pub use journal::{DEFAULT_JOURNAL_BYTES, Durability, JournalOptions, MIN_JOURNAL_BYTES, OpenError};
 pub use memory::{Clock, MemoryRooms};
