@@ -76,7 +76,7 @@ async fn a_server_that_was_started_again_may_have_lost_entries() {
         server.restart();
         let kept = insist(|| other.log.take(&room, other.id, LONG, false)).await;
         assert_eq!(kept, Taken::Kept { by: one.id, term: head.term });
-        let again = insist(|| async { Ok(one.log.take(&room, one.id, LONG, false).await?) }).await;
+        let again = insist(|| one.log.take(&room, one.id, LONG, false)).await;
         let Taken::Yours(again) = again else { panic!("{again:?}") };
         assert!(again.term > head.term);
         assert_eq!((again.last, again.may_have_lost), (1, may_have_lost), "{options:?}");

@@ -78,7 +78,7 @@ impl Listener {
                     match self.hear(subscription).await {
                         End::Unwanted => return,
                         End::Lost(why) => {
-                            tracing::warn!(why, "messages of other nodes are not heard any more")
+                            tracing::warn!(why, "messages of other nodes are not heard any more");
                         }
                     }
                     if self.heard.send(Heard::Down).await.is_err() {
@@ -132,6 +132,8 @@ impl Listener {
                         return End::Lost("the server is silent".to_owned());
                     }
                     if self.echo.sent.load(Ordering::Acquire) >= own.saturating_add(MISSED) {
+                        // Which of the two is at the wrong node nobody knows.
+                        self.echo.turn.fetch_add(1, Ordering::AcqRel);
                         return End::Lost("this is not the server over which messages go".to_owned());
                     }
                     if now.saturating_duration_since(last) >= BEAT

@@ -19,6 +19,8 @@ const PAGE_PIECES: u64 = 4;
 const MAX_LOADED_BYTES: usize = 1 << 30;
 /// The largest number that scripts tell from its neighbours: later than any entry.
 const MAX_NUMBER: u64 = 1 << 53;
+/// What each entry or piece counts besides its own bytes.
+const EACH: usize = 64;
 /// How often reading begins anew because another snapshot was put in place.
 const MAX_ATTEMPTS: usize = 16;
 
@@ -67,6 +69,9 @@ impl Shared {
             reading.loaded.snapshot = Some((base, pieces));
         }
         let mut next = page.first;
+        if next != after.max(base).saturating_add(1).min(MAX_NUMBER) {
+            return Err(garbled());
+        }
         loop {
             let is_empty = page.entries.is_empty();
             for entry in std::mem::take(&mut page.entries) {
@@ -74,8 +79,11 @@ impl Shared {
                 reading.loaded.entries.push((next, entry));
                 next += 1;
             }
-            if next > page.last || is_empty {
+            if next > page.last {
                 return Ok(Some(reading.loaded));
+            }
+            if is_empty {
+                return Err(garbled());
             }
             page = match self.page(keys, next).await? {
                 Some(page) if page.term == term && page.first == next => page,
@@ -113,7 +121,7 @@ impl Shared {
         while (pieces.len() as u64) < count {
             let from = pieces.len() as u64;
             let mut range = redis::cmd("LRANGE");
-            range.arg(&key).arg(from).arg(from + PAGE_PIECES - 1);
+            range.arg(&key).arg(from).arg(count.min(from + PAGE_PIECES) - 1);
             let deadline = Instant::now() + LONG_DEADLINE;
             let replies = self.router.command(&route, deadline, move |_| vec![range.clone()]);
             let Value::Array(values) = one(replies.await.map_err(|failure| log_error(&failure))?)? else {
@@ -143,7 +151,7 @@ impl Shared {
 impl Reading {
     /// Counts what was read.
     fn count(&mut self, piece: &Bytes) -> Result<(), LogError> {
-        self.bytes += piece.len();
+        self.bytes += piece.len() + EACH;
         if piece.len() > MAX_PIECE_BYTES || self.bytes > MAX_LOADED_BYTES {
             return Err(LogError::Corrupt(
                 "an entry or a piece, or the whole log, is larger than it can be".to_owned(),
@@ -159,6 +167,10 @@ impl Page {
         let mut words = std::str::from_utf8(header).ok()?.split(' ');
         let mut number = || words.next()?.parse::<u64>().ok();
         let (term, base, pieces, first, last) = (number()?, number()?, number()?, number()?, number()?);
+        // Beyond, numbers cannot be told apart.
+        if base >= MAX_NUMBER || first > MAX_NUMBER || last > MAX_NUMBER {
+            return None;
+        }
         let snapshot = words.next().filter(|name| !name.is_empty()).map(str::to_owned);
         Some(Self { term, base, pieces, snapshot, first, last, entries })
     }

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, cmd};
+use redis::{Value, cmd};
 use tidegate_store::rooms::shared::{MAX_PIECE_BYTES, NodeId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::clock::ServerClock;
 use super::keys::RoomKeys;
-use crate::link::server_time;
+use crate::link::{Refusal, server_time};
 use crate::order::Failure;
 use crate::router::Router;
 
@@ -39,6 +39,8 @@ pub(super) struct Echo {
     pub(super) node: OnceLock<NodeId>,
     /// How many have been sent for sure.
     pub(super) sent: AtomicU64,
+    /// Which node of a Cluster messages go over: another one where this grows, as it does after a failure.
+    pub(super) turn: AtomicU64,
 }
 
 /// Sends messages.
@@ -65,7 +67,7 @@ impl Publisher {
     ) -> Self {
         let (queue, waiting) = mpsc::channel(MAX_WAITING);
         let bytes = Arc::new(AtomicUsize::new(0));
-        let sending = Sending {
+        let courier = Courier {
             router,
             to_all: keys.to_all().into(),
             keys,
@@ -73,9 +75,9 @@ impl Publisher {
             echo,
             waiting,
             bytes: Arc::clone(&bytes),
-            turn: fastrand::u64(..1_000),
+            refused: None,
         };
-        tokio::spawn(sending.run());
+        tokio::spawn(courier.run());
         Self { queue, bytes }
     }
 
@@ -97,7 +99,8 @@ impl Publisher {
     }
 }
 
-struct Sending {
+/// Takes messages to the server.
+struct Courier {
     router: Arc<Router>,
     keys: RoomKeys,
     to_all: Bytes,
@@ -105,11 +108,11 @@ struct Sending {
     echo: Arc<Echo>,
     waiting: mpsc::Receiver<Outgoing>,
     bytes: Arc<AtomicUsize>,
-    /// Which node of a Cluster is asked: another one after a failure.
-    turn: u64,
+    /// Why messages were not passed on, as was said last.
+    refused: Option<Refusal>,
 }
 
-impl Sending {
+impl Courier {
     async fn run(mut self) {
         let mut batch: Vec<Outgoing> = Vec::new();
         let mut beats = interval(BEAT);
@@ -135,7 +138,7 @@ impl Sending {
             }
             let outcome = self.publish(batch, is_beat).await;
             if outcome.is_err() {
-                self.turn += 1;
+                self.echo.turn.fetch_add(1, Ordering::AcqRel);
             }
             let again = matches!(outcome, Err(Failure::NotDone(_))) && !batch.is_empty();
             if !again {
@@ -146,37 +149,59 @@ impl Sending {
         }
     }
 
-    async fn publish(&self, batch: &[Outgoing], is_beat: bool) -> Result<(), Failure> {
-        let beat = self.echo.node.get().filter(|_| is_beat).map(|node| {
-            let number = self.echo.sent.load(Ordering::Acquire) + 1;
-            (number, publish(&self.keys.to_itself(*node), number.to_string().as_bytes()))
-        });
-        let mut commands: Vec<(Bytes, Bytes)> = Vec::with_capacity(batch.len());
-        for message in batch {
-            let channel =
-                message.to.map_or_else(|| self.to_all.clone(), |node| self.keys.to_node(node).into());
-            commands.push((channel, message.message.clone()));
-        }
-        let (number, beat) = beat.unzip();
-        let (sent, route) = (Instant::now(), self.keys.anywhere(self.turn));
+    async fn publish(&mut self, batch: &[Outgoing], is_beat: bool) -> Result<(), Failure> {
+        let beat = self.beat().filter(|_| is_beat);
+        let commands = self.commands(batch, beat);
+        let (sent, route) = (Instant::now(), self.keys.anywhere(self.echo.turn.load(Ordering::Acquire)));
         let replies = self.router.command(&route, sent + CALL, move |_| {
             let time = is_beat.then(|| cmd("TIME"));
-            let messages = commands.iter().map(|(channel, message)| publish(channel, message));
-            time.into_iter().chain(beat.clone()).chain(messages).collect()
+            let messages = commands.iter().map(|(channel, message)| {
+                let mut command = cmd("PUBLISH");
+                command.arg(&**channel).arg(&**message);
+                command
+            });
+            time.into_iter().chain(messages).collect()
         });
         let replies = replies.await?;
         let received = Instant::now();
-        if let Some(refusal) = replies.iter().find_map(|reply| reply.as_ref().err()) {
-            tracing::warn!(%refusal, "the server does not pass on messages between nodes");
-            return Ok(());
-        }
-        if let Some(time) =
-            replies.first().filter(|_| is_beat).and_then(|reply| reply.as_ref().ok()).and_then(server_time)
-        {
+        self.passed_on(&replies)?;
+        if is_beat && let Some(time) = replies.first().and_then(|reply| server_time(reply.as_ref().ok()?)) {
             self.clock.note(sent, received, time);
         }
-        if let Some(number) = number {
+        if let (Some((_, number)), Some(Ok(_))) = (beat, replies.get(1)) {
             self.echo.sent.store(number, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The node that sends itself a message, and the message's number.
+    fn beat(&self) -> Option<(NodeId, u64)> {
+        self.echo.node.get().map(|node| (*node, self.echo.sent.load(Ordering::Acquire) + 1))
+    }
+
+    /// What is told on which channels, that of the node to itself first.
+    fn commands(&self, batch: &[Outgoing], beat: Option<(NodeId, u64)>) -> Vec<(Bytes, Bytes)> {
+        let beat = beat.map(|(node, number)| (self.keys.to_itself(node).into(), number.to_string().into()));
+        let messages = batch.iter().map(|Outgoing { to, message, .. }| {
+            let channel = to.map_or_else(|| self.to_all.clone(), |node| self.keys.to_node(node).into());
+            (channel, message.clone())
+        });
+        beat.into_iter().chain(messages).collect()
+    }
+
+    /// Says what the server refused; an error where it was everything, and may be otherwise soon.
+    fn passed_on(&mut self, replies: &[Result<Value, Refusal>]) -> Result<(), Failure> {
+        let refusals = || replies.iter().filter_map(|reply| reply.as_ref().err());
+        let Some(refusal) = refusals().next() else {
+            self.refused = None;
+            return Ok(());
+        };
+        // Once for each new reason, not for each message.
+        if self.refused.replace(refusal.clone()).as_ref() != Some(refusal) {
+            tracing::warn!(%refusal, "the server does not pass on messages between nodes");
+        }
+        if refusals().filter(|refusal| refusal.is_transient()).count() == replies.len() {
+            return Err(Failure::NotDone(refusal.to_string()));
         }
         Ok(())
     }
@@ -187,10 +212,4 @@ impl Sending {
             batch.extract_if(.., |message| which(message)).map(|message| message.message.len()).sum();
         self.bytes.fetch_sub(gone, Ordering::AcqRel);
     }
-}
-
-fn publish(channel: &[u8], message: &[u8]) -> Cmd {
-    let mut command = cmd("PUBLISH");
-    command.arg(channel).arg(message);
-    command
 }
