@@ -19,21 +19,21 @@ use tokio::time::sleep;
 async fn one_server_keeps_every_promise() {
     let server = RedisServer::start();
     let address = server.url();
-    run_all(|| rooms(&address)).await;
+    run_all(|_| rooms(&address)).await;
 }
 
 #[tokio::test]
 async fn the_primary_that_sentinels_name_keeps_every_promise() {
     let group = Sentinels::start();
     let address = sentinel_url(&group);
-    run_all(|| rooms(&address)).await;
+    run_all(|_| rooms(&address)).await;
 }
 
 #[tokio::test]
 async fn a_cluster_keeps_every_promise() {
     let cluster = RedisCluster::start(3, 0);
     let address = cluster_url(&cluster);
-    run_all(|| rooms(&address)).await;
+    run_all(|_| rooms(&address)).await;
 }
 
 #[tokio::test]
@@ -172,7 +172,10 @@ async fn the_list_of_rooms_mends_itself() {
     taken(&one, &room, LONG).await;
     assert_eq!(one.log.rooms().await, Ok(vec![room]));
     server.command(&["SADD", "trooms", "ghost"]).ok();
-    assert_eq!(one.log.take(&name("ghost"), one.id, LONG, false).await, Ok(Taken::NoRoom));
+    assert_eq!(
+        one.log.take(&name("ghost"), one.id, LONG, false).await,
+        Ok(Taken::NoRoom { was_removed: false })
+    );
     assert_eq!(one.log.rooms().await, Ok(vec![name("unlisted")]));
 }
 
@@ -188,7 +191,7 @@ async fn the_user_that_the_documents_recommend_may_do_what_is_needed() {
     let users = format!("user admin on >admin ~* &* +@all\nuser rooms on >secret {}\n", rights("rooms"));
     let server = RedisServer::with(&RedisOptions::new().acl(&users, "admin", "admin"));
     let address = format!("redis://rooms:secret@{}", server.address());
-    run_all(|| rooms(&address)).await;
+    run_all(|_| rooms(&address)).await;
     let log = server.command(&["ACL", "LOG"]);
     assert_eq!(log.items().len(), 0, "nothing was refused: {log:?}");
 }

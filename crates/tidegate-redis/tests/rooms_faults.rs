@@ -79,7 +79,12 @@ async fn a_server_that_was_started_again_may_have_lost_entries() {
         let again = insist(|| one.log.take(&room, one.id, LONG, false)).await;
         let Taken::Yours(again) = again else { panic!("{again:?}") };
         assert!(again.term > head.term);
-        assert_eq!((again.last, again.may_have_lost), (1, may_have_lost), "{options:?}");
+        assert_eq!(
+            (again.former, again.last, again.may_have_lost),
+            (head.term, 1, may_have_lost),
+            "{options:?}"
+        );
+        assert!(again.term > head.term + 1, "terms that were lost are passed over");
         // Nobody has made up for it yet: it is told again, until something was appended.
         let once_more = taken(&one, &room, LONG).await;
         assert_eq!(once_more.may_have_lost, may_have_lost);
@@ -99,7 +104,10 @@ async fn a_server_that_has_forgotten_all_is_made_up_for() {
     }
     server.restart();
     assert_eq!(put(&one, &room, (first.term, 3), "y").await, Appended::Deposed);
-    assert_eq!(insist(|| one.log.take(&room, one.id, LONG, false)).await, Taken::NoRoom);
+    assert_eq!(
+        insist(|| one.log.take(&room, one.id, LONG, false)).await,
+        Taken::NoRoom { was_removed: false }
+    );
     assert_eq!(one.log.rooms().await, Ok(Vec::new()));
     let second = taken(&one, &room, LONG).await;
     assert!(second.term > first.term, "terms go on: {second:?} after {first:?}");

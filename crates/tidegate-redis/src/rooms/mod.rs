@@ -50,8 +50,8 @@ const TERM_KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// The logs of rooms in Redis or Valkey. Clones share connections.
 ///
-/// A room's terms are at least the milliseconds of the server's clock when they began, so that they go on even where
-/// the server has lost everything.
+/// Where the server may have lost terms, or everything, a room's next term is at least the milliseconds of the server's clock, so that no
+/// two keepers have the same.
 #[derive(Clone, Debug)]
 pub struct RedisRoomLog {
     shared: Arc<Shared>,
@@ -128,17 +128,17 @@ impl RoomLog for RedisRoomLog {
         };
         let answer = self.shared.words(call).await?;
         match answer.read()? {
-            ("y", [term, last, same]) => {
+            ("y", [term, last, same, former]) => {
                 if make {
                     self.shared.list(room).await?;
                 }
                 let may_have_lost = same == 0 && self.shared.forgets(&keys).await;
-                Ok(Taken::Yours(Head { term, last, may_have_lost }))
+                Ok(Taken::Yours(Head { term, former, last, may_have_lost }))
             }
-            ("k", [term, by, _]) => Ok(Taken::Kept { by: NodeId(by), term }),
-            ("n", _) => {
+            ("k", [term, by, ..]) => Ok(Taken::Kept { by: NodeId(by), term }),
+            ("n", [was_removed, ..]) => {
                 self.shared.unlist(room, &keys).await?;
-                Ok(Taken::NoRoom)
+                Ok(Taken::NoRoom { was_removed: was_removed == 1 })
             }
             _ => Err(garbled()),
         }

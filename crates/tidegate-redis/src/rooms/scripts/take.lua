@@ -6,10 +6,11 @@
 -- The head is a hash: t the term, k the keeper, s the last entry that the snapshot stands for, g the snapshot's name, n its
 -- pieces, r the server's run id at the last append. Of a room that was removed only t is left.
 --
--- Returns 'y <term> <last> <1 where the run is that of the last append>', 'k <term> <keeper>', or 'n' where there is no room.
+-- Returns 'y <term> <last> <1 where the run is that of the last append> <term before>', 'k <term> <keeper>', or 'n <1 where a room was
+-- removed>' where there is no room.
 --
--- A script, because who finds the lease free must be the one who takes it. Terms are at least the clock's milliseconds, so that they
--- go on even where the server has lost all there was.
+-- A script, because who finds the lease free must be the one who takes it. Where the server may have lost terms, the next one is at
+-- least the clock's milliseconds: so no two keepers ever have the same.
 
 local function text(number) return string.format('%.0f', number) end
 
@@ -19,14 +20,17 @@ if is_there then
   local keeper = redis.call('GET', KEYS[2])
   if keeper and keeper ~= ARGV[2] then return 'k ' .. text(term) .. ' ' .. keeper end
 elseif ARGV[4] ~= '1' then
-  return 'n'
+  return head[1] and 'n 1' or 'n 0'
 end
-local clock = redis.call('TIME')
-term = math.max(term + 1, clock[1] * 1000 + math.floor(clock[2] / 1000))
-local same = '1'
+local former = is_there and term or 0
+local is_same = is_there and head[4] == ARGV[1] and ARGV[1] ~= '?'
+term = term + 1
+if not is_same then
+  local clock = redis.call('TIME')
+  term = math.max(term, clock[1] * 1000 + math.floor(clock[2] / 1000))
+end
 if is_there then
   redis.call('HSET', KEYS[1], 't', text(term), 'k', ARGV[2])
-  if head[4] ~= ARGV[1] or ARGV[1] == '?' then same = '0' end
 else
   redis.call('HSET', KEYS[1], 't', text(term), 'k', ARGV[2], 's', '0', 'g', '', 'n', '0', 'r', ARGV[1])
   redis.call('PERSIST', KEYS[1])
@@ -34,4 +38,5 @@ else
 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local last = tonumber(head[3] or '0') + redis.call('LLEN', KEYS[3])
-return 'y ' .. text(term) .. ' ' .. text(last) .. ' ' .. same
+local has_all = (is_same or not is_there) and '1' or '0'
+return table.concat({ 'y', text(term), text(last), has_all, text(former) }, ' ')

@@ -12,10 +12,14 @@ async fn names<L: RoomLog>(node: &Node<L>) -> Vec<RoomName> {
 
 pub(super) async fn a_room_is_made_and_has_one_keeper<L: RoomLog>([one, other]: &[Node<L>; 2]) {
     let room = name("made");
-    assert_eq!(one.log.take(&room, one.id, LONG, false).await, Ok(Taken::NoRoom));
+    assert_eq!(one.log.take(&room, one.id, LONG, false).await, Ok(Taken::NoRoom { was_removed: false }));
     assert!(!names(one).await.contains(&room));
     let head = taken(one, &room, LONG).await;
-    assert_eq!(head, Head { term: head.term, last: 0, may_have_lost: false }, "a new room has lost nothing");
+    assert_eq!(
+        head,
+        Head { term: head.term, former: 0, last: 0, may_have_lost: false },
+        "a new room has lost nothing"
+    );
     assert!(names(other).await.contains(&room));
     for make in [false, true] {
         let kept = other.log.take(&room, other.id, LONG, make).await;
@@ -31,7 +35,7 @@ pub(super) async fn a_keeper_that_asks_again_has_a_new_term<L: RoomLog>([one, _]
     assert_eq!(append(one, &room, (first.term, 0), &["a"]).await, Ok(Appended::Kept));
     let second = taken(one, &room, LONG).await;
     assert!(second.term > first.term);
-    assert_eq!((second.last, second.may_have_lost), (1, false));
+    assert_eq!((second.former, second.last, second.may_have_lost), (first.term, 1, false));
     assert_eq!(append(one, &room, (first.term, 1), &["b"]).await, Ok(Appended::Deposed));
     assert_eq!(append(one, &room, (second.term, 1), &["b"]).await, Ok(Appended::Kept));
 }
@@ -53,7 +57,7 @@ pub(super) async fn a_lease_ends_and_the_next_keeper_has_a_higher_term<L: RoomLo
     tokio::time::sleep(SHORT * 2).await;
     let second = taken(other, &room, LONG).await;
     assert!(second.term > again.term);
-    assert_eq!((second.last, second.may_have_lost), (1, false));
+    assert_eq!((second.former, second.last, second.may_have_lost), (again.term, 1, false));
 }
 
 pub(super) async fn an_append_without_entries_holds_the_room<L: RoomLog>([one, other]: &[Node<L>; 2]) {
@@ -127,12 +131,12 @@ pub(super) async fn a_removed_room_is_gone_and_its_terms_go_on<L: RoomLog>([one,
     );
     assert!(!names(other).await.contains(&room));
     assert_eq!(append(one, &room, (first.term, 2), &["c"]).await, Ok(Appended::Deposed));
-    assert_eq!(other.log.take(&room, other.id, LONG, false).await, Ok(Taken::NoRoom));
+    assert_eq!(other.log.take(&room, other.id, LONG, false).await, Ok(Taken::NoRoom { was_removed: true }));
     assert_eq!(other.log.load(&room, 0).await, Ok(crate::rooms::shared::Loaded::default()));
 
     let second = taken(other, &room, LONG).await;
     assert!(second.term > first.term, "{second:?} after {first:?}");
-    assert_eq!((second.last, second.may_have_lost), (0, false));
+    assert_eq!((second.former, second.last, second.may_have_lost), (0, 0, false));
     assert!(names(one).await.contains(&room));
     assert_eq!(one.log.remove(&room, first.term).await, Ok(Appended::Deposed), "another room by now");
     assert_eq!(append(other, &room, (second.term, 0), &["z"]).await, Ok(Appended::Kept));

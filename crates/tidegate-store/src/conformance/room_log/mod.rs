@@ -38,16 +38,16 @@ macro_rules! run {
     ($connect:ident: $($scenario:path),+ $(,)?) => {
         $({
             let nodes = [
-                Node { log: $connect().await, id: NodeId(u64::MAX) },
-                Node { log: $connect().await, id: NodeId(0x0bee) },
+                node_of(&$connect, NodeId(u64::MAX)).await,
+                node_of(&$connect, NodeId(0x0bee)).await,
             ];
             $scenario(&nodes).await;
         })+
     };
 }
 
-/// Runs everything. Each call of `connect` is another node of the same place, which has no rooms at first.
-pub async fn run_all<L, F>(connect: impl Fn() -> F)
+/// Runs everything. `connect` is what a node sees of the place, which has no rooms at first; the same nodes come again.
+pub async fn run_all<L, F>(connect: impl Fn(NodeId) -> F)
 where
     L: RoomLog,
     F: Future<Output = L>,
@@ -68,16 +68,21 @@ where
         snapshots::a_snapshot_makes_up_for_lost_entries,
         snapshots::a_snapshot_is_put_again_and_an_older_one_is_nothing,
         snapshots::a_log_of_many_pages_is_loaded_whole,
+        snapshots::a_log_is_loaded_whole_while_snapshots_cut_it,
         messages::messages_come_to_whom_they_are_sent,
         messages::what_is_told_with_an_append_comes_once,
         messages::a_message_of_the_largest_size_comes,
     );
-    let nodes = [Node { log: connect().await, id: NodeId(1) }, Node { log: connect().await, id: NodeId(2) }];
+    let nodes = [node_of(&connect, NodeId(1)).await, node_of(&connect, NodeId(2)).await];
     racing_nodes_have_one_keeper(&nodes, 100).await;
     entries_and_snapshots_do_not_disturb_each_other(&nodes, 300).await;
 }
 
 // === what the scenarios share ===
+
+async fn node_of<L, F: Future<Output = L>>(connect: &impl Fn(NodeId) -> F, id: NodeId) -> Node<L> {
+    Node { log: connect(id).await, id }
+}
 
 fn name(text: &str) -> RoomName {
     RoomName::new(text).expect("the name is one")
