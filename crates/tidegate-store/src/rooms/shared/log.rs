@@ -103,7 +103,11 @@ pub enum Taken {
         term: u64,
     },
     /// There is no such room.
-    NoRoom,
+    NoRoom {
+        /// Whether there was one that was removed, as far as the place remembers. Otherwise it was never made, or the place has lost it:
+        /// a node that knows the room can make it again and put a snapshot.
+        was_removed: bool,
+    },
 }
 
 /// What a new keeper finds.
@@ -111,6 +115,8 @@ pub enum Taken {
 pub struct Head {
     /// Its term.
     pub term: u64,
+    /// The term of the keeper before, 0 where there was none: of the last one that the place knows of, which may have lost later ones.
+    pub former: u64,
     /// The last entry; 0 where there is none and no snapshot.
     pub last: u64,
     /// Whether entries that were kept may be missing at the end: the place was started again, or is another one, since the last

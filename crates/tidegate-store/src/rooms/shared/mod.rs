@@ -138,7 +138,7 @@ impl<L: RoomLog> SharedRooms<L> {
         let (now, instant) = (self.0.now(), Instant::now());
         let is_now = match &state.keeper {
             Some(keeper) => !keeper.is_standing(instant),
-            None => state.is_kept_elsewhere(instant),
+            None => state.is_fresh(instant),
         };
         if is_now { now } else { state.heard_at.min(now) }
     }
@@ -173,7 +173,7 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
             };
             let is_same = {
                 let state = slot.state.lock();
-                let is_kept = state.keeper.is_some() || state.is_kept_elsewhere(Instant::now());
+                let is_kept = state.keeper.is_some() || state.is_fresh(Instant::now());
                 is_kept && state.room.as_ref().is_some_and(|room| room.settings() == settings)
             };
             if is_same {
