@@ -17,6 +17,9 @@ const LEASE: Duration = Duration::from_secs(600);
 /// How long an answer may take at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Nothing is under way any more when nothing came for so long.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// A row of figures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
@@ -67,28 +70,41 @@ impl Nodes {
     }
 
     /// A keeper of so many rooms appends one entry of `bytes` at a time in each, and tells as many bytes with it, which both nodes hear.
-    pub(crate) async fn appends(&mut self, rooms: u64, bytes: usize, span: Duration) -> anyhow::Result<Figures> {
+    pub(crate) async fn appends(
+        &mut self,
+        rooms: u64,
+        bytes: usize,
+        span: Duration,
+    ) -> anyhow::Result<Figures> {
         let cpu = self.server.cpu_micros();
         let begun = Instant::now();
-        let keepers: Vec<_> = (0..rooms).map(|room| tokio::spawn(keep(self.logs[0].clone(), room, bytes, span))).collect();
+        let keepers: Vec<_> =
+            (0..rooms).map(|room| tokio::spawn(keep(self.logs[0].clone(), room, bytes, span))).collect();
         let mut took = Vec::new();
-        for keeper in keepers {
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = self.heard[0].recv() => {}
-                    _ = self.heard[1].recv() => {}
-                    () = tokio::time::sleep(Duration::from_millis(1)), if keeper.is_finished() => break,
-                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
-                }
+        let kept = async {
+            for keeper in keepers {
+                took.extend(keeper.await??);
             }
-            took.extend(keeper.await??);
+            anyhow::Ok(())
+        };
+        let [one, other] = &mut self.heard;
+        tokio::select! {
+            kept = kept => kept?,
+            () = drain(one) => {}
+            () = drain(other) => {}
         }
-        Ok(Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu))
+        let figures = Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu);
+        self.settle().await;
+        Ok(figures)
     }
 
     /// One node sends `bytes` to the other, which sends them back: so many at once, `count` in all.
-    pub(crate) async fn round_trips(&mut self, at_once: u64, bytes: usize, count: u64) -> anyhow::Result<Figures> {
+    pub(crate) async fn round_trips(
+        &mut self,
+        at_once: u64,
+        bytes: usize,
+        count: u64,
+    ) -> anyhow::Result<Figures> {
         let cpu = self.server.cpu_micros();
         let begun = Instant::now();
         let [here, there] = &mut self.heard;
@@ -115,7 +131,9 @@ impl Nodes {
                 match timeout(PATIENCE, here.recv()).await.context("a message does not come back")? {
                     Some(Heard::Message(message)) => {
                         let sent = message.first_chunk::<8>().context("a message is too short")?;
-                        took.push((begun.elapsed().as_micros() as u64).saturating_sub(u64::from_le_bytes(*sent)));
+                        took.push(
+                            (begun.elapsed().as_micros() as u64).saturating_sub(u64::from_le_bytes(*sent)),
+                        );
                         ensure!(send(), "the message was not taken");
                     }
                     other => bail!("{other:?} instead of a message"),
@@ -128,13 +146,21 @@ impl Nodes {
             () = echo => bail!("a node does not listen any more"),
         };
         let figures = Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu);
-        // Those that are still under way.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        for heard in &mut self.heard {
-            while heard.try_recv().is_ok() {}
-        }
+        self.settle().await;
         Ok(figures)
     }
+
+    /// Waits until nothing more comes of what was measured.
+    async fn settle(&mut self) {
+        for heard in &mut self.heard {
+            while timeout(QUIET, heard.recv()).await.is_ok_and(|heard| heard.is_some()) {}
+        }
+    }
+}
+
+/// Hears everything and does nothing.
+async fn drain(heard: &mut Receiver<Heard>) {
+    while heard.recv().await.is_some() {}
 }
 
 /// Keeps a room, and says how long each append took, in µs.

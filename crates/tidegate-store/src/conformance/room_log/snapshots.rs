@@ -95,29 +95,32 @@ pub(super) async fn a_log_of_many_pages_is_loaded_whole<L: RoomLog>([one, other]
 }
 
 pub(super) async fn a_log_is_loaded_whole_while_snapshots_cut_it<L: RoomLog>([one, other]: &[Node<L>; 2]) {
-    let room = name("cut");
-    let term = taken(one, &room, LONG).await.term;
-    let count = 6_000_u64;
-    for after in (0..count).step_by(500) {
-        let some: Vec<String> = (after + 1..=after + 500).map(|number| number.to_string()).collect();
-        let some: Vec<&str> = some.iter().map(String::as_str).collect();
-        assert_eq!(append(one, &room, (term, after), &some).await, Ok(Appended::Kept));
+    let count = 4_000_u64;
+    for round in 0..5 {
+        let room = name(&format!("cut-{round}"));
+        let term = taken(one, &room, LONG).await.term;
+        for after in (0..count).step_by(500) {
+            let some: Vec<String> = (after + 1..=after + 500).map(|number| number.to_string()).collect();
+            let some: Vec<&str> = some.iter().map(String::as_str).collect();
+            assert_eq!(append(one, &room, (term, after), &some).await, Ok(Appended::Kept));
+        }
+        // Further than a page is long, so that what a load goes on from is not there any more.
+        let cutting = async {
+            for last in [1_000 + round, 2_500, 3_990] {
+                let pieces = vec![Bytes::from(last.to_string()); 9];
+                assert_eq!(one.log.put_snapshot(&room, term, last, &pieces).await, Ok(Appended::Kept));
+            }
+        };
+        let loading = async {
+            let mut before = 0;
+            while before < 3_990 {
+                let (from, to) = whole_log(other, &room, 0).await;
+                assert!(from >= before && to == count, "{before}, then {from} to {to}");
+                before = from;
+            }
+        };
+        tokio::join!(cutting, loading);
     }
-    let cutting = async {
-        for last in (50..=count).step_by(50) {
-            let pieces = vec![Bytes::from(last.to_string()); 9];
-            assert_eq!(one.log.put_snapshot(&room, term, last, &pieces).await, Ok(Appended::Kept));
-        }
-    };
-    let loading = async {
-        let mut before = 0;
-        while before < count {
-            let (from, to) = whole_log(other, &room, 0).await;
-            assert!(from >= before && to == count, "{before}, then {from} to {to}");
-            before = from;
-        }
-    };
-    tokio::join!(cutting, loading);
 }
 
 /// Entries that name their number, and a snapshot that names the last entry it stands for: whatever is loaded meanwhile has
