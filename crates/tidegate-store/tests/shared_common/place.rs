@@ -153,6 +153,12 @@ impl Place {
         self.0.lock().rooms.get(room)?.keeper.map(|(node, _)| node)
     }
 
+    /// Whether a node can reach the place.
+    pub(crate) fn is_well(&self, node: u64) -> bool {
+        let inner = self.0.lock();
+        !inner.faults.is_down && *inner.nodes[&NodeId(node)].link.borrow() == Link::Up
+    }
+
     /// Who keep any.
     pub(crate) fn keepers(&self) -> Vec<NodeId> {
         self.0.lock().rooms.values().filter_map(|kept| Some(kept.keeper?.0)).collect()

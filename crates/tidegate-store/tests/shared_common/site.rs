@@ -23,6 +23,9 @@ use super::{clock, nodes};
 /// The lease, and the time that messages take.
 const STALE: Micros = Micros::from_millis(3_200);
 
+/// What is told of an instant that is longer ago is not about the present.
+const PRESENT: Micros = Micros::from_millis(100);
+
 type Shared = Arc<SharedRooms<PlaceLog>>;
 
 /// What the room is like.
@@ -145,6 +148,7 @@ impl Site {
     pub(crate) fn let_in(&self, count: u64, visits: u64) {
         for identity in 1..=count {
             let guest = Guest {
+                place: self.place.clone(),
                 nodes: self.nodes.clone(),
                 room: self.room.clone(),
                 ledger: Arc::clone(&self.ledger),
@@ -243,6 +247,7 @@ fn settings(capacity: u32) -> Settings {
 
 /// One visitor, who does what the answers say, and tries again where there is none.
 struct Guest {
+    place: Place,
     nodes: Vec<Shared>,
     room: RoomName,
     ledger: Arc<Mutex<Ledger>>,
@@ -348,14 +353,19 @@ impl Guest {
             Answer::Ready(_) => 2,
             _ => 1,
         };
-        let best = ledger.told.entry((node, number.get())).or_insert(rank);
-        assert!(rank <= *best, "{number} goes back at node {}: {told:?}", node + 1);
-        *best = rank;
+        let best = ledger.told.get(&(node, number.get())).copied().unwrap_or(u64::MAX);
+        assert!(rank <= best, "{number} goes back at node {}: {told:?}", node + 1);
+        // A keeper that cannot keep anything says how it stood, and may count out whose leaving is not kept.
+        let is_present =
+            told.at.saturating_add(PRESENT) >= (self.clock)() && self.place.is_well(node as u64 + 1);
+        if is_present {
+            ledger.told.insert((node, number.get()), rank);
+        }
         // What any node says of an instant is not older than a lease.
         let stood = ledger.stood.entry(number.get()).or_default();
         let is_old = |(at, better): &(Timestamp, u64)| *better < rank && at.saturating_add(STALE) < told.at;
         assert!(!stood.iter().any(is_old), "node {} is behind: {told:?}, {stood:?}", node + 1);
-        if stood.last().is_none_or(|(_, best)| rank < *best) {
+        if is_present && stood.last().is_none_or(|(_, best)| rank < *best) {
             stood.push((told.at, rank));
         }
         if let Answer::Admitted(Admitted { start, deadline, .. }) = told.answer {

@@ -74,7 +74,12 @@ async fn line(site: &Site, count: usize) -> Vec<Visitor> {
     for number in 1..=count {
         let mut visitor = site.visitor(number % 3);
         let (seat, _) = at_last(&mut visitor, "join").await;
-        assert_eq!((&seat["state"], &seat["queue_number"]), (&json!("waiting"), &json!(number)), "{}", site.logs());
+        assert_eq!(
+            (&seat["state"], &seat["queue_number"]),
+            (&json!("waiting"), &json!(number)),
+            "{}",
+            site.logs()
+        );
         visitors.push(visitor);
     }
     visitors

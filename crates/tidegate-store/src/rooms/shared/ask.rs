@@ -112,15 +112,24 @@ impl<L: RoomLog> Node<L> {
             return Ok(Outcome::Overloaded);
         }
         let lost = Outcome::Moved { may_be_done: true };
-        if what.is_repeatable() {
-            let now = Instant::now();
-            let half = now + deadline.saturating_duration_since(now) / 2;
-            if let Ok(answer) = timeout_at(half, &mut asked.answer).await {
-                return Ok(answer.unwrap_or(lost));
+        let began = Instant::now();
+        let half = began + deadline.saturating_duration_since(began) / 2;
+        let mut again = what.is_repeatable().then_some(half);
+        loop {
+            let until = slot.state.lock().other.filter(|other| other.node == node).map(|other| other.until);
+            // It was not heard of for a lease, or another one was.
+            let Some(until) = until.filter(|until| Instant::now() < *until) else { return Ok(lost) };
+            let next = again.unwrap_or(deadline).min(until);
+            match timeout_at(next.min(deadline), &mut asked.answer).await {
+                Ok(answer) => return Ok(answer.unwrap_or(lost)),
+                Err(elapsed) if Instant::now() >= deadline => return Err(elapsed),
+                Err(_) if again.is_some_and(|again| Instant::now() >= again) => {
+                    again = None;
+                    self.post.ask(node, asked.id, &slot.name, what);
+                }
+                Err(_) => {}
             }
-            self.post.ask(node, asked.id, &slot.name, what);
         }
-        timeout_at(deadline, &mut asked.answer).await.map(|answer| answer.unwrap_or(lost))
     }
 
     /// Takes a room that nobody keeps, or waits until somebody does.

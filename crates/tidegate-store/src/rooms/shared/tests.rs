@@ -303,7 +303,10 @@ fn short_messages_come_back() {
 fn a_snapshot_of_many_pieces_comes_back() {
     let (mut room, mut events) = room();
     for identity in 100..40_000_u64 {
-        let visitor = Visitor { identity: Some(Identity::new(identity.wrapping_mul(0x9e37_79b9_7f4a_7c15))), prefix: Some(Prefix::new(9)) };
+        let visitor = Visitor {
+            identity: Some(Identity::new(identity.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+            prefix: Some(Prefix::new(9)),
+        };
         room.handle(AT, &Command::Join(visitor), &mut events);
     }
     let mark = Mark { term: 12, entry: 345 };

@@ -41,6 +41,8 @@ impl<L: RoomLog> Node<L> {
             };
             if next > now {
                 tokio::select! {
+                    // Whichever it is, the room is looked at again: so a test can be repeated.
+                    biased;
                     () = sleep_until(next) => {}
                     () = slot.work.notified() => {}
                 }
