@@ -4,7 +4,7 @@
 //! Time is Tokio's and passes when everything waits, so a run of minutes takes seconds, and the same seed does the same.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "only tests use it")]
 
 mod room_common;
 mod shared_common;
@@ -25,6 +25,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// Runs histories with seeds of their own; says how to repeat one.
+#[allow(clippy::needless_pass_by_value, reason = "what happens is written where it is run")]
 fn histories(first: u64, count: u64, run: impl AsyncFn(&Site, &mut fastrand::Rng)) {
     let first = from_environment("TIDEGATE_SEED", first);
     let count = from_environment("TIDEGATE_HISTORIES", count);

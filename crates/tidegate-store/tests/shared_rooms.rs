@@ -1,7 +1,7 @@
 //! Shared rooms keep the promises of the port, on one node and on three.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "only tests use it")]
 
 mod room_common;
 mod shared_common;

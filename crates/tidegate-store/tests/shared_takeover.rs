@@ -1,7 +1,7 @@
 //! How shared rooms go from one node to another.
 
 #![cfg(feature = "conformance")]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "only tests use it")]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout, reason = "only tests use it")]
 
 mod room_common;
 mod shared_common;

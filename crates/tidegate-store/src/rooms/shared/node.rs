@@ -19,7 +19,7 @@ use super::keeper::{Answers, Asker};
 use super::log::{Heard, NodeId, RoomLog};
 use super::message::{Happened, Item, Message, get_message, put_has};
 use super::post::Post;
-use super::slot::{Hearing, Other, Slot};
+use super::slot::{Other, Slot};
 use crate::rooms::memory::Clock;
 use crate::rooms::outbox::Watchers;
 use crate::rooms::port::{MAX_ROOMS, RoomError};
@@ -265,21 +265,21 @@ impl<L: RoomLog> Node<L> {
         let Some((slot, _)) = self.slot_for(&told.room) else { return };
         let instant = Instant::now();
         let other = Other { node: told.from, until: instant + self.options.lease, pause: self.pause() };
-        let (hearing, is_new) = {
+        let (is_up_to_date, is_new) = {
             let mut state = slot.state.lock();
             let is_new = told.term > state.term;
             let term = told.term;
             if state.keeper.is_some() || !state.note_keeper(other, term) {
                 return;
             }
-            let hearing = state.hear(told, &slot.outbox, instant);
-            if hearing == Hearing::Applied {
+            let is_up_to_date = state.hear(told, &slot.outbox, instant);
+            if is_up_to_date {
                 state.refreshed(self.now(), other.until);
             }
             slot.set_kept(state.mark.entry);
-            (hearing, is_new.then_some(term))
+            (is_up_to_date, is_new.then_some(term))
         };
-        if hearing == Hearing::Gap {
+        if !is_up_to_date {
             self.refresh_soon(&slot);
         }
         if let Some(term) = is_new {
@@ -291,7 +291,9 @@ impl<L: RoomLog> Node<L> {
 
     /// There is a room of this name.
     fn hear_of(self: &Arc<Self>, room: &RoomName) {
-        if let Some((slot, true)) = self.slot_for(room) {
+        if let Some((slot, _)) = self.slot_for(room)
+            && slot.state.lock().room.is_none()
+        {
             self.refresh_soon(&slot);
         }
     }

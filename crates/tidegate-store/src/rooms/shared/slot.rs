@@ -1,5 +1,6 @@
 //! What one node has of one room: the room itself where it keeps it, a replica otherwise.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use crate::rooms::port::{RoomError, Told};
 
 /// A session that goes on is heard of at least that often: browsers let a hidden page run once a minute.
 const SESSIONS_HEARD: Duration = Duration::from_secs(90);
+
+/// The most messages that are kept while what comes before them is loaded.
+const MAX_BACKLOG: usize = 64;
 
 /// A room at this node.
 pub(super) struct Slot {
@@ -54,6 +58,7 @@ impl Slot {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four conditions that have nothing to do with one another")]
 pub(super) struct State {
     /// The keeper's is ahead of what is kept by what it has not written yet. `None` where it was not loaded.
     pub(super) room: Option<Room>,
@@ -78,6 +83,8 @@ pub(super) struct State {
     fresh_until: Option<Instant>,
     /// What answers of this node were made from: what is told later must not be older.
     needs: (Mark, u64),
+    /// What was told while something before it was missing, the last of it.
+    backlog: VecDeque<Happened>,
     /// Until when this replica may not know of heartbeats, because it has missed some.
     unsure_until: Option<Instant>,
     /// The replica is none of this log any more.
@@ -98,15 +105,6 @@ pub(super) struct Other {
     pub(super) until: Instant,
     /// How much later this node takes the room to turn it, so that not all come at once.
     pub(super) pause: Duration,
-}
-
-/// What a replica makes of what it is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hearing {
-    /// It is up to date.
-    Applied,
-    /// Something is missing.
-    Gap,
 }
 
 /// Why what was loaded is of no use.
@@ -163,42 +161,57 @@ impl State {
         true
     }
 
-    /// Takes in what the keeper tells that was noted.
-    pub(super) fn hear(&mut self, told: Happened, outbox: &Outbox, now: Instant) -> Hearing {
+    /// Takes in what the keeper tells that was noted; false where something before it is missing. It is kept then, for when that was
+    /// loaded.
+    pub(super) fn hear(&mut self, told: Happened, outbox: &Outbox, now: Instant) -> bool {
         if told.count > self.count + 1 {
             self.miss(now);
         }
         self.count = self.count.max(told.count);
-        let is_next = self.mark == told.after
-            && !self.is_stray
-            && self.unsure_after.is_none()
-            && (self.room.is_some() || told.after.entry == 0);
+        let is_sound = !self.is_stray && self.unsure_after.is_none();
+        let is_next = self.mark == told.after && is_sound && (self.room.is_some() || told.after.entry == 0);
         let is_within = self.mark.term == told.term
             && self.mark.entry >= told.after.entry
             && self.room.is_some()
-            && self.unsure_after.is_none()
-            && !self.is_stray;
-        if !is_next && !is_within {
-            self.is_stray |= self.mark.entry >= told.after.entry || self.unsure_after.is_some();
-            return Hearing::Gap;
+            && is_sound;
+        let is_told = told.last <= self.mark.entry || !told.steps.is_empty();
+        if !(is_next || is_within) || !is_told {
+            let is_other = !is_next && !is_within && self.mark.entry >= told.after.entry;
+            self.is_stray |= is_other || self.unsure_after.is_some();
+            if self.backlog.len() >= MAX_BACKLOG {
+                self.backlog.pop_front();
+            }
+            self.backlog.push_back(told);
+            return false;
         }
-        let (start, last) = (self.mark.entry, told.last);
-        if last > start && told.steps.is_empty() {
-            return Hearing::Gap;
-        }
+        self.apply_told(told, outbox)
+    }
+
+    fn apply_told(&mut self, told: Happened, outbox: &Outbox) -> bool {
+        let start = self.mark.entry;
         for ToldStep { entry, is_kept, step } in told.steps {
             if is_kept && entry <= start {
                 continue;
             }
             if !self.apply(step, entry, outbox) && is_kept {
                 self.is_stray = true;
-                return Hearing::Gap;
+                return false;
             }
         }
-        if last > start {
-            self.mark = Mark { term: told.term, entry: last };
+        if told.last > start {
+            self.mark = Mark { term: told.term, entry: told.last };
         }
-        Hearing::Applied
+        true
+    }
+
+    /// Takes in what was told while something was missing.
+    pub(super) fn hear_backlog(&mut self, outbox: &Outbox, now: Instant) {
+        for told in std::mem::take(&mut self.backlog) {
+            if told.term == self.term && self.keeper.is_none() && !self.hear(told, outbox, now) {
+                break;
+            }
+        }
+        self.backlog.clear();
     }
 
     /// Takes in what was loaded from after entry `after`: the last one in the replica, or 0 for everything.

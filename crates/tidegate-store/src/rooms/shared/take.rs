@@ -23,11 +23,18 @@ impl<L: RoomLog> Node<L> {
         let (node, slot) = (Arc::clone(self), Arc::clone(slot));
         self.spawn(async move {
             let busy = slot.busy.lock().await;
-            // From here on, a gap is another one.
-            slot.state.lock().is_loading = false;
-            if slot.state.lock().keeper.is_none() {
-                // The next beat of the keeper finds the gap again.
+            let is_follower = slot.state.lock().keeper.is_none();
+            if is_follower {
+                // Where it fails, the next beat of the keeper finds the gap again.
                 let _ = node.catch_up(&slot).await;
+            }
+            {
+                let mut state = slot.state.lock();
+                state.is_loading = false;
+                state.hear_backlog(&slot.outbox, Instant::now());
+                if state.keeper.is_none() {
+                    slot.set_kept(state.mark.entry);
+                }
             }
             drop(busy);
             node.tell_watchers(&slot);
