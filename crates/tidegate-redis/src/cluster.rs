@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::driver::{self, Common, DriverHandle};
-use crate::link::ClusterMap;
+use crate::link::{ClusterMap, Connector};
 use crate::order::Failure;
 use crate::settings::{Address, MAX_CONNECTIONS};
 
@@ -83,6 +83,11 @@ impl Cluster {
     pub(crate) fn moved(&self, slot: u16, address: &Address) {
         self.shared.map.note_moved(slot, address);
         self.doubt();
+    }
+
+    /// Makes connections to one of the nodes.
+    pub(crate) fn some_node(&self, rng: &mut fastrand::Rng) -> Option<Connector> {
+        self.shared.map.some_node(rng)
     }
 
     /// The table may be out of date.

@@ -31,8 +31,20 @@ pub(crate) enum Task {
     Raw(Raw),
 }
 
-/// Makes commands, from the scripts, whether these are called by name, and the deadline in the server's µs.
-pub(crate) type Commands = Arc<dyn Fn(&Scripts, bool, u64) -> Vec<Cmd> + Send + Sync>;
+/// Makes commands at the moment they are sent.
+pub(crate) type Commands = Arc<dyn Fn(&Sending<'_>) -> Vec<Cmd> + Send + Sync>;
+
+/// What is known of the server that commands are being made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending<'a> {
+    pub(crate) scripts: &'a Scripts,
+    /// Whether it is believed to know the scripts: they are called by name then.
+    pub(crate) by_name: bool,
+    /// Until when the answer is wanted, in the server's µs; 0 where that is not known.
+    pub(crate) deadline: u64,
+    /// Which run of the server this is, where it would say.
+    pub(crate) run_id: Option<&'a str>,
+}
 
 impl Task {
     fn deadline(&self) -> Instant {
@@ -97,6 +109,13 @@ pub(crate) struct DriverOptions {
     /// Scripts refuse themselves when they are late. Only where the server's clock decides.
     pub(crate) deadlines: bool,
     pub(crate) slack_ms: u64,
+}
+
+impl DriverOptions {
+    /// For those who have no orders.
+    pub(crate) const fn for_commands() -> Self {
+        Self { coalesce: false, batch: false, packing: None, witness: false, deadlines: false, slack_ms: 0 }
+    }
 }
 
 /// How to hand work to a driver.
@@ -272,9 +291,19 @@ impl Driver {
     async fn send(&mut self, mut round: Round, by_name: bool) -> Result<Round, LinkError> {
         let sent = Instant::now();
         let deadline = round.deadline();
-        let link = self.lane.link().filter(|_| self.common.options.deadlines);
-        let clock = link.and_then(|link| link.clock().server_at_least(deadline));
-        let batch = round.batch(&self.common, by_name, clock.map_or(0, Timestamp::as_micros));
+        let deadlines = self.common.options.deadlines;
+        let link = self.lane.link();
+        let run_id = link.as_ref().and_then(|link| link.facts().run_id.clone());
+        let clock = link.filter(|_| deadlines).and_then(|link| link.clock().server_at_least(deadline));
+        let batch = round.batch(
+            &self.common,
+            Sending {
+                scripts: &self.common.scripts,
+                by_name,
+                deadline: clock.map_or(0, Timestamp::as_micros),
+                run_id: run_id.as_deref(),
+            },
+        );
         Counters::add(&self.common.counters.batches, 1);
         match self.lane.call(&batch, deadline).await {
             Ok(replies) => {

@@ -1,4 +1,4 @@
-//! The bucket store in Redis or Valkey: one server, behind Sentinel, or a Cluster.
+//! The bucket store in Redis or Valkey, and the logs of shared rooms: one server, behind Sentinel, or a Cluster.
 //!
 //! `settings` says where the servers are and how long they may take; [`link`] carries batches of commands to one
 //! server, each batch at most once.
@@ -15,6 +15,7 @@ pub mod link;
 mod order;
 mod outcome;
 mod riders;
+mod rooms;
 mod round;
 mod router;
 mod script;
@@ -25,6 +26,7 @@ mod token_call;
 mod value;
 mod witness;
 
+pub use rooms::{MAX_APPEND_BYTES, MAX_ENTRIES, RedisRoomLog};
 pub use settings::{Address, Groups, Layout, MAX_CONNECTIONS, RedisSettings, Servers, SettingsError};
 pub use stats::RedisStats;
 pub use store::{PRESENCE, RedisOptions, RedisStore, StoreClock};

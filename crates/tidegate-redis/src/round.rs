@@ -7,7 +7,7 @@ use tidegate_core::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::call::Call;
-use crate::driver::{Common, DriverOptions, Raw, Task};
+use crate::driver::{Common, DriverOptions, Raw, Sending, Task};
 use crate::link::{Batch, Refusal, Replies};
 use crate::order::{Failure, Order, Waiting};
 use crate::riders::Riders;
@@ -178,7 +178,8 @@ impl Round {
         self.deadline.unwrap_or_else(Instant::now)
     }
 
-    pub(crate) fn batch(&mut self, common: &Common, by_name: bool, deadline: u64) -> Batch {
+    pub(crate) fn batch(&mut self, common: &Common, sending: Sending<'_>) -> Batch {
+        let Sending { scripts, by_name, deadline, .. } = sending;
         let mut batch = Batch::new();
         for (call, asking) in &self.calls {
             if *asking {
@@ -186,10 +187,10 @@ impl Round {
             }
             Counters::add(&common.counters.script_calls, 1);
             Counters::add(&common.counters.plans_sent, call.plans());
-            batch.push(&call.command(&common.scripts, by_name, deadline, common.options.slack_ms));
+            batch.push(&call.command(scripts, by_name, deadline, common.options.slack_ms));
         }
         for (raw, count) in &mut self.raws {
-            let commands = (raw.commands)(&common.scripts, by_name, deadline);
+            let commands = (raw.commands)(&sending);
             *count = commands.len();
             for command in commands {
                 if raw.asking {

@@ -12,12 +12,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::driver::{self, Commands, Common, DriverHandle, Raw, Task};
+use crate::driver::{self, Commands, Common, DriverHandle, Raw, Sending, Task};
 use crate::key::slot_of;
-use crate::link::{ConnectError, Refusal, Topology};
+use crate::link::{ConnectError, Connector, Refusal, Topology};
 use crate::order::{Failure, Order, Report, Waiting};
 use crate::round::{belongs_elsewhere, failure_of};
-use crate::script::Scripts;
 use crate::settings::RedisSettings;
 
 /// How soon a plan is sent again whose keys are on both sides of a slot that is being moved.
@@ -35,18 +34,28 @@ pub(crate) struct Router {
 #[derive(Debug)]
 enum Shape {
     /// One server at a time.
-    One(Box<[DriverHandle]>),
+    One(Connector, Box<[DriverHandle]>),
     Cluster(Cluster),
 }
 
 impl Router {
     /// Starts to connect, in the background.
     pub(crate) fn new(settings: &RedisSettings, common: Arc<Common>) -> Result<Self, ConnectError> {
+        Self::with_connections(settings, settings.connections(), common)
+    }
+
+    /// The same with so many connections to one server, whatever the settings say; in a Cluster there is one to each primary.
+    pub(crate) fn with_connections(
+        settings: &RedisSettings,
+        connections: usize,
+        common: Arc<Common>,
+    ) -> Result<Self, ConnectError> {
         let shape = match Topology::new(settings)? {
             Topology::Cluster(map) => Shape::Cluster(Cluster::new(map, &common)),
             Topology::Primary(connector) => {
-                let drivers = 0..settings.connections();
-                Shape::One(drivers.map(|_| driver::start(connector.clone(), Arc::clone(&common))).collect())
+                let start = |_| driver::start(connector.clone(), Arc::clone(&common));
+                let drivers = (0..connections).map(start).collect();
+                Shape::One(connector, drivers)
             }
         };
         Ok(Self { common, shape })
@@ -56,10 +65,18 @@ impl Router {
         &self.common
     }
 
+    /// Makes connections to the server, or to one of the nodes of a Cluster.
+    pub(crate) fn some_node(&self, rng: &mut fastrand::Rng) -> Option<Connector> {
+        match &self.shape {
+            Shape::One(connector, _) => Some(connector.clone()),
+            Shape::Cluster(cluster) => cluster.some_node(rng),
+        }
+    }
+
     /// Waits until the first connections stand or could not be made.
     pub(crate) async fn wait_until_tried(&self) {
         match &self.shape {
-            Shape::One(drivers) => {
+            Shape::One(_, drivers) => {
                 for driver in drivers {
                     driver.tried().await;
                 }
@@ -103,7 +120,7 @@ impl Router {
         &self,
         key: &[u8],
         deadline: Instant,
-        commands: impl Fn(&Scripts, bool, u64) -> Vec<Cmd> + Send + Sync + 'static,
+        commands: impl Fn(&Sending<'_>) -> Vec<Cmd> + Send + Sync + 'static,
     ) -> Result<Vec<Result<Value, Refusal>>, Failure> {
         let commands: Commands = Arc::new(commands);
         let slot = self.slot_of(key);
@@ -139,7 +156,7 @@ impl Router {
 
     async fn ask_all(&self, deadline: Instant) -> Result<(), Failure> {
         let drivers = match &self.shape {
-            Shape::One(drivers) => drivers.iter().take(1).cloned().collect(),
+            Shape::One(_, drivers) => drivers.iter().take(1).cloned().collect(),
             Shape::Cluster(cluster) => cluster.drivers(),
         };
         if drivers.is_empty() {
@@ -147,7 +164,7 @@ impl Router {
         }
         for driver in drivers {
             let (reply, replies) = oneshot::channel();
-            let commands = Arc::new(|_: &Scripts, _, _| vec![redis::cmd("PING")]);
+            let commands = Arc::new(|_: &Sending<'_>| vec![redis::cmd("PING")]);
             driver.submit(Task::Raw(Raw { commands, asking: false, deadline, reply }))?;
             let replies = replies.await.unwrap_or(Err(Failure::Unknown))?;
             if let Some(Err(refusal)) = replies.first() {
@@ -166,14 +183,14 @@ impl Router {
 
     fn slot_of(&self, key: &[u8]) -> u16 {
         match self.shape {
-            Shape::One(_) => 0,
+            Shape::One(..) => 0,
             Shape::Cluster(_) => slot_of(key),
         }
     }
 
     fn handle(&self, key: &[u8], slot: u16) -> Result<DriverHandle, Failure> {
         match &self.shape {
-            Shape::One(drivers) => {
+            Shape::One(_, drivers) => {
                 // Keys end in their fingerprint.
                 let spread = key.last().copied().map_or(0, usize::from);
                 let driver = drivers.get(spread % drivers.len().max(1));

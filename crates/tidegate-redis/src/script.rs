@@ -14,7 +14,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         let name = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Self { text, name }
     }

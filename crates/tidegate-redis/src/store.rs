@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::amend::{self, Amendments, Looked};
 use crate::ask::AskRow;
 use crate::change::{Change, ChangeCall, Changed, Times, number_of};
-use crate::driver::{Common, DriverOptions};
+use crate::driver::{Common, DriverOptions, Sending};
 use crate::key::{KeyMaker, Packing, Place, RedisKey, Tags};
 use crate::link::Refusal;
 use crate::order::{Deed, Failure, Order, Report};
@@ -114,11 +114,15 @@ impl RedisStore {
     pub async fn present(&self, node: u64) -> Result<u64, StoreError> {
         let key = self.shared.keys.nodes();
         let sent = key.clone();
-        let reply = self.shared.router.command(&key, self.deadline(), move |scripts, by_name, _| {
-            let life = PRESENCE.as_millis().to_string();
-            let arguments = [&node.to_le_bytes() as &[u8], life.as_bytes()];
-            vec![scripts.presence.command(by_name, std::iter::once(sent.as_slice()), &arguments)]
-        });
+        let reply = self.shared.router.command(
+            &key,
+            self.deadline(),
+            move |&Sending { scripts, by_name, .. }| {
+                let life = PRESENCE.as_millis().to_string();
+                let arguments = [&node.to_le_bytes() as &[u8], life.as_bytes()];
+                vec![scripts.presence.command(by_name, std::iter::once(sent.as_slice()), &arguments)]
+            },
+        );
         number_of(&one(reply.await.map_err(store_error)?)?).ok_or_else(|| garbled("presence"))
     }
 
@@ -194,11 +198,14 @@ impl RedisStore {
         for _ in 0..MAX_AMENDS {
             let call = Arc::new(ChangeCall::new(plan, change, &self.shared.keys));
             let (sent, at, slack_ms) = (Arc::clone(&call), self.given(now), self.slack_ms());
-            let reply =
-                self.shared.router.command(call.first_key(), deadline, move |scripts, by_name, deadline| {
+            let reply = self.shared.router.command(
+                call.first_key(),
+                deadline,
+                move |&Sending { scripts, by_name, deadline, .. }| {
                     let times = Times { deadline, at, slack_ms };
                     vec![sent.command(&scripts.change, by_name, times)]
-                });
+                },
+            );
             let reply = one(reply.await.map_err(store_error)?)?;
             let outcome = |now, numbers: &[u64]| {
                 let states = outcome::states_of(plan, numbers)?;
@@ -242,15 +249,19 @@ impl RedisStore {
             Amendments::Some(amendments) => amendments,
         };
         let at = self.given(now);
-        let reply = self.shared.router.command(&first, deadline, move |scripts, by_name, deadline| {
-            let at = at.map_or(0, Timestamp::as_micros);
-            let times = [deadline, at, slack.as_millis_ceil()].map(|number| number.to_string());
-            let texts = amend::arguments(&amendments);
-            let arguments: Vec<&[u8]> =
-                times.iter().map(String::as_bytes).chain(texts.iter().map(Vec::as_slice)).collect();
-            let keys = amendments.iter().map(|amendment| amendment.place.key.as_slice());
-            vec![scripts.amend.command(by_name, keys, &arguments)]
-        });
+        let reply = self.shared.router.command(
+            &first,
+            deadline,
+            move |&Sending { scripts, by_name, deadline, .. }| {
+                let at = at.map_or(0, Timestamp::as_micros);
+                let times = [deadline, at, slack.as_millis_ceil()].map(|number| number.to_string());
+                let texts = amend::arguments(&amendments);
+                let arguments: Vec<&[u8]> =
+                    times.iter().map(String::as_bytes).chain(texts.iter().map(Vec::as_slice)).collect();
+                let keys = amendments.iter().map(|amendment| amendment.place.key.as_slice());
+                vec![scripts.amend.command(by_name, keys, &arguments)]
+            },
+        );
         // Whether it was done or somebody was quicker: the plan is sent again and meets what there is now.
         one(reply.await.map_err(store_error)?).map(|_| Amended::Done)
     }
@@ -282,7 +293,7 @@ impl RedisStore {
     async fn read(&self, places: Vec<Place>, deadline: Instant) -> Result<Vec<Stored>, StoreError> {
         let Some(first) = places.first().map(|place| place.key.clone()) else { return Ok(Vec::new()) };
         let reads = amend::reads(&places);
-        let replies = self.shared.router.command(&first, deadline, move |_, _, _| reads.clone());
+        let replies = self.shared.router.command(&first, deadline, move |_| reads.clone());
         amend::found(&places, replies.await.map_err(store_error)?)
     }
 
@@ -363,11 +374,15 @@ impl BucketStore for RedisStore {
         if let Some(witnesses) = self.witnesses() {
             witnesses.forget(plan, &self.shared.keys);
         }
-        let reply = self.shared.router.command(&first, self.deadline(), move |scripts, by_name, _| {
-            let keys = places.iter().map(|place| place.key.as_slice());
-            let members: Vec<&[u8]> = places.iter().map(|place| place.member.as_slice()).collect();
-            vec![scripts.reset.command(by_name, keys, &members)]
-        });
+        let reply = self.shared.router.command(
+            &first,
+            self.deadline(),
+            move |&Sending { scripts, by_name, .. }| {
+                let keys = places.iter().map(|place| place.key.as_slice());
+                let members: Vec<&[u8]> = places.iter().map(|place| place.member.as_slice()).collect();
+                vec![scripts.reset.command(by_name, keys, &members)]
+            },
+        );
         one(reply.await.map_err(store_error)?).map(|_| ())
     }
 
@@ -385,12 +400,16 @@ impl BucketStore for RedisStore {
     ) -> Result<bool, StoreError> {
         let (key, at) = (RedisKey::from_slice(address), self.given(now));
         let sent = key.clone();
-        let reply = self.shared.router.command(&key, self.deadline(), move |scripts, by_name, deadline| {
-            let times = [deadline.to_string(), at.map_or(0, Timestamp::as_micros).to_string()];
-            let permit = permit.to_le_bytes();
-            let arguments = [times[0].as_bytes(), times[1].as_bytes(), &permit];
-            vec![scripts.release.command(by_name, std::iter::once(sent.as_slice()), &arguments)]
-        });
+        let reply = self.shared.router.command(
+            &key,
+            self.deadline(),
+            move |&Sending { scripts, by_name, deadline, .. }| {
+                let times = [deadline.to_string(), at.map_or(0, Timestamp::as_micros).to_string()];
+                let permit = permit.to_le_bytes();
+                let arguments = [times[0].as_bytes(), times[1].as_bytes(), &permit];
+                vec![scripts.release.command(by_name, std::iter::once(sent.as_slice()), &arguments)]
+            },
+        );
         match one(reply.await.map_err(store_error)?)? {
             Value::Array(values) => match values.as_slice() {
                 [_, held @ Value::Int(_)] => Ok(number_of(held) == Some(1)),

@@ -152,6 +152,13 @@ impl ClusterMap {
         self.seeds.first().map(|seed| seed.at(address))
     }
 
+    /// Makes connections to one of the nodes, known ones or seeds, at random.
+    #[must_use]
+    pub fn some_node(&self, rng: &mut fastrand::Rng) -> Option<Connector> {
+        let sources = self.sources(rng);
+        sources.get(rng.usize(..sources.len().max(1))).cloned()
+    }
+
     /// Reads the table from a node, unless that was done, or begun, in the last 250 ms: `false` then. Known nodes come
     /// first, in random order, then the seeds; up to five are asked, each in an equal share of the time that is left.
     ///

@@ -220,18 +220,30 @@ impl Link {
 
     async fn read_replies(&mut self) -> Result<Replies, LinkError> {
         let Some(expected) = self.under_way.front().copied() else { return Ok(Vec::new()) };
-        let mut needed = 1;
         if self.replies.capacity() < expected {
             self.replies.reserve_exact(expected);
         }
         while self.replies.len() < expected {
+            let reply = self.next_reply().await?;
+            self.replies.push(reply);
+        }
+        self.under_way.pop_front();
+        Ok(std::mem::take(&mut self.replies))
+    }
+
+    /// The next reply, whatever it answers. The future can be dropped and called again; after an error the connection is of no use
+    /// any more.
+    pub(super) async fn next_reply(&mut self) -> Result<Result<Value, Refusal>, LinkError> {
+        let mut needed = 1;
+        loop {
             if self.input.len() >= needed {
                 match decode(&self.input, &self.address) {
                     Ok(Decoded::Reply(reply, used)) => {
                         self.input.advance(used);
-                        self.replies.push(reply);
-                        needed = 1;
-                        continue;
+                        if self.input.is_empty() && self.input.capacity() > KEPT {
+                            self.input = BytesMut::new();
+                        }
+                        return Ok(reply);
                     }
                     Ok(Decoded::Incomplete(least)) => needed = least,
                     Err(error) => return Err(LinkError::Lost(Cow::Owned(error.to_string()))),
@@ -239,11 +251,25 @@ impl Link {
             }
             self.read_more(needed).await?;
         }
-        self.under_way.pop_front();
-        if self.input.is_empty() && self.input.capacity() > KEPT {
-            self.input = BytesMut::new();
+    }
+
+    /// Writes a batch whose replies are not counted: those to come are for [`next_reply`](Self::next_reply).
+    ///
+    /// # Errors
+    ///
+    /// It did not go out as a whole before the deadline; the connection is closed then, as it is where the future is dropped.
+    pub(super) async fn put(&mut self, batch: &Batch, deadline: Instant) -> Result<(), LinkError> {
+        let Some(mut stream) = self.stream.take() else {
+            return Err(LinkError::NotSent(Cow::Borrowed("the connection is closed")));
+        };
+        match timeout_at(deadline, write(&mut stream, batch.bytes(), &mut 0)).await {
+            Ok(Ok(())) => {
+                self.stream = Some(stream);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(LinkError::Lost(Cow::Owned(error.to_string()))),
+            Err(_) => Err(LinkError::TimedOut),
         }
-        Ok(std::mem::take(&mut self.replies))
     }
 
     async fn read_more(&mut self, needed: usize) -> Result<(), LinkError> {
@@ -356,7 +382,7 @@ async fn write(stream: &mut Stream, bytes: &[u8], written: &mut usize) -> io::Re
 }
 
 /// The reply to `TIME`: seconds and microseconds.
-fn server_time(reply: &Value) -> Option<Timestamp> {
+pub(crate) fn server_time(reply: &Value) -> Option<Timestamp> {
     let Value::Array(parts) = reply else { return None };
     let [seconds, micros] = parts.as_slice() else { return None };
     let number = |value| super::facts::text(value)?.parse::<u64>().ok();

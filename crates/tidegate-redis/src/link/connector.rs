@@ -88,6 +88,11 @@ impl Connector {
         }
     }
 
+    /// The time for a connection.
+    pub(super) const fn timeout(&self) -> std::time::Duration {
+        self.timeout
+    }
+
     /// A new connection to a primary, logged in and surveyed, within the connect timeout of the settings.
     ///
     /// # Errors

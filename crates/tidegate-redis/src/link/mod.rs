@@ -20,8 +20,8 @@
 //! parser knows no upper bound and takes 0.11 µs for each value; `reply` reads the same [`redis::Value`] within limits
 //! and in a quarter of the time. So a script does well to answer in one string rather than in hundreds of numbers.
 //!
-//! The protocol is RESP2 without `HELLO`: scripts answer the same in both versions, nothing is ever pushed to us, and
-//! servers before 6.0 and proxies speak it.
+//! The protocol is RESP2 without `HELLO`: scripts answer the same in both versions, nothing is ever pushed to us except where we
+//! asked for it ([`Subscription`]), and servers before 6.0 and proxies speak it.
 //!
 //! Local time is `tokio::time::Instant` throughout, so that tests can pause it.
 
@@ -37,6 +37,7 @@ mod refusal;
 mod reply;
 mod sentinel;
 mod stream;
+mod subscription;
 mod tls;
 
 use std::borrow::Cow;
@@ -44,6 +45,7 @@ use std::borrow::Cow;
 pub use self::batch::Batch;
 pub use self::clock::ClockEstimate;
 pub use self::cluster::{ClusterMap, SLOTS, SlotTable};
+pub(crate) use self::connection::server_time;
 pub use self::connection::{Link, Replies};
 pub use self::connector::{Connector, Topology};
 pub use self::facts::{Product, Role, ServerFacts, Version};
@@ -51,6 +53,7 @@ pub use self::lane::Lane;
 pub use self::reconnect::Reconnect;
 pub use self::refusal::Refusal;
 pub use self::sentinel::Sentinels;
+pub use self::subscription::{Push, Subscription};
 
 /// Why a batch has no replies.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@
 
 mod permits;
 mod promises;
+pub mod room_log;
 pub mod rooms;
 mod rules;
 mod site;

@@ -119,6 +119,20 @@ pub enum RoomsError {
     /// What is there contradicts what is wanted.
     #[error("room {0}: {1}")]
     Refused(RoomName, Refusal),
+    /// The store does not say which rooms it has.
+    #[error("the rooms that are kept cannot be listed: {0}")]
+    Unlisted(RoomError),
+}
+
+impl RoomsError {
+    /// Whether it is the store that does not answer now, and the same may succeed a little later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        match self {
+            RoomsError::Store(_, error) | RoomsError::Unlisted(error) => error.retryable(),
+            RoomsError::Definition(_) | RoomsError::Page(_) | RoomsError::Refused(..) => false,
+        }
+    }
 }
 
 impl Rooms {

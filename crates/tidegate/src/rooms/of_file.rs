@@ -68,10 +68,10 @@ impl Rooms {
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn adopt(&self) -> Result<(), RoomError> {
+    pub async fn adopt(&self) -> Result<(), RoomsError> {
         let shared = &*self.0;
         let _changing = shared.changing.lock().await;
-        for (name, settings) in shared.store.rooms().await? {
+        for (name, settings) in shared.store.rooms().await.map_err(RoomsError::Unlisted)? {
             if shared.rooms.load().contains_key(&name) {
                 continue;
             }

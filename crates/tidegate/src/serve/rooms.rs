@@ -4,22 +4,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use tidegate_config::RoomDefinition;
-use tidegate_engine::{Clock, SystemClock};
+use tidegate_core::time::Timestamp;
+use tidegate_engine::{Clock, SystemClock, random_seed};
+use tidegate_redis::RedisRoomLog;
+use tidegate_store::rooms::shared::{NodeId, SharedOptions, SharedRooms};
 use tidegate_store::rooms::{JournalOptions, MemoryRooms};
 
 use super::settings::{RoomSettings, ServeSettings};
-use super::store::StoreSettings;
-use crate::rooms::{Driver, Pages, RoomKeys, Rooms};
+use super::store::{RemoteStore, StoreSettings};
+use crate::rooms::{Driver, Pages, RoomKeys, Rooms, RoomsError};
 
 /// The end of the name of the file beside the state file in which a secret is kept that nobody gave.
 const SECRET_SUFFIX: &str = ".rooms-secret";
 /// That of the folder in which rooms are kept.
 const FOLDER_SUFFIX: &str = ".rooms";
+/// How soon a room is put again into a store that could not be reached.
+const PUT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Rooms that are driven.
 pub(super) struct OpenRooms {
     pub(super) rooms: Rooms,
+    /// The store, where other nodes share it.
+    shared: Option<SharedRooms<RedisRoomLog>>,
     _driver: Driver,
 }
 
@@ -29,6 +37,24 @@ pub(super) struct OpenRooms {
 /// A language file is not as it should be.
 pub(super) fn pages(settings: &ServeSettings) -> anyhow::Result<Pages> {
     Ok(Pages::load(&settings.rooms.pages)?)
+}
+
+impl OpenRooms {
+    /// Nobody asks any more: other nodes go on with the rooms that this one keeps.
+    pub(super) async fn stop(self) {
+        if let Some(shared) = self.shared {
+            shared.close().await;
+        }
+    }
+}
+
+/// The time of a store, which is the same at all nodes.
+struct StoreClock(tidegate_store::rooms::Clock);
+
+impl Clock for StoreClock {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 /// Opens the rooms of a rule file.
@@ -41,6 +67,47 @@ pub(super) async fn open(
     of_file: &[RoomDefinition],
 ) -> anyhow::Result<OpenRooms> {
     let keys = keys(settings, of_file)?;
+    let (rooms, shared) = match &settings.store {
+        StoreSettings::Memory => (embedded(settings, keys, pages)?, None),
+        StoreSettings::Redis(remote) => {
+            let (shared, clock) = shared(remote).await?;
+            (Rooms::with_pages(shared.clone(), clock, keys, pages)?, Some(shared))
+        }
+    };
+    let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
+    let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
+    match take_up(&rooms, of_file).await {
+        // A store that is not there must not keep the node down.
+        Err(error) if shared.is_some() && error.retryable() => {
+            tracing::warn!(%error, "rooms are not there before the store is; they are put again every second");
+            tokio::spawn(take_up_at_last(rooms.clone(), of_file.to_vec()));
+        }
+        taken_up => taken_up?,
+    }
+    let driver = Driver::start(&rooms);
+    Ok(OpenRooms { rooms, shared, _driver: driver })
+}
+
+/// Puts the rooms of the file in force, and those that the store has besides.
+async fn take_up(rooms: &Rooms, of_file: &[RoomDefinition]) -> Result<(), RoomsError> {
+    rooms.take_up(of_file).await?;
+    rooms.adopt().await
+}
+
+/// The same, of a store that could not be reached.
+async fn take_up_at_last(rooms: Rooms, of_file: Vec<RoomDefinition>) {
+    loop {
+        tokio::time::sleep(PUT_AGAIN).await;
+        match take_up(&rooms, &of_file).await {
+            Err(error) if error.retryable() => {}
+            Ok(()) => return tracing::info!("the rooms are there"),
+            Err(error) => return tracing::error!(%error, "rooms cannot be as the rule file says"),
+        }
+    }
+}
+
+/// Rooms in this process, in a folder beside the state file if there is one.
+fn embedded(settings: &ServeSettings, keys: RoomKeys, pages: Pages) -> anyhow::Result<Rooms> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let of_store = Arc::clone(&clock);
     let of_store: tidegate_store::rooms::Clock = Arc::new(move || of_store.now());
@@ -48,13 +115,18 @@ pub(super) async fn open(
         Some(folder) => MemoryRooms::open(&JournalOptions::new(folder), of_store)?,
         None => MemoryRooms::new(of_store),
     };
-    let rooms = Rooms::with_pages(store, clock, keys, pages)?;
-    let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
-    let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
-    rooms.take_up(of_file).await?;
-    rooms.adopt().await?;
-    let driver = Driver::start(&rooms);
-    Ok(OpenRooms { rooms, _driver: driver })
+    Ok(Rooms::with_pages(store, clock, keys, pages)?)
+}
+
+/// Rooms that are shared over the servers of the buckets, and the servers' clock.
+async fn shared(remote: &RemoteStore) -> anyhow::Result<(SharedRooms<RedisRoomLog>, Arc<dyn Clock>)> {
+    let local = SystemClock::new();
+    let log = RedisRoomLog::new(&remote.redis, Arc::new(move || local.now()))?;
+    log.wait_until_tried().await;
+    let clock = log.clock();
+    let node = NodeId(random_seed()[0]);
+    let rooms = SharedRooms::new(log, node, Arc::clone(&clock), SharedOptions::default());
+    Ok((rooms, Arc::new(StoreClock(clock))))
 }
 
 /// The keys of the secret that was given; of one that was made and is kept beside the state file; or of one that is gone with
@@ -68,9 +140,9 @@ fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<
         return Ok(RoomKeys::read(file)?);
     }
     if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() {
-        tracing::warn!(
-            "waiting rooms have a secret of this node's own: other nodes refuse its tickets and passes; give all of them one \
-             --room-secret-file"
+        bail!(
+            "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give \
+             all of them the same --room-secret-file (openssl rand -hex 32 makes one)"
         );
     }
     match beside(settings, SECRET_SUFFIX) {

@@ -17,6 +17,7 @@ mod forged;
 mod line;
 mod pages;
 mod reloaded;
+mod shared;
 mod site;
 mod streams;
 mod valve;
