@@ -147,6 +147,13 @@ impl Room {
         }
     }
 
+    /// What [`Room::handle`] would answer to a command that changes nothing now, because it comes early or again; `None` to any
+    /// other. So whoever has a copy of a room can answer most polls.
+    #[must_use]
+    pub fn answer_to_early(&self, now: Timestamp, command: &Command) -> Option<Answer> {
+        self.unchanged(now.max(self.clock), command)
+    }
+
     /// The room at this instant. Changes nothing.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
@@ -181,6 +188,16 @@ impl Room {
             }
         };
         [opens_at, seat, self.line.earliest_end(), call].into_iter().flatten().min()
+    }
+
+    /// As [`Room::next_due`], for a copy that is told events and never turned itself: it does not know otherwise that leases were renewed
+    /// since it looked for the first to end.
+    pub fn find_next_due(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let now = now.max(self.clock);
+        if self.line.earliest_end().is_some_and(|end| end <= now) {
+            self.line.ended(now, MAX_STEPS, &mut Vec::new());
+        }
+        self.next_due(now)
     }
 
     /// The settings in force.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use tidegate_core::room::draw::Drawn;
-use tidegate_core::room::{Answer, Command, Event, RoomName, Settings, Status, Ticket};
+use tidegate_core::room::{Answer, Command, Event, Room, RoomName, Settings, Status, Ticket};
 use tidegate_core::time::Timestamp;
 
 /// The most rooms that one store keeps.
@@ -94,7 +94,27 @@ pub struct LineDocument {
     pub drawn: Option<Drawn>,
 }
 
+impl LineDocument {
+    /// That of a room at this instant.
+    pub(super) fn of(room: &Room, at: Timestamp) -> Self {
+        let status = room.status(at);
+        let (first_block, counts) = room.blocks();
+        Self {
+            at,
+            epoch: status.epoch,
+            serving_number: status.serving_number,
+            next_number: status.next_number,
+            first_block,
+            counts: counts.collect(),
+            drawn: room.drawn().cloned(),
+        }
+    }
+}
+
 /// Somebody who wants to know what happens in rooms: to wake whoever calls [`RoomStore::turn`], to tell visitors, to count.
+///
+/// Where several nodes share rooms, the watchers of each are told what happens in them, wherever it was asked for. One that was cut
+/// off is told afterwards what it has missed, in order; where that is not known any more, it is told only what comes next.
 ///
 /// It is called without any lock held, for one room in the order of what has happened, and must neither wait for anything nor panic.
 pub trait RoomWatcher: Send + Sync {

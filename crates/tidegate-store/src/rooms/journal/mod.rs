@@ -10,7 +10,6 @@
 //! - When the disk fails, the journal stalls: what was not kept stays in the queue and is written again, from the end of what is known
 //!   to be kept, until it succeeds. Meanwhile rooms stand still.
 
-mod codec;
 mod disk;
 mod folder;
 mod frame;

@@ -8,10 +8,10 @@ use tidegate_core::room::{Parts, QueueNumber, Room, RoomName, Seat, TicketRow};
 use tidegate_core::time::Timestamp;
 
 use super::OpenError;
-use super::codec::{Malformed, Reader};
 use super::folder::Folder;
 use super::frame::{self, BadHead, FILE_HEAD_BYTES, FileHead, Frames, Kind, Next};
-use super::record::{Piece, Record, get_piece, get_record};
+use super::record::{Record, get_record};
+use crate::rooms::codec::{Malformed, Piece, Reader, get_piece};
 
 /// What was kept.
 #[derive(Default)]

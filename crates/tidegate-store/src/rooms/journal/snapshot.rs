@@ -1,17 +1,17 @@
 //! Snapshots: every room of a store in one file, written while the rooms go on.
 
 use std::io;
+use std::mem;
 use std::time::Duration;
 
 use tidegate_core::room::{Room, RoomName};
 
+use super::Journal;
 use super::frame::{self, FileHead, Kind};
-use super::{Journal, record};
+use crate::rooms::codec;
 
 /// How long a snapshot that could not be written is left alone before the next try.
 const RETRY: Duration = Duration::from_secs(5);
-/// Tickets or seats of one piece.
-const PIECE: usize = 4_096;
 /// A frame is written once its payload has so many bytes.
 const FRAME_BYTES: usize = 256 << 10;
 
@@ -79,46 +79,21 @@ impl Journal {
         file.write_all(&head)?;
         let mut frames = FrameWriter { file: file.as_mut(), frame: Vec::new(), count: 0, bytes: head.len() };
         frame::begin(&mut frames.frame);
-        record::put_store(&mut frames.frame, last_id, least_epoch);
+        codec::put_store(&mut frames.frame, last_id, least_epoch);
         let mut rooms = 0;
         for id in ids {
             if let Some((name, room, record)) = source.room(id) {
-                put_room(&mut frames, id, &name, &room, record)?;
+                frames.put_room(id, &name, &room, record)?;
                 rooms += 1;
             }
         }
-        record::put_end(&mut frames.frame, self.last(), rooms);
-        frames.write()?;
+        codec::put_end(&mut frames.frame, self.last(), rooms);
+        frames.finish()?;
         let bytes = frames.bytes as u64;
         file.flush()?;
         file.sync()?;
         Ok(bytes)
     }
-}
-
-fn put_room(
-    frames: &mut FrameWriter<'_>,
-    id: u32,
-    name: &RoomName,
-    room: &Room,
-    record: u64,
-) -> io::Result<()> {
-    record::put_room(&mut frames.frame, id, name, record, room);
-    let mut tickets = room.tickets().peekable();
-    let mut rows = Vec::with_capacity(PIECE);
-    while tickets.peek().is_some() {
-        rows.clear();
-        rows.extend(tickets.by_ref().take(PIECE));
-        record::put_tickets(&mut frames.frame, room.clock(), &rows);
-        frames.write_if_long()?;
-    }
-    let mut seats = room.seats().peekable();
-    while seats.peek().is_some() {
-        let rows: Vec<_> = seats.by_ref().take(PIECE).collect();
-        record::put_seats(&mut frames.frame, &rows);
-        frames.write_if_long()?;
-    }
-    Ok(())
 }
 
 /// Writes pieces as frames that are numbered from 1.
@@ -130,16 +105,27 @@ struct FrameWriter<'a> {
 }
 
 impl FrameWriter<'_> {
-    fn write_if_long(&mut self) -> io::Result<()> {
-        if self.frame.len() < FRAME_BYTES { Ok(()) } else { self.write() }
+    fn put_room(&mut self, id: u32, name: &RoomName, room: &Room, record: u64) -> io::Result<()> {
+        let mut frame = mem::take(&mut self.frame);
+        let write_if_long = |frame: &mut Vec<u8>| {
+            if frame.len() < FRAME_BYTES { Ok(()) } else { self.write(frame) }
+        };
+        let put = codec::put_whole_room(&mut frame, id, name, record, room, write_if_long);
+        self.frame = frame;
+        put
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn finish(&mut self) -> io::Result<()> {
+        let mut frame = mem::take(&mut self.frame);
+        self.write(&mut frame)
+    }
+
+    fn write(&mut self, frame: &mut Vec<u8>) -> io::Result<()> {
         self.count += 1;
-        frame::finish(&mut self.frame, self.count);
-        self.file.write_all(&self.frame)?;
-        self.bytes += self.frame.len();
-        frame::begin(&mut self.frame);
+        frame::finish(frame, self.count);
+        self.file.write_all(frame)?;
+        self.bytes += frame.len();
+        frame::begin(frame);
         Ok(())
     }
 }

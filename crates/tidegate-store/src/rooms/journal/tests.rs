@@ -8,8 +8,8 @@ use tidegate_core::room::{
 };
 use tidegate_core::time::{Micros, Timestamp};
 
-use super::codec::{Reader, get_event, get_settings, put_event, put_settings};
-use super::record::{self, Piece, Record, get_piece, get_record};
+use super::record::{self, Record, get_record};
+use crate::rooms::codec::{self, Piece, Reader, get_event, get_piece, get_settings, put_event, put_settings};
 
 const AT: Timestamp = Timestamp::from_micros(1_780_000_000_123_456);
 
@@ -126,11 +126,11 @@ fn pieces() -> (Room, Vec<u8>) {
     room.handle(AT, &Command::SetState(RoomState::Paused), &mut events);
     room.handle(AT, &Command::AdmitOne(None), &mut events);
     let mut out = Vec::new();
-    record::put_store(&mut out, 4, 9);
-    record::put_room(&mut out, 3, &RoomName::new("demo").unwrap(), 17, &room);
-    record::put_tickets(&mut out, room.clock(), &room.tickets().collect::<Vec<_>>());
-    record::put_seats(&mut out, &room.seats().collect::<Vec<_>>());
-    record::put_end(&mut out, 18, 1);
+    codec::put_store(&mut out, 4, 9);
+    codec::put_room(&mut out, 3, &RoomName::new("demo").unwrap(), 17, &room);
+    codec::put_tickets(&mut out, room.clock(), &room.tickets().collect::<Vec<_>>());
+    codec::put_seats(&mut out, &room.seats().collect::<Vec<_>>());
+    codec::put_end(&mut out, 18, 1);
     (room, out)
 }
 

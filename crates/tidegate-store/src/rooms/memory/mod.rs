@@ -2,14 +2,13 @@
 //!
 //! - One call is one step under the lock of its room ([`slot`]), which is never held while anything is waited for.
 //! - What is due in which room is known by a queue ([`due`]), so [`RoomStore::turn`] touches only rooms that are.
-//! - Watchers are told without any lock, and in order ([`outbox`]).
+//! - Watchers are told without any lock, and in order ([`outbox`](super::outbox)).
 //! - With a [`journal`](super::journal), nobody is told what is not kept. While the disk fails, rooms stand still: visitors
 //!   who ask are told how they stood when it began, and everything else is refused. Afterwards rooms go on in a new
 //!   epoch, in which everybody is presumed to be there.
 //! - Lock order: the table of rooms, a room, then any of the queues and the outbox.
 
 mod due;
-mod outbox;
 mod rooms;
 mod slot;
 #[cfg(test)]
@@ -120,7 +119,7 @@ impl fmt::Debug for MemoryRooms {
 }
 
 /// What a command asks for that can be told without changing anything.
-fn asks_about(command: &Command) -> Option<&Ticket> {
+pub(super) fn asks_about(command: &Command) -> Option<&Ticket> {
     match command {
         Command::Poll(ticket) | Command::Heartbeat(ticket) => Some(ticket),
         Command::Return(pass) => Some(&pass.ticket),
@@ -183,19 +182,7 @@ impl RoomStore for MemoryRooms {
     }
 
     async fn line(&self, room: &RoomName) -> Result<LineDocument, RoomError> {
-        let line = self.rooms.read(room, None, |room, at| {
-            let status = room.status(at);
-            let (first_block, counts) = room.blocks();
-            LineDocument {
-                at,
-                epoch: status.epoch,
-                serving_number: status.serving_number,
-                next_number: status.next_number,
-                first_block,
-                counts: counts.collect(),
-                drawn: room.drawn().cloned(),
-            }
-        })?;
+        let line = self.rooms.read(room, None, LineDocument::of)?;
         self.rooms.wait_for(line.record).await?;
         Ok(line.what)
     }

@@ -12,9 +12,9 @@ use tidegate_core::time::Timestamp;
 
 use super::Clock;
 use super::due::DueQueue;
-use super::outbox::Watchers;
 use super::slot::{Kept, Slot};
 use crate::rooms::journal::{Durability, Journal, JournalOptions, Log, OpenError, Restored, Source};
+use crate::rooms::outbox::Watchers;
 use crate::rooms::port::{MAX_ROOMS, RoomError, Told};
 
 pub(super) struct Rooms {

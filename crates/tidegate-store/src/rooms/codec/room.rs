@@ -13,7 +13,7 @@ const READY: u8 = 0;
 const ACTIVE: u8 = 1;
 const HELD: u8 = 2;
 
-pub(crate) fn put_parts(out: &mut Vec<u8>, parts: &Parts) {
+pub(in crate::rooms) fn put_parts(out: &mut Vec<u8>, parts: &Parts) {
     put_settings(out, &parts.settings);
     put_coded(out, &parts.state);
     put_integer(out, u64::from(parts.epoch));
@@ -45,7 +45,7 @@ pub(crate) fn put_parts(out: &mut Vec<u8>, parts: &Parts) {
     put_option(out, parts.hold_until, put_at);
 }
 
-pub(crate) fn get_parts(reader: &mut Reader<'_>) -> Read<Parts> {
+pub(in crate::rooms) fn get_parts(reader: &mut Reader<'_>) -> Read<Parts> {
     Ok(Parts {
         settings: get_settings(reader)?,
         state: reader.coded()?,
@@ -80,17 +80,17 @@ fn get_releases(reader: &mut Reader<'_>) -> Read<Releases> {
 }
 
 /// Writes a ticket; `clock` is that of its room.
-pub(crate) fn put_ticket(out: &mut Vec<u8>, clock: Timestamp, row: &TicketRow) {
+pub(in crate::rooms) fn put_ticket(out: &mut Vec<u8>, clock: Timestamp, row: &TicketRow) {
     put_number(out, row.number);
     put_visitor(out, row.visitor);
     put_lease(out, row.lease, clock);
 }
 
-pub(crate) fn get_ticket(reader: &mut Reader<'_>, clock: Timestamp) -> Read<TicketRow> {
+pub(in crate::rooms) fn get_ticket(reader: &mut Reader<'_>, clock: Timestamp) -> Read<TicketRow> {
     Ok(TicketRow { number: reader.number()?, visitor: reader.visitor()?, lease: reader.lease(clock)? })
 }
 
-pub(crate) fn put_seat(out: &mut Vec<u8>, number: QueueNumber, seat: &Seat) {
+pub(in crate::rooms) fn put_seat(out: &mut Vec<u8>, number: QueueNumber, seat: &Seat) {
     put_number(out, number);
     put_visitor(out, seat.visitor);
     put_at(out, seat.deadline);
@@ -110,7 +110,7 @@ pub(crate) fn put_seat(out: &mut Vec<u8>, number: QueueNumber, seat: &Seat) {
     }
 }
 
-pub(crate) fn get_seat(reader: &mut Reader<'_>) -> Read<(QueueNumber, Seat)> {
+pub(in crate::rooms) fn get_seat(reader: &mut Reader<'_>) -> Read<(QueueNumber, Seat)> {
     let (number, visitor, deadline) = (reader.number()?, reader.visitor()?, reader.at()?);
     let state = match reader.byte()? {
         READY => SeatState::Ready { extensions: reader.small()? },

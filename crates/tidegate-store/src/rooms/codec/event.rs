@@ -43,7 +43,7 @@ const FLUSHED: u8 = 21;
 const RESUMED: u8 = 22;
 
 /// Writes an event that happened at `at`, which is written elsewhere.
-pub(crate) fn put_event(out: &mut Vec<u8>, at: Timestamp, event: &Event) {
+pub(in crate::rooms) fn put_event(out: &mut Vec<u8>, at: Timestamp, event: &Event) {
     let mut tagged = |tag, number| {
         out.push(tag);
         put_number(out, number);
@@ -149,7 +149,7 @@ fn put_of_room(out: &mut Vec<u8>, at: Timestamp, event: &Event) {
 }
 
 /// Reads an event that happened at `at`.
-pub(crate) fn get_event(reader: &mut Reader<'_>, at: Timestamp) -> Read<Event> {
+pub(in crate::rooms) fn get_event(reader: &mut Reader<'_>, at: Timestamp) -> Read<Event> {
     let tag = reader.byte()?;
     if tag >= OPENED {
         return get_of_room(reader, at, tag);

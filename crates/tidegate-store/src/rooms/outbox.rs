@@ -12,11 +12,11 @@ use tidegate_core::time::Timestamp;
 use crate::rooms::port::RoomWatcher;
 
 /// Everybody who watches.
-pub(super) type Watchers = RwLock<Vec<Arc<dyn RoomWatcher>>>;
+pub(in crate::rooms) type Watchers = RwLock<Vec<Arc<dyn RoomWatcher>>>;
 
 /// What has happened in one room and was not told yet.
 #[derive(Debug, Default)]
-pub(super) struct Outbox(Mutex<Letters>);
+pub(in crate::rooms) struct Outbox(Mutex<Letters>);
 
 #[derive(Debug, Default)]
 struct Letters {
@@ -35,12 +35,17 @@ struct Letter {
 
 impl Outbox {
     /// Puts down what has happened. Called under the lock of the room, so in order.
-    pub(super) fn put(&self, at: Timestamp, events: Vec<Event>, record: u64) {
+    pub(in crate::rooms) fn put(&self, at: Timestamp, events: Vec<Event>, record: u64) {
         self.0.lock().waiting.push_back(Letter { at, events, record });
     }
 
+    /// Forgets what has happened after `record`: it was not kept, and never will be.
+    pub(in crate::rooms) fn forget_after(&self, record: u64) {
+        self.0.lock().waiting.retain(|letter| letter.record <= record);
+    }
+
     /// Tells what is kept. Called without any lock; `kept` says up to which record everything is.
-    pub(super) fn tell(&self, room: &RoomName, watchers: &Watchers, kept: impl Fn() -> u64) {
+    pub(in crate::rooms) fn tell(&self, room: &RoomName, watchers: &Watchers, kept: impl Fn() -> u64) {
         {
             let mut letters = self.0.lock();
             if letters.waiting.is_empty() || mem::replace(&mut letters.is_telling, true) {

@@ -12,7 +12,7 @@ coded!(Method { 0 => Method::Fifo, 1 => Method::Random, 2 => Method::Passthrough
 coded!(EarlyEnd { 0 => EarlyEnd::HoldsSeat, 1 => EarlyEnd::FreesSeat });
 coded!(OpeningOrder { 0 => OpeningOrder::AsTheyCame, 1 => OpeningOrder::Shuffled });
 
-pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
+pub(in crate::rooms) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     let Spec {
         capacity,
         release,
@@ -46,7 +46,7 @@ pub(crate) fn put_settings(out: &mut Vec<u8>, settings: &Settings) {
     put_option(out, *seed, |out, seed| out.extend(seed.reveal()));
 }
 
-pub(crate) fn get_settings(reader: &mut Reader<'_>) -> Read<Settings> {
+pub(in crate::rooms) fn get_settings(reader: &mut Reader<'_>) -> Read<Settings> {
     let capacity = reader.small()?;
     let (limit, window, burst) = (reader.integer()?, reader.span()?, reader.integer()?);
     let release = Quota::new(Algorithm::TokenBucket, limit, window, Some(burst))

@@ -1,0 +1,339 @@
+//! What one node has of one room: the room itself where it keeps it, a replica otherwise.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tidegate_core::room::{Answer, Command, Event, Room, RoomName, Ticket};
+use tidegate_core::time::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::entry::{Mark, Step, get_entry, room_of};
+use super::keeper::Keeper;
+use super::log::{Loaded, NodeId};
+use super::message::{Happened, Has, ToldStep};
+use crate::rooms::codec::Malformed;
+use crate::rooms::outbox::Outbox;
+use crate::rooms::port::{RoomError, Told};
+
+/// A session that goes on is heard of at least that often: browsers let a hidden page run once a minute.
+const SESSIONS_HEARD: Duration = Duration::from_secs(90);
+
+/// A room at this node.
+pub(super) struct Slot {
+    pub(super) name: RoomName,
+    pub(super) state: Mutex<State>,
+    pub(super) outbox: Outbox,
+    /// The last entry that watchers may be told of.
+    pub(super) kept: AtomicU64,
+    /// The replica is newer, or somebody else keeps the room, or nobody could take it.
+    pub(super) changed: Notify,
+    /// There is something to write.
+    pub(super) work: Notify,
+    /// Held by whoever loads the room or takes it.
+    pub(super) busy: tokio::sync::Mutex<()>,
+}
+
+impl Slot {
+    pub(super) fn new(name: RoomName) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State::default()),
+            outbox: Outbox::default(),
+            kept: AtomicU64::new(0),
+            changed: Notify::new(),
+            work: Notify::new(),
+            busy: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(super) fn set_kept(&self, entry: u64) {
+        self.kept.store(entry, Ordering::Release);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// The keeper's is ahead of what is kept by what it has not written yet. `None` where it was not loaded.
+    pub(super) room: Option<Room>,
+    /// The last entry in it.
+    pub(super) mark: Mark,
+    /// `None` where another node keeps it, or nobody.
+    pub(super) keeper: Option<Box<Keeper>>,
+    /// The last entry of which this node knows that it was kept, where `mark` is of one that was not: it was the keeper, and is none any more.
+    pub(super) unsure_after: Option<Mark>,
+    /// The last term in which this node kept the room; 0 where it never did.
+    pub(super) kept_in: u64,
+    /// What others have of the room, of which this node has asked in this term.
+    pub(super) sought: Option<(u64, Vec<(NodeId, Has)>)>,
+    /// Another one, as far as is known.
+    pub(super) other: Option<Other>,
+    /// The highest term that was heard of, and how many times its keeper has told.
+    pub(super) term: u64,
+    count: u64,
+    /// When the keeper, or what it has kept, was heard of last.
+    pub(super) heard_at: Timestamp,
+    /// What answers of this node were made from: what is told later must not be older.
+    needs: (Mark, u64),
+    /// Until when this replica may not know of heartbeats, because it has missed some.
+    unsure_until: Option<Instant>,
+    /// The replica is none of this log any more.
+    pub(super) is_stray: bool,
+    pub(super) is_loading: bool,
+    pub(super) is_taking: bool,
+    /// Why the room could not be taken the last time, and when that was.
+    pub(super) failed: Option<(Instant, RoomError)>,
+    /// It was removed: nothing more is done with this.
+    pub(super) is_gone: bool,
+}
+
+/// Another node that keeps a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Other {
+    pub(super) node: NodeId,
+    /// Until when it does, if it is not heard of again.
+    pub(super) until: Instant,
+    /// How much later this node takes the room to turn it, so that not all come at once.
+    pub(super) pause: Duration,
+}
+
+/// What a replica makes of what it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// It is up to date.
+    Applied,
+    /// Something is missing.
+    Gap,
+}
+
+/// Why what was loaded is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// The replica is none of this log: everything has to be loaded.
+    Stray,
+    /// The log cannot be read.
+    Corrupt(String),
+}
+
+// === impl replica ===
+
+impl State {
+    /// Whether another node keeps the room at this instant, as far as is known.
+    pub(super) fn is_kept_elsewhere(&self, now: Instant) -> bool {
+        self.other.is_some_and(|other| now < other.until)
+    }
+
+    /// What this node has of the room.
+    pub(super) fn has(&self) -> Has {
+        let mark = match &self.keeper {
+            // Entries before its own are kept in any case.
+            Some(keeper) if keeper.kept() < self.mark.entry => {
+                Mark { term: self.mark.term, entry: keeper.kept() }
+            }
+            _ => self.unsure_after.unwrap_or(self.mark),
+        };
+        let is_whole = self.room.is_some() && !self.is_stray;
+        Has { mark: if is_whole { mark } else { Mark::default() }, kept_in: self.kept_in }
+    }
+
+    /// A keeper was heard of; false where that is an old one.
+    pub(super) fn note_keeper(&mut self, other: Other, term: u64) -> bool {
+        if term < self.term {
+            return false;
+        }
+        if term > self.term {
+            self.term = term;
+            self.count = 0;
+        }
+        self.other = Some(other);
+        true
+    }
+
+    /// Takes in what the keeper tells that was noted.
+    pub(super) fn hear(&mut self, told: Happened, outbox: &Outbox, now: Instant) -> Hearing {
+        if told.count > self.count + 1 {
+            self.miss(now);
+        }
+        self.count = self.count.max(told.count);
+        let is_next = self.mark == told.after
+            && !self.is_stray
+            && self.unsure_after.is_none()
+            && (self.room.is_some() || told.after.entry == 0);
+        let is_within = self.mark.term == told.term
+            && self.mark.entry >= told.after.entry
+            && self.room.is_some()
+            && self.unsure_after.is_none()
+            && !self.is_stray;
+        if !is_next && !is_within {
+            self.is_stray |= self.mark.entry >= told.after.entry || self.unsure_after.is_some();
+            return Hearing::Gap;
+        }
+        let (start, last) = (self.mark.entry, told.last);
+        if last > start && told.steps.is_empty() {
+            return Hearing::Gap;
+        }
+        for ToldStep { entry, is_kept, step } in told.steps {
+            if is_kept && entry <= start {
+                continue;
+            }
+            if !self.apply(step, entry, outbox) && is_kept {
+                self.is_stray = true;
+                return Hearing::Gap;
+            }
+        }
+        if last > start {
+            self.mark = Mark { term: told.term, entry: last };
+        }
+        Hearing::Applied
+    }
+
+    /// Takes in what was loaded from after entry `after`: the last one in the replica, or 0 for everything.
+    pub(super) fn take_in(
+        &mut self,
+        loaded: Loaded,
+        after: u64,
+        outbox: &Outbox,
+        now: Instant,
+    ) -> Result<(), Misfit> {
+        let corrupt = |Malformed(what)| Misfit::Corrupt(what.to_owned());
+        self.miss(now);
+        let is_anew = after == 0 || loaded.snapshot.is_some();
+        if let Some((last, pieces)) = loaded.snapshot {
+            let (mark, room) = room_of(&pieces).map_err(Misfit::Corrupt)?;
+            if mark.entry != last {
+                return Err(Misfit::Corrupt("a snapshot stands for other entries than it says".to_owned()));
+            }
+            (self.room, self.mark, self.is_stray, self.unsure_after) = (Some(room), mark, false, None);
+        } else if after == 0 {
+            (self.room, self.mark, self.is_stray, self.unsure_after) = (None, Mark::default(), false, None);
+        }
+        // Whoever watches was told of some of it, and cannot be told of the rest in order.
+        let silent = Outbox::default();
+        let outbox = if is_anew { &silent } else { outbox };
+        for (number, bytes) in loaded.entries {
+            if number <= self.mark.entry {
+                continue;
+            }
+            let entry = get_entry(&bytes).map_err(corrupt)?;
+            if number != self.mark.entry + 1 || entry.before != self.mark.term {
+                let gap = || Misfit::Corrupt(format!("entry {number} does not follow the one before"));
+                return Err(if is_anew { gap() } else { Misfit::Stray });
+            }
+            for step in entry.steps {
+                if !self.apply(step, number, outbox) {
+                    self.is_stray = true;
+                    return Err(Misfit::Corrupt(format!("entry {number} cannot have happened in this room")));
+                }
+            }
+            self.mark = Mark { term: entry.term, entry: number };
+        }
+        Ok(())
+    }
+
+    /// Applies a step; false where it cannot have happened.
+    fn apply(&mut self, step: Step, entry: u64, outbox: &Outbox) -> bool {
+        let (at, events) = match step {
+            Step::Made { at, epoch, settings } => {
+                if self.room.is_some() {
+                    return false;
+                }
+                self.room = Some(Room::new(*settings, epoch, at));
+                return true;
+            }
+            Step::Happened { at, events } => (at, events),
+        };
+        let Some(room) = &mut self.room else { return false };
+        for event in &events {
+            if room.replay(at, event).is_err() {
+                return false;
+            }
+            // Everybody is presumed to be there then.
+            if matches!(event, Event::Resumed { .. }) {
+                self.unsure_until = None;
+            }
+        }
+        outbox.put(at, events, entry);
+        true
+    }
+
+    /// Heartbeats may have been missed.
+    fn miss(&mut self, now: Instant) {
+        self.unsure_until = Some(now + SESSIONS_HEARD);
+    }
+
+    /// This node has answered from this state; what it tells later must not be older.
+    pub(super) fn need(&mut self, mark: Mark, count: u64) {
+        self.needs = self.needs.max((mark, count));
+    }
+
+    /// Whether the replica is at least as new as what this node has told.
+    pub(super) fn is_new_enough(&self) -> bool {
+        let (mark, count) = self.needs;
+        self.mark >= mark && (self.term > mark.term || self.count >= count)
+    }
+}
+
+// === impl answers of a replica ===
+
+impl State {
+    /// How a ticket stands, where the replica can tell.
+    pub(super) fn look(&self, ticket: &Ticket, now: Timestamp, instant: Instant) -> Option<Told> {
+        self.tell(now, instant, |room, at| Some(room.look(at, ticket)))
+    }
+
+    /// The answer to a command that changes nothing, where the replica can tell.
+    pub(super) fn answer_to_early(
+        &self,
+        command: &Command,
+        now: Timestamp,
+        instant: Instant,
+    ) -> Option<Told> {
+        if !matches!(command, Command::Poll(_) | Command::Heartbeat(_)) {
+            return None;
+        }
+        self.tell(now, instant, |room, at| room.answer_to_early(at, command))
+    }
+
+    fn tell(
+        &self,
+        now: Timestamp,
+        instant: Instant,
+        ask: impl FnOnce(&Room, Timestamp) -> Option<Answer>,
+    ) -> Option<Told> {
+        let is_replica = self.keeper.is_none() && !self.is_stray && self.unsure_after.is_none();
+        if !is_replica || !self.is_kept_elsewhere(instant) || !self.is_new_enough() {
+            return None;
+        }
+        told_of(self.room.as_ref()?, now, ask).filter(|told| self.is_sure_of(told, instant))
+    }
+
+    /// Whether no heartbeat can have been missed that makes a difference.
+    fn is_sure_of(&self, told: &Told, now: Instant) -> bool {
+        !matches!(told.answer, Answer::Admitted(_)) || self.unsure_until.is_none_or(|until| now >= until)
+    }
+
+    /// How a ticket stood when it was known last that nobody else kept the room, or when its keeper was heard of.
+    pub(super) fn last_known(&self, ticket: &Ticket, now: Instant) -> Option<Told> {
+        let room = self.room.as_ref().filter(|_| self.unsure_after.is_none())?;
+        let is_known = match &self.keeper {
+            Some(keeper) => keeper.is_kept(ticket.number),
+            None => self.is_new_enough(),
+        };
+        let told = told_of(room, self.heard_at, |room, at| is_known.then(|| room.look(at, ticket)))?;
+        // While there is a keeper, it is better asked again.
+        (!self.is_kept_elsewhere(now) || self.is_sure_of(&told, now)).then_some(told)
+    }
+}
+
+/// What is told of a seat that is there. A replica does not know why one is not: it may be behind.
+fn told_of(
+    room: &Room,
+    now: Timestamp,
+    ask: impl FnOnce(&Room, Timestamp) -> Option<Answer>,
+) -> Option<Told> {
+    let at = now.max(room.clock());
+    let answer = ask(room, at)?;
+    let is_there = matches!(answer, Answer::Waiting(_) | Answer::Ready(_) | Answer::Admitted(_));
+    is_there.then_some(Told { answer, at, epoch: room.epoch() })
+}
