@@ -99,6 +99,25 @@ async fn a_server_that_forgets_everything_costs_nobody_the_place() {
     }
 }
 
+/// It is away for longer than a lease lasts, and comes back empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_comes_back_empty_after_a_while_costs_nobody_the_place() {
+    let mut server = RedisServer::start();
+    let nodes = nodes(&server.url()).await;
+    let room = name("sale");
+    make(&nodes, &room).await;
+    join_all(&nodes, &room, 1..=30).await;
+    sleep(Duration::from_millis(300)).await;
+    server.kill();
+    sleep(Duration::from_secs(5)).await;
+    server.restart();
+    sleep(Duration::from_secs(2)).await;
+    join_all(&nodes, &room, 31..=60).await;
+    for identity in 1..=60 {
+        assert_eq!(join(&nodes[(identity % 3) as usize], &room, identity).await, identity);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_and_a_keeper_that_goes_cost_nobody_the_place() {
     let mut group = Sentinels::start();

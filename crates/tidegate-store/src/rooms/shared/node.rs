@@ -320,7 +320,8 @@ impl<L: RoomLog> Node<L> {
                 state.keeper.is_none() && !state.is_taking && !state.is_kept_elsewhere(Instant::now())
             };
             if is_idle && !rooms.contains(&slot.name) {
-                self.forget(&slot);
+                // It was removed, or the place has lost it: whoever takes it finds out which.
+                self.take_soon(&slot, None);
             }
         }
         if !*self.is_complete.borrow() {
