@@ -203,11 +203,13 @@ async fn the_clock_is_the_servers_once_it_is_known() {
     let clock = log.clock();
     insist(|| async { if clock() > LOCAL { Ok(()) } else { Err(LogError::NotDone("not yet".to_owned())) } })
         .await;
+    let earlier = clock().as_micros();
     let time = server.command(&["TIME"]);
     let parts: Vec<u64> = time.items().iter().map(|part| part.text().parse().unwrap()).collect();
     let of_server = parts[0] * 1_000_000 + parts[1];
-    let off = clock().as_micros().abs_diff(of_server);
-    assert!(off < 200_000, "{off} µs off");
+    // As far off as half of a round trip, which takes its time on a busy machine.
+    let (earliest, latest) = (earlier - 250_000, clock().as_micros() + 250_000);
+    assert!((earliest..=latest).contains(&of_server), "{of_server} is not in {earliest} to {latest}");
     let mut before = clock();
     for _ in 0..1_000 {
         let now = clock();

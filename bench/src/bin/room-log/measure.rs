@@ -17,6 +17,9 @@ const LEASE: Duration = Duration::from_secs(600);
 /// How long an answer may take at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Nothing is under way any more when nothing came for so long.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// A row of figures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
@@ -90,7 +93,9 @@ impl Nodes {
             () = drain(one) => {}
             () = drain(other) => {}
         }
-        Ok(Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu))
+        let figures = Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu);
+        self.settle().await;
+        Ok(figures)
     }
 
     /// One node sends `bytes` to the other, which sends them back: so many at once, `count` in all.
@@ -141,12 +146,15 @@ impl Nodes {
             () = echo => bail!("a node does not listen any more"),
         };
         let figures = Figures::of(took, begun.elapsed(), self.server.cpu_micros() - cpu);
-        // Those that are still under way.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        for heard in &mut self.heard {
-            while heard.try_recv().is_ok() {}
-        }
+        self.settle().await;
         Ok(figures)
+    }
+
+    /// Waits until nothing more comes of what was measured.
+    async fn settle(&mut self) {
+        for heard in &mut self.heard {
+            while timeout(QUIET, heard.recv()).await.is_ok_and(|heard| heard.is_some()) {}
+        }
     }
 }
 

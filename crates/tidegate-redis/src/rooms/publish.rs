@@ -23,6 +23,8 @@ const MAX_WAITING: usize = 8_192;
 const MAX_WAITING_BYTES: usize = 16 << 20;
 /// The most messages of one batch.
 const MAX_BATCH: usize = 512;
+/// No message is added to a batch that has so many bytes: it has to be done within [`CALL`] on a slow network too.
+const MAX_BATCH_BYTES: usize = 512 << 10;
 /// A message that has waited for longer is not sent; it is sent within [`CALL`] from then, or not at all.
 const MAX_AGE: Duration = Duration::from_millis(500);
 /// How long a batch may take.
@@ -120,12 +122,26 @@ impl Courier {
         loop {
             let mut is_beat = false;
             tokio::select! {
-                count = self.waiting.recv_many(&mut batch, MAX_BATCH) => if count == 0 {
-                    return;
+                first = self.waiting.recv() => match first {
+                    Some(first) => self.gather(first, &mut batch),
+                    None => return,
                 },
                 _ = beats.tick() => is_beat = true,
             }
             self.send(&mut batch, is_beat).await;
+        }
+    }
+
+    /// Puts together what waits.
+    fn gather(&mut self, first: Outgoing, batch: &mut Vec<Outgoing>) {
+        let mut bytes = first.message.len();
+        batch.push(first);
+        while batch.len() < MAX_BATCH
+            && bytes < MAX_BATCH_BYTES
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            bytes += next.message.len();
+            batch.push(next);
         }
     }
 

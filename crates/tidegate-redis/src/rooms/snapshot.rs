@@ -12,8 +12,6 @@ use super::keys::KeysOfRoom;
 use super::scripts::Call;
 use super::{LONG_DEADLINE, Shared, appended, millis};
 
-/// Pieces that are put in one step: 1 MiB.
-const PIECES_AT_ONCE: usize = 2;
 /// For how long pieces stay that do not count yet, from the last one that was put.
 const STAY: Duration = Duration::from_secs(60);
 
@@ -26,20 +24,19 @@ impl Shared {
         pieces: &[Bytes],
     ) -> Result<Appended, LogError> {
         let name = format!("{:016x}", fastrand::u64(..));
-        let mut there = 0;
-        for some in pieces.chunks(PIECES_AT_ONCE) {
+        // One at a time: others use the connection too, and their messages do not wait for long.
+        for (there, piece) in pieces.iter().enumerate() {
             let numbers = [term.to_string(), there.to_string(), millis(STAY)].map(Bytes::from);
             let call = Call {
                 script: |scripts| &scripts.piece,
                 route: keys.long(),
                 keys: vec![keys.head(), keys.pieces(&name)],
-                arguments: numbers.into_iter().chain(some.iter().cloned()).collect(),
+                arguments: numbers.into_iter().chain([piece.clone()]).collect(),
                 within: LONG_DEADLINE,
             };
             if self.changed(call).await? == Appended::Deposed {
                 return Ok(Appended::Deposed);
             }
-            there += some.len();
         }
         let arguments = [term.to_string(), last.to_string(), name.clone(), pieces.len().to_string()];
         self.changed(Call {
