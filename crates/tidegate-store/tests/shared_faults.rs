@@ -134,3 +134,15 @@ fn entries_that_one_node_alone_knows_come_back_from_it() {
         }
     });
 }
+
+#[test]
+fn a_place_that_has_lost_everything_gets_it_back_from_the_nodes() {
+    histories(700, 4, async |site, random| {
+        for _ in 0..4 {
+            sleep(seconds(random.u64(4..8))).await;
+            site.place.stop();
+            sleep(Duration::from_millis(random.u64(10..6_000))).await;
+            site.place.start_empty();
+        }
+    });
+}

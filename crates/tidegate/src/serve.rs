@@ -199,6 +199,7 @@ async fn serve_engine<S: BucketStore, T>(
         Ok(()) = at_once => tracing::warn!("told to stop a second time: open requests are cut off"),
     }
     reloading.abort();
+    rooms.stop().await;
     catalog.stop().await;
     if let Some(tracing) = tracing {
         tracing.stop().await;

@@ -51,6 +51,7 @@ struct Inner {
     faults: Faults,
     random: Rng,
     appends: u64,
+    first_term: u64,
 }
 
 struct Listener {
@@ -84,6 +85,7 @@ impl Place {
             faults: Faults::default(),
             random: Rng::with_seed(seed),
             appends: 0,
+            first_term: 0,
         })))
     }
 
@@ -133,6 +135,17 @@ impl Place {
             }
         }
         inner.tell(None, &Heard::Up);
+    }
+
+    /// The place starts again without anything.
+    pub(crate) fn start_empty(&self) {
+        let mut inner = self.0.lock();
+        inner.rooms.clear();
+        // As terms are made from a clock where they may have been lost.
+        inner.first_term += 1_000_000;
+        inner.terms.clear();
+        drop(inner);
+        self.start(0, false);
     }
 
     /// Who keeps a room.
@@ -243,9 +256,12 @@ impl RoomLog for PlaceLog {
                 if !make {
                     return Taken::NoRoom { was_removed: inner.terms.contains_key(room) };
                 }
+                inner.rooms.insert(room.clone(), Kept::default());
             }
-            let term = inner.terms.entry(room.clone()).or_default();
-            let kept = inner.rooms.entry(room.clone()).or_default();
+            let term = inner.terms.entry(room.clone()).or_insert(inner.first_term);
+            let Some(kept) = inner.rooms.get_mut(room) else {
+                return Taken::NoRoom { was_removed: false };
+            };
             let now = Instant::now();
             if let Some((by, until)) = kept.keeper
                 && by != node
@@ -253,10 +269,11 @@ impl RoomLog for PlaceLog {
             {
                 return Taken::Kept { by, term: kept.term };
             }
+            let former = std::mem::replace(&mut kept.term, *term + 1);
             *term += 1;
-            let former = std::mem::replace(&mut kept.term, *term);
             kept.keeper = Some((node, now + lease));
-            Taken::Yours(Head { term: *term, former, last: kept.last, may_have_lost: kept.may_have_lost })
+            let (last, may_have_lost) = (kept.last, kept.may_have_lost);
+            Taken::Yours(Head { term: *term, former, last, may_have_lost })
         })
         .await
     }

@@ -44,7 +44,7 @@ impl Hints {
         let (store, room) = (Arc::clone(&shared.store), room.clone());
         tokio::spawn(async move {
             tokio::time::sleep(GRACE).await;
-            // A heartbeat would have put the end off, on whichever node.
+            // A heartbeat would have put the end off, on whichever node: a look that may have missed one asks the room's keeper.
             if session_until(&*store, &room, &ticket).await == Some(before) {
                 // Where it cannot be asked, the session ends when it is idle.
                 let _ = store.ask(&room, &Command::Leave(ticket)).await;

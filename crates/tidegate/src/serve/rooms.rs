@@ -2,24 +2,51 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::bail;
 use tidegate_config::RoomDefinition;
-use tidegate_engine::{Clock, SystemClock};
+use tidegate_core::time::Timestamp;
+use tidegate_engine::{Clock, SystemClock, random_seed};
+use tidegate_redis::RedisRoomLog;
+use tidegate_store::rooms::shared::{NodeId, SharedOptions, SharedRooms};
 use tidegate_store::rooms::{JournalOptions, MemoryRooms};
 
 use super::settings::{RoomSettings, ServeSettings};
-use super::store::StoreSettings;
-use crate::rooms::{Definition, Driver, RoomKeys, Rooms};
+use super::store::{RemoteStore, StoreSettings};
+use crate::rooms::{Definition, Driver, RoomKeys, Rooms, RoomsError};
 
 /// The end of the name of the file beside the state file in which a secret is kept that nobody gave.
 const SECRET_SUFFIX: &str = ".rooms-secret";
 /// That of the folder in which rooms are kept.
 const FOLDER_SUFFIX: &str = ".rooms";
+/// How soon a room is put again into a store that could not be reached.
+const PUT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Rooms that are driven.
 pub(super) struct OpenRooms {
     pub(super) rooms: Rooms,
+    /// The store, where other nodes share it.
+    shared: Option<SharedRooms<RedisRoomLog>>,
     _driver: Driver,
+}
+
+impl OpenRooms {
+    /// Nobody asks any more: other nodes go on with the rooms that this one keeps.
+    pub(super) async fn stop(self) {
+        if let Some(shared) = self.shared {
+            shared.close().await;
+        }
+    }
+}
+
+/// The time of a store, which is the same at all nodes.
+struct StoreClock(tidegate_store::rooms::Clock);
+
+impl Clock for StoreClock {
+    fn now(&self) -> Timestamp {
+        (self.0)()
+    }
 }
 
 /// Opens the rooms of a rule file.
@@ -28,6 +55,31 @@ pub(super) struct OpenRooms {
 /// There is no secret, or a room cannot be as the file says.
 pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<OpenRooms> {
     let keys = keys(settings, of_file)?;
+    let definitions =
+        of_file.iter().map(|room| Definition::of_file(room, &keys)).collect::<Result<Vec<_>, _>>()?;
+    let (rooms, shared) = match &settings.store {
+        StoreSettings::Memory => (embedded(settings, keys)?, None),
+        StoreSettings::Redis(remote) => {
+            let (shared, clock) = shared(remote).await?;
+            (Rooms::new(shared.clone(), clock, keys)?, Some(shared))
+        }
+    };
+    for definition in definitions {
+        match rooms.define(&definition).await {
+            // A store that is not there must not keep the node down.
+            Err(RoomsError::Store(_, error)) if shared.is_some() && error.retryable() => {
+                tracing::warn!(room = %definition.name, %error, "the room is not there before the store is; it is put again every second");
+                tokio::spawn(put_at_last(rooms.clone(), definition));
+            }
+            defined => defined?,
+        }
+    }
+    let driver = Driver::start(&rooms);
+    Ok(OpenRooms { rooms, shared, _driver: driver })
+}
+
+/// Rooms in this process, in a folder beside the state file if there is one.
+fn embedded(settings: &ServeSettings, keys: RoomKeys) -> anyhow::Result<Rooms> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let of_store = Arc::clone(&clock);
     let of_store: tidegate_store::rooms::Clock = Arc::new(move || of_store.now());
@@ -35,14 +87,30 @@ pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -
         Some(folder) => MemoryRooms::open(&JournalOptions::new(folder), of_store)?,
         None => MemoryRooms::new(of_store),
     };
-    let definitions =
-        of_file.iter().map(|room| Definition::of_file(room, &keys)).collect::<Result<Vec<_>, _>>()?;
-    let rooms = Rooms::new(store, clock, keys)?;
-    for definition in &definitions {
-        rooms.define(definition).await?;
+    Ok(Rooms::new(store, clock, keys)?)
+}
+
+/// Rooms that are shared over the servers of the buckets, and the servers' clock.
+async fn shared(remote: &RemoteStore) -> anyhow::Result<(SharedRooms<RedisRoomLog>, Arc<dyn Clock>)> {
+    let local = SystemClock::new();
+    let log = RedisRoomLog::new(&remote.redis, Arc::new(move || local.now()))?;
+    log.wait_until_tried().await;
+    let clock = log.clock();
+    let node = NodeId(random_seed()[0]);
+    let rooms = SharedRooms::new(log, node, Arc::clone(&clock), SharedOptions::default());
+    Ok((rooms, Arc::new(StoreClock(clock))))
+}
+
+/// Puts a room into a store that could not be reached.
+async fn put_at_last(rooms: Rooms, definition: Definition) {
+    loop {
+        tokio::time::sleep(PUT_AGAIN).await;
+        match rooms.define(&definition).await {
+            Err(RoomsError::Store(_, error)) if error.retryable() => {}
+            Ok(()) => return tracing::info!(room = %definition.name, "the room is there"),
+            Err(error) => return tracing::error!(%error, "the room cannot be as the rule file says"),
+        }
     }
-    let driver = Driver::start(&rooms);
-    Ok(OpenRooms { rooms, _driver: driver })
 }
 
 /// The keys of the secret that was given; of one that was made and is kept beside the state file; or of one that is gone with
@@ -56,9 +124,9 @@ fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<
         return Ok(RoomKeys::read(file)?);
     }
     if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() {
-        tracing::warn!(
-            "waiting rooms have a secret of this node's own: other nodes refuse its tickets and passes; give all of them one \
-             --room-secret-file"
+        bail!(
+            "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give \
+             all of them the same --room-secret-file (openssl rand -hex 32 makes one)"
         );
     }
     match beside(settings, SECRET_SUFFIX) {

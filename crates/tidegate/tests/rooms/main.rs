@@ -15,4 +15,5 @@ mod common;
 mod forged;
 mod line;
 mod pages;
+mod shared;
 mod site;

@@ -28,6 +28,7 @@ mod tests;
 mod writer;
 
 use core::fmt;
+use core::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,8 +79,31 @@ impl SharedOptions {
     }
 }
 
-/// Rooms that this node shares with others.
-pub struct SharedRooms<L: RoomLog>(Arc<Node<L>>);
+/// Rooms that this node shares with others. Clones share everything; the node's tasks end with the last of them.
+pub struct SharedRooms<L: RoomLog>(Arc<Owner<L>>);
+
+/// Ends the node's tasks, which have the node, too.
+struct Owner<L: RoomLog>(Arc<Node<L>>);
+
+impl<L: RoomLog> Deref for Owner<L> {
+    type Target = Arc<Node<L>>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<L: RoomLog> Drop for Owner<L> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl<L: RoomLog> Clone for SharedRooms<L> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl<L: RoomLog> SharedRooms<L> {
     /// The rooms that are kept in `log`, at this node. Runs its tasks on the present Tokio runtime, until it is dropped.
@@ -90,7 +114,7 @@ impl<L: RoomLog> SharedRooms<L> {
     pub fn new(log: L, node: NodeId, clock: Clock, options: SharedOptions) -> Self {
         let node = Arc::new(Node::new(log, node, clock, options));
         node.start();
-        Self(node)
+        Self(Arc::new(Owner(node)))
     }
 
     /// Keeps what has happened and gives up the rooms that this node keeps, so that others go on with them at once. Nothing more is
@@ -138,7 +162,7 @@ impl<L: RoomLog> SharedRooms<L> {
         let (now, instant) = (self.0.now(), Instant::now());
         let is_now = match &state.keeper {
             Some(keeper) => !keeper.is_standing(instant),
-            None => state.is_kept_elsewhere(instant),
+            None => state.is_fresh(instant),
         };
         if is_now { now } else { state.heard_at.min(now) }
     }
@@ -148,12 +172,6 @@ impl<L: RoomLog> SharedRooms<L> {
         let known =
             if error.retryable() { slot.state.lock().last_known(ticket, Instant::now()) } else { None };
         known.ok_or(error)
-    }
-}
-
-impl<L: RoomLog> Drop for SharedRooms<L> {
-    fn drop(&mut self) {
-        self.0.end();
     }
 }
 
@@ -173,7 +191,7 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
             };
             let is_same = {
                 let state = slot.state.lock();
-                let is_kept = state.keeper.is_some() || state.is_kept_elsewhere(Instant::now());
+                let is_kept = state.keeper.is_some() || state.is_fresh(Instant::now());
                 is_kept && state.room.as_ref().is_some_and(|room| room.settings() == settings)
             };
             if is_same {

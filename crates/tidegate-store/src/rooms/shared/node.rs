@@ -272,8 +272,10 @@ impl<L: RoomLog> Node<L> {
             if state.keeper.is_some() || !state.note_keeper(other, term) {
                 return;
             }
-            state.heard_at = self.now();
             let hearing = state.hear(told, &slot.outbox, instant);
+            if hearing == Hearing::Applied {
+                state.refreshed(self.now(), other.until);
+            }
             slot.set_kept(state.mark.entry);
             (hearing, is_new.then_some(term))
         };
@@ -308,7 +310,7 @@ impl<L: RoomLog> Node<L> {
         }
     }
 
-    /// Loads rooms that are not known, and forgets those that are gone.
+    /// Loads rooms that are not known, and finds out what became of those that are not there.
     async fn compare(self: &Arc<Self>, rooms: &[RoomName]) {
         let known = self.slots();
         for room in rooms.iter().take(MAX_KNOWN_ROOMS) {
@@ -320,7 +322,7 @@ impl<L: RoomLog> Node<L> {
                 state.keeper.is_none() && !state.is_taking && !state.is_kept_elsewhere(Instant::now())
             };
             if is_idle && !rooms.contains(&slot.name) {
-                // It was removed, or the place has lost it: whoever takes it finds out which.
+                // It was removed, or the place has lost it.
                 self.take_soon(&slot, None);
             }
         }

@@ -72,8 +72,10 @@ pub(super) struct State {
     /// The highest term that was heard of, and how many times its keeper has told.
     pub(super) term: u64,
     count: u64,
-    /// When the keeper, or what it has kept, was heard of last.
+    /// When this was up to date last, as far as is known: what was told was heard, or loaded.
     pub(super) heard_at: Timestamp,
+    /// Until when it is taken for that.
+    fresh_until: Option<Instant>,
     /// What answers of this node were made from: what is told later must not be older.
     needs: (Mark, u64),
     /// Until when this replica may not know of heartbeats, because it has missed some.
@@ -122,6 +124,17 @@ impl State {
     /// Whether another node keeps the room at this instant, as far as is known.
     pub(super) fn is_kept_elsewhere(&self, now: Instant) -> bool {
         self.other.is_some_and(|other| now < other.until)
+    }
+
+    /// Everything that was there at this instant is in the replica.
+    pub(super) fn refreshed(&mut self, at: Timestamp, until: Instant) {
+        self.heard_at = at;
+        self.fresh_until = Some(until);
+    }
+
+    /// Whether the replica is taken for up to date.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        self.fresh_until.is_some_and(|until| now < until)
     }
 
     /// What this node has of the room.
@@ -302,7 +315,7 @@ impl State {
         ask: impl FnOnce(&Room, Timestamp) -> Option<Answer>,
     ) -> Option<Told> {
         let is_replica = self.keeper.is_none() && !self.is_stray && self.unsure_after.is_none();
-        if !is_replica || !self.is_kept_elsewhere(instant) || !self.is_new_enough() {
+        if !is_replica || !self.is_fresh(instant) || !self.is_new_enough() {
             return None;
         }
         told_of(self.room.as_ref()?, now, ask).filter(|told| self.is_sure_of(told, instant))

@@ -44,6 +44,7 @@ impl<L: RoomLog> Node<L> {
                 _ => 0,
             };
             let after = known(&slot.state.lock());
+            let (now, until) = (self.now(), Instant::now() + self.options.lease);
             let loaded = self.log.load(&slot.name, after).await.map_err(|error| self.failed(error))?;
             let mut state = slot.state.lock();
             if known(&state) != after {
@@ -53,7 +54,10 @@ impl<L: RoomLog> Node<L> {
             let taken_in = state.take_in(loaded, after, &slot.outbox, Instant::now());
             slot.set_kept(state.mark.entry);
             match taken_in {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    state.refreshed(now, until);
+                    return Ok(());
+                }
                 Err(Misfit::Corrupt(what)) if after == 0 => return Err(RoomError::Corrupt(what)),
                 Err(Misfit::Stray | Misfit::Corrupt(_)) => is_anew = true,
             }
@@ -77,15 +81,7 @@ impl<L: RoomLog> Node<L> {
                 return Err(RoomError::UnknownRoom);
             }
         }
-        let lease = self.options.lease;
-        let mut taken = self.log.take(&slot.name, self.id, lease, make.is_some()).await;
-        if let Ok(Taken::NoRoom { was_removed: false }) = taken
-            && slot.state.lock().room.is_some()
-        {
-            // The place has lost all of it: it gets back what this node has.
-            taken = self.log.take(&slot.name, self.id, lease, true).await;
-        }
-        match taken.map_err(|error| self.failed(error))? {
+        match self.take_from_log(slot, make.is_some()).await? {
             Taken::NoRoom { .. } => {
                 self.forget(slot);
                 Err(RoomError::UnknownRoom)
@@ -110,6 +106,21 @@ impl<L: RoomLog> Node<L> {
         }
     }
 
+    async fn take_from_log(&self, slot: &Slot, make: bool) -> Result<Taken, RoomError> {
+        let lease = self.options.lease;
+        let take = async |make| {
+            let taken = self.log.take(&slot.name, self.id, lease, make).await;
+            taken.map_err(|error| self.failed(error))
+        };
+        let taken = take(make).await?;
+        let is_known = self.own_mark(slot).entry > 0;
+        match taken {
+            // The place has lost it, and this node has not.
+            Taken::NoRoom { was_removed: false } if is_known => take(true).await,
+            taken => Ok(taken),
+        }
+    }
+
     /// Goes on with a room that was taken.
     async fn enter(
         self: &Arc<Self>,
@@ -118,21 +129,34 @@ impl<L: RoomLog> Node<L> {
         began: Instant,
         make: Option<&Settings>,
     ) -> Result<(), RoomError> {
-        let former = std::mem::replace(&mut slot.state.lock().kept_in, head.term);
-        let is_ahead = self.agree(slot, head).await?;
-        self.tell_watchers(slot);
+        let known = std::mem::replace(&mut slot.state.lock().kept_in, head.term);
+        let mine = self.own_mark(slot);
+        let is_doubtful = head.may_have_lost || head.last <= mine.entry;
+        let of_log = if is_doubtful { self.last_mark(slot, head.last).await? } else { mine };
+        let is_ahead = head.last < mine.entry && of_log < mine;
         let mut may_have_lost = head.may_have_lost && !is_ahead;
-        if may_have_lost && slot.state.lock().room.is_some() {
+        if is_ahead || head.may_have_lost {
             let found = self.seek(slot, head.term).await;
-            let mine = slot.state.lock().mark;
-            let best = found.iter().max_by_key(|(_, has)| has.mark).filter(|(_, has)| has.mark > mine);
-            if let Some((node, _)) = best {
+            let best = found.iter().max_by_key(|(_, has)| has.mark);
+            if let Some((node, _)) = best.filter(|(_, has)| has.mark > mine && has.mark > of_log) {
                 return self.leave_to(slot, head.term, *node).await;
             }
             // Whoever kept the room last knows what was kept.
-            let kept_in = found.iter().map(|(_, has)| has.kept_in).max().unwrap_or(0).max(former);
-            may_have_lost = kept_in != head.former;
+            let kept_in = found.iter().map(|(_, has)| has.kept_in).max().unwrap_or(0).max(known);
+            may_have_lost &= kept_in < head.former;
         }
+        if is_ahead {
+            self.put_mine(slot, head.term).await?;
+        } else {
+            slot.state.lock().is_stray |= head.last <= mine.entry && of_log != mine;
+            self.catch_up(slot).await?;
+            let reached = slot.state.lock().mark.entry;
+            if reached < head.last {
+                let what = format!("its last entry is {}, and only {reached} can be read", head.last);
+                return Err(RoomError::Corrupt(what));
+            }
+        }
+        self.tell_watchers(slot);
         let now = self.now();
         {
             let mut state = slot.state.lock();
@@ -177,33 +201,13 @@ impl<L: RoomLog> Node<L> {
         Ok(())
     }
 
-    /// Makes the log and this node's state of the room the same; whether the log had lost something that this node has.
-    async fn agree(&self, slot: &Slot, head: Head) -> Result<bool, RoomError> {
-        let mine = {
-            let mut state = slot.state.lock();
-            if state.room.is_none() || state.is_stray {
-                (state.room, state.mark) = (None, Mark::default());
-            }
-            state.mark
-        };
-        if head.last < mine.entry {
-            let of_log = self.last_mark(slot, head.last).await?;
-            if of_log < mine {
-                self.put_mine(slot, head.term).await?;
-                return Ok(true);
-            }
-            slot.state.lock().is_stray = true;
-        } else if head.last == mine.entry && mine.entry > 0 && self.last_mark(slot, head.last).await? != mine
-        {
-            slot.state.lock().is_stray = true;
+    /// The last entry in what this node has.
+    fn own_mark(&self, slot: &Slot) -> Mark {
+        let mut state = slot.state.lock();
+        if state.room.is_none() || state.is_stray {
+            (state.room, state.mark) = (None, Mark::default());
         }
-        self.catch_up(slot).await?;
-        let reached = slot.state.lock().mark.entry;
-        if reached < head.last {
-            let what = format!("its last entry is {}, and only {reached} can be read", head.last);
-            return Err(RoomError::Corrupt(what));
-        }
-        Ok(false)
+        state.mark
     }
 
     /// The last entry of the log, and its term.
