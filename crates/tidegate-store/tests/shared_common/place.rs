@@ -10,7 +10,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use tidegate_core::room::RoomName;
 use tidegate_store::rooms::shared::{
-    Append, Appended, Head, Heard, Loaded, LogError, NodeId, RoomLog, Taken,
+    Append, Appended, Head, Heard, Loaded, LogError, MAX_PIECE_BYTES, NodeId, RoomLog, Taken,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -240,6 +240,11 @@ impl PlaceLog {
     }
 }
 
+fn within_bounds<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> Result<(), LogError> {
+    let fits = pieces.into_iter().all(|piece| piece.len() <= MAX_PIECE_BYTES);
+    if fits { Ok(()) } else { Err(LogError::NotDone("too large".to_owned())) }
+}
+
 impl RoomLog for PlaceLog {
     async fn rooms(&self) -> Result<Vec<RoomName>, LogError> {
         self.call(|inner| inner.rooms.keys().cloned().collect()).await
@@ -280,6 +285,7 @@ impl RoomLog for PlaceLog {
     }
 
     async fn append(&self, room: &RoomName, append: Append<'_>) -> Result<Appended, LogError> {
+        within_bounds(append.entries.iter().chain([append.tell]))?;
         let node = self.node;
         self.call(|inner| {
             inner.appends += 1;
@@ -289,7 +295,13 @@ impl RoomLog for PlaceLog {
             if append.after > kept.last {
                 return Appended::Behind { last: kept.last };
             }
+            let last = append.after + append.entries.len() as u64;
+            let is_new = append.entries.is_empty() || last > kept.last;
             for (number, entry) in (append.after + 1..).zip(append.entries) {
+                // The snapshot may stand for some of them by now.
+                if kept.snapshot.as_ref().is_some_and(|(last, _)| number <= *last) {
+                    continue;
+                }
                 match kept.entries.get(&number) {
                     Some(there) => assert_eq!(there, entry, "one keeper writes an entry twice"),
                     None => drop(kept.entries.insert(number, entry.clone())),
@@ -298,7 +310,7 @@ impl RoomLog for PlaceLog {
             }
             kept.keeper = Some((node, Instant::now() + append.lease));
             kept.may_have_lost = false;
-            if !append.tell.is_empty() {
+            if is_new && !append.tell.is_empty() {
                 inner.tell(None, &Heard::Message(append.tell.clone()));
             }
             Appended::Kept
@@ -310,7 +322,8 @@ impl RoomLog for PlaceLog {
         self.call(|inner| {
             let Some(kept) = inner.rooms.get(room) else { return Loaded::default() };
             let snapshot = kept.snapshot.clone().filter(|(last, _)| after < *last);
-            let entries = kept.entries.range(after + 1..).map(|(number, entry)| (*number, entry.clone()));
+            let entries =
+                kept.entries.range(after.saturating_add(1)..).map(|(number, entry)| (*number, entry.clone()));
             Loaded { snapshot, entries: entries.collect() }
         })
         .await
@@ -323,10 +336,14 @@ impl RoomLog for PlaceLog {
         last: u64,
         pieces: &[Bytes],
     ) -> Result<Appended, LogError> {
+        within_bounds(pieces)?;
         self.call(|inner| {
             let Some(kept) = inner.rooms.get_mut(room).filter(|kept| kept.term == term) else {
                 return Appended::Deposed;
             };
+            if kept.snapshot.as_ref().is_some_and(|(newer, _)| *newer > last) {
+                return Appended::Kept;
+            }
             kept.entries.retain(|number, _| *number > last);
             kept.last = kept.last.max(last);
             kept.snapshot = Some((last, pieces.to_vec()));
@@ -346,7 +363,7 @@ impl RoomLog for PlaceLog {
 
     async fn remove(&self, room: &RoomName, term: u64) -> Result<Appended, LogError> {
         self.call(|inner| {
-            if inner.rooms.get(room).is_none_or(|kept| kept.term != term) {
+            if inner.terms.get(room) != Some(&term) {
                 return Appended::Deposed;
             }
             inner.rooms.remove(room);
@@ -356,6 +373,9 @@ impl RoomLog for PlaceLog {
     }
 
     fn send(&self, to: Option<NodeId>, message: Bytes) -> bool {
+        if message.len() > MAX_PIECE_BYTES {
+            return false;
+        }
         if *self.link.borrow() == Link::Up {
             self.place.0.lock().tell(to, &Heard::Message(message));
         }
