@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use tidegate_config::RoomDefinition;
 use tidegate_core::room::RoomName;
-use tidegate_store::rooms::RoomError;
 
 use super::definition::{Definition, Room};
 use super::{Rooms, RoomsError, Shared};
