@@ -58,11 +58,11 @@ pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -
     let definitions =
         of_file.iter().map(|room| Definition::of_file(room, &keys)).collect::<Result<Vec<_>, _>>()?;
     let (rooms, shared) = match &settings.store {
-        StoreSettings::Memory => (embedded(settings, keys)?, None),
-        StoreSettings::Redis(remote) => {
+        StoreSettings::Redis(remote) if !is_trial(settings) => {
             let (shared, clock) = shared(remote).await?;
             (Rooms::new(shared.clone(), clock, keys)?, Some(shared))
         }
+        StoreSettings::Memory | StoreSettings::Redis(_) => (embedded(settings, keys)?, None),
     };
     for definition in definitions {
         match rooms.define(&definition).await {
@@ -76,6 +76,12 @@ pub(super) async fn open(settings: &ServeSettings, of_file: &[RoomDefinition]) -
     }
     let driver = Driver::start(&rooms);
     Ok(OpenRooms { rooms, shared, _driver: driver })
+}
+
+/// Whether the only room is the one to try of the shipped rules, for which nobody has to make a secret: each node has its own then.
+fn is_trial(settings: &ServeSettings) -> bool {
+    let RoomSettings { secret_file, secret } = &settings.rooms;
+    settings.rules.is_none() && secret_file.is_none() && secret.is_none()
 }
 
 /// Rooms in this process, in a folder beside the state file if there is one.
@@ -123,7 +129,7 @@ fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<
     if let Some(file) = secret_file {
         return Ok(RoomKeys::read(file)?);
     }
-    if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() {
+    if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() && !is_trial(settings) {
         bail!(
             "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give \
              all of them the same --room-secret-file (openssl rand -hex 32 makes one)"
