@@ -68,11 +68,11 @@ pub(super) async fn open(
 ) -> anyhow::Result<OpenRooms> {
     let keys = keys(settings, of_file)?;
     let (rooms, shared) = match &settings.store {
-        StoreSettings::Memory => (embedded(settings, keys, pages)?, None),
-        StoreSettings::Redis(remote) => {
+        StoreSettings::Redis(remote) if !is_trial(settings) => {
             let (shared, clock) = shared(remote).await?;
             (Rooms::with_pages(shared.clone(), clock, keys, pages)?, Some(shared))
         }
+        StoreSettings::Memory | StoreSettings::Redis(_) => (embedded(settings, keys, pages)?, None),
     };
     let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
     let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
@@ -104,6 +104,12 @@ async fn take_up_at_last(rooms: Rooms, of_file: Vec<RoomDefinition>) {
             Err(error) => return tracing::error!(%error, "rooms cannot be as the rule file says"),
         }
     }
+}
+
+/// Whether the only room is the one to try of the shipped rules, for which nobody has to make a secret: each node has its own then.
+fn is_trial(settings: &ServeSettings) -> bool {
+    let RoomSettings { secret_file, secret } = &settings.rooms;
+    settings.rules.is_none() && secret_file.is_none() && secret.is_none()
 }
 
 /// Rooms in this process, in a folder beside the state file if there is one.
@@ -139,7 +145,7 @@ fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<
     if let Some(file) = secret_file {
         return Ok(RoomKeys::read(file)?);
     }
-    if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() {
+    if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() && !is_trial(settings) {
         bail!(
             "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give \
              all of them the same --room-secret-file (openssl rand -hex 32 makes one)"
