@@ -160,7 +160,8 @@ fn session(room: &Room, admitted: &Admitted, at: Timestamp) -> wire::Session {
     let usual = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
     // A sign of life that came right after another did not count, and is to come again when it does: a page that said it goes
     // may have come back with it.
-    let is_early = left < idle && idle.saturating_sub(left) < poll::HEAD_INTERVAL;
+    let can_count = admitted.limit_at != Some(admitted.deadline);
+    let is_early = can_count && left < idle && idle.saturating_sub(left) < poll::HEAD_INTERVAL;
     let heartbeat = if is_early { MIN_HEARTBEAT } else { usual };
     wire::Session {
         started_at: UnixTime(admitted.start),

@@ -10,6 +10,7 @@ const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 ///
 /// # Panics
 /// Something is missing, or something is not as the script says.
+#[expect(clippy::print_stdout, reason = "what was measured, for whoever wants to see it")]
 pub fn run(script: &str, arguments: &[String]) {
     let told = std::env::var_os("TEST_BROWSER_NPM");
     let modules = told.map_or_else(|| Path::new(CRATE).join("../../target/browser-npm"), PathBuf::from);

@@ -7,9 +7,32 @@ const session_ms = 40000;
 const slack_ms = 500;
 const { return_to, ...likeDemo } = demo;
 
+// When a page first shows a stage, by this machine's clock, in milliseconds.
+const watchStage = () => {
+  window.shown = {};
+  const look = () => {
+    const stage = document.querySelector("main[data-tg-stage]")?.dataset.tgStage;
+    if (stage) window.shown[stage] ??= Date.now();
+  };
+  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
+  addEventListener("tidegate", (event) => { window.shown[event.detail.state] ??= Date.now(); });
+};
+
+// Somebody who goes in as soon as it is called.
+const goIn = () => {
+  const look = () => {
+    const stage = document.querySelector("main[data-tg-stage]")?.dataset.tgStage;
+    if (stage === "ready") document.querySelector('form[action$="/claim"] button').click();
+    const go = document.querySelector("body > aside button");
+    if (go && !go.hidden) go.click();
+  };
+  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
+};
+
 // Six who come one after the other. Browsers are there before, so that it takes no longer than pages take.
 async function six(where) {
   const contexts = await Promise.all(Array.from({ length: 6 }, () => visitor()));
+  for (const script of [watchStage, goIn]) await contexts[5].addInitScript(script);
   const pages = await Promise.all(contexts.map((context) => context.newPage()));
   for (const page of pages) await page.goto(base + where);
   return { contexts, pages, first: pages[0], sixth: pages[5] };
@@ -24,9 +47,8 @@ async function fiveAreInTheDemoShop() {
   assert.deepEqual([now.active, now.waiting, now.capacity], [5, 1, 5]);
   const from = Date.now();
   await first.close({ runBeforeUnload: true });
-  await banner(sixth).getByRole("button", { name: "Go in" }).click();
   await banner(sixth).getByText("Time left").waitFor();
-  isInTime("a shop that is closed", Date.now() - from);
+  await isInTime("a shop that is closed", sixth, from);
   assert.deepEqual([(await status("demo")).active, (await status("demo")).waiting], [5, 0]);
   for (const context of contexts) await done(context);
 }
@@ -42,15 +64,14 @@ async function sixthComesIn(name, goes) {
   assert.deepEqual([(await status(name)).active, (await status(name)).waiting], [5, 1]);
   await first.waitForResponse((answer) => answer.url().endsWith("/heartbeat"));
   const from = await goes(contexts[0], first);
-  await becomes(sixth, "ready");
-  await sixth.getByRole("button", { name: "Go in now" }).click();
   await becomes(sixth, "admitted");
-  isInTime(name, Date.now() - from);
+  await isInTime(name, sixth, from);
   assert.deepEqual([(await status(name)).active, (await status(name)).waiting], [5, 0]);
   return contexts;
 }
 
-function isInTime(what, took_ms) {
+async function isInTime(what, sixth, from) {
+  const took_ms = (await sixth.evaluate(() => window.shown.admitted)) - from;
   console.log(`${what}: the sixth was in after ${took_ms} ms`);
   assert.ok(took_ms <= most_ms, `${what}: the sixth was in after ${took_ms} ms`);
 }
@@ -89,17 +110,6 @@ async function aBrowserThatLosesItsNetworkMakesRoom() {
   assert.equal(await part(page, "headline").textContent(), "You were away");
   for (const context of contexts) await done(context);
 }
-
-// When a page first shows a stage, by this machine's clock, in milliseconds.
-const watchStage = () => {
-  window.shown = {};
-  const look = () => {
-    const stage = document.querySelector("main[data-tg-stage]")?.dataset.tgStage;
-    if (stage) window.shown[stage] ??= Date.now();
-  };
-  new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true });
-  addEventListener("tidegate", (event) => { window.shown[event.detail.state] ??= Date.now(); });
-};
 
 async function aSessionEndsAtItsLimit() {
   await room("limit", likeDemo);

@@ -374,7 +374,9 @@ function start({ page: data, texts }) {
       if (message.gone) {
         tabs.delete(message.gone);
         // It may have told the server that nobody is here any more. A heartbeat right after another does not count.
-        if (stageOf() === "admitted") wake(1000 + Math.random() * 1000);
+        // Never later than before: many tabs that go one after the other would put it off for good.
+        const soon = 1000 + Math.random() * 1000;
+        if (stageOf() === "admitted" && Date.now() + soon < due) wake(soon);
       }
     };
     post({ here: id });

@@ -5,13 +5,13 @@
 // As it is sent, without comments and spaces, it has less than 2,048 bytes. That is why names are short:
 // o settings, u address of the API, c other tabs, b banner, l its label, m what follows, g its button, s the last seat, p what
 // of it runs out, a when it came, t the next question, w one is under way, f how many failed in a row, j a time that other tabs
-// hardly have, in milliseconds: whose is the shortest asks for all.
+// hardly have, in milliseconds: whose is the shortest asks for all; q a tab has gone, and the next question is due by that.
 (d => {
   const e = d.currentScript, o = e.dataset, u = new URL('/v1/rooms/' + o.room + '/', e.src),
     c = new BroadcastChannel('tidegate:' + o.room),
     [b, l, m, g] = ['aside', 'b', 'b', 'button'].map(n => d.createElement(n)),
     j = 1e3 + Math.random() * 1e3;
-  let s = {}, p, a, t, w, f = 0;
+  let s = {}, p, a, t, w, q, f = 0;
 
   const later = x => {
     clearTimeout(t);
@@ -25,7 +25,7 @@
     s = n;
     p = s.claim || s.session;
     a = Date.now();
-    f = 0;
+    f = q = 0;
     // When it is told to, and at the end of a time, because something changes then.
     later(/en|ref/.test(s.state) ? 2e9 : Math.min(p?.heartbeat_ms || s.poll_after_ms, p?.left_ms + 99 || 1 / 0) + slack);
     dispatchEvent(new CustomEvent('tidegate', {detail: s}));
@@ -65,8 +65,9 @@
     if (k && o.banner != 'off') d.body.append(b);
   };
 
-  // A tab that goes may have said that nobody is here any more; a heartbeat right after another would not count.
-  c.onmessage = ({data: n}) => n.seat ? take(n.seat, j) : n.gone && s.session && later(j);
+  // A tab that goes may have said that nobody is here any more; a heartbeat right after another would not count. Those that go
+  // afterwards do not put it off.
+  c.onmessage = ({data: n}) => n.seat ? take(n.seat, j) : n.gone && s.session && !q && later(q = j);
   // A hint, which the next question takes back: a page that is reloaded, or left for another of the site, goes as well.
   addEventListener('pagehide', () => {
     c.postMessage({gone: 1});
