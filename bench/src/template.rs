@@ -31,7 +31,11 @@ impl Template {
     /// Any of these requests, as they are.
     #[must_use]
     pub fn one_of(requests: Vec<Vec<u8>>) -> Self {
-        Self { bytes: requests.first().cloned().unwrap_or_default(), digits: Vec::new(), whole: requests.into() }
+        Self {
+            bytes: requests.first().cloned().unwrap_or_default(),
+            digits: Vec::new(),
+            whole: requests.into(),
+        }
     }
 
     /// `POST` over HTTP/1.1 of so many `items` of JSON; a single one is sent alone, not in a list of checks.

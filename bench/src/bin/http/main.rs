@@ -8,8 +8,8 @@ use clap::Parser;
 use tidegate_bench::contest::{self, CPU_PER, Driven, LOAD, NO_THROTTLECRAB, Rival, Subject, middle, ratio};
 use tidegate_bench::http_load::{Pace, drive};
 use tidegate_bench::report::{Cell, Format, Report, Table};
-use tidegate_bench::shape;
 use tidegate_bench::server::{self, Affinity, Door, Server, Tidegate, words};
+use tidegate_bench::shape;
 use tidegate_bench::template::{Template, any_key};
 
 /// CPU microseconds, requests per second and latency of Tidegate and of bare axum, in turn.

@@ -12,8 +12,8 @@ use hdrhistogram::Histogram;
 use tidegate_bench::report::{Cell, Table};
 use tidegate_bench::server::{Affinity, Door, Tidegate, words};
 
-use super::visitors::{self, ask, connect, request};
 use super::Arguments;
+use super::visitors::{self, ask, connect, request};
 
 const ROOM: &str = "offers";
 /// Its seats, as the rules have it.

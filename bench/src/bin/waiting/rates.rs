@@ -24,7 +24,8 @@ pub(crate) fn measure(
 ) -> anyhow::Result<[Table; 2]> {
     let subject = &arguments.subject;
     let echo = std::env::current_exe()?.with_file_name("axum-echo");
-    let echo = Server::start(&echo, affinity, |address| words(&["--listen", address])).context("axum-echo")?;
+    let echo =
+        Server::start(&echo, affinity, |address| words(&["--listen", address])).context("axum-echo")?;
     let tidegate = |further: &[String]| {
         let (program, rules) = (&subject.tidegate, &subject.rules);
         Tidegate { program, rules, door: Door::Http, database: "none" }.start(affinity, further)
@@ -39,7 +40,9 @@ pub(crate) fn measure(
     let joins = [0, 1, 2].map(|_| Template::one_of(vec![visitors::request("joins", "join", "")]));
     let in_line = |server: &Server| -> anyhow::Result<Template> {
         let cookies = visitors::join(server.address, "polls", arguments.visitors)?;
-        Ok(Template::one_of(cookies.iter().map(|cookies| visitors::request("polls", "poll", cookies)).collect()))
+        Ok(Template::one_of(
+            cookies.iter().map(|cookies| visitors::request("polls", "poll", cookies)).collect(),
+        ))
     };
     let polls = [in_line(&servers[1])?, in_line(&servers[1])?, in_line(&servers[2])?];
     let table = |what: &str, requests: &[Template; 3]| -> anyhow::Result<Table> {
@@ -57,7 +60,8 @@ pub(crate) fn measure(
 
 fn rows(title: &str, answers: &[shape::Shape], all: &[Vec<Driven>]) -> Table {
     let columns = [
-        "", "CPU us", "user", "kernel", "/ first", "req/s", "/ first", "p50 us", "p90", "p99", "load %", "answer B",
+        "", "CPU us", "user", "kernel", "/ first", "req/s", "/ first", "p50 us", "p90", "p99", "load %",
+        "answer B",
     ];
     let mut table = Table::new(title, &columns);
     for ((name, answer), runs) in NAMES.iter().zip(answers).zip(all) {

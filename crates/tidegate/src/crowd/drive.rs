@@ -60,6 +60,9 @@ struct Crowd<'p> {
     random: Rng,
     asking: Asking,
     visitors: Vec<Visitor>,
+    start: Timestamp,
+    /// How many have come.
+    came: u32,
     agenda: Agenda,
     under_way: JoinSet<Done>,
     /// How many of them are of visitors, and whether one looks at the room.
@@ -118,24 +121,18 @@ pub async fn run(
 impl<'p> Crowd<'p> {
     fn new(plan: &'p Plan, clock: SystemClock, start: Timestamp) -> Result<Self, CrowdError> {
         let mut random = Rng::with_seed(plan.seed);
-        let mut agenda = Agenda::default();
-        let comes_at = |visitor: u32| {
-            let after = u64::from(visitor) * 1_000_000 / u64::from(plan.arrivals_per_s.max(1));
-            start.saturating_add(Micros::from_micros(after))
-        };
-        let visitors = (0..plan.visitors)
-            .map(|visitor| {
-                agenda.put(comes_at(visitor), visitor);
-                Visitor::new(plan, comes_at(visitor), &mut random)
-            })
-            .collect();
+        let visitors =
+            (0..plan.visitors).map(|visitor| Visitor::new(plan, comes_at(plan, start, visitor), &mut random));
+        let visitors = visitors.collect();
         Ok(Self {
             plan,
             clock,
             random,
             asking: Asking::new(plan)?,
             visitors,
-            agenda,
+            start,
+            came: 0,
+            agenda: Agenda::default(),
             under_way: JoinSet::new(),
             asked: 0,
             is_looking: false,
@@ -145,7 +142,7 @@ impl<'p> Crowd<'p> {
     }
 
     fn is_over(&self) -> bool {
-        self.agenda.is_empty() && self.asked == 0
+        self.agenda.is_empty() && self.asked == 0 && self.came == self.plan.visitors
     }
 
     /// Lets those ask who are due, as far as connections are free; when to come again.
@@ -154,13 +151,27 @@ impl<'p> Crowd<'p> {
             if self.asked >= self.plan.connections as usize {
                 return Timestamp::MAX;
             }
-            let Some((wanted, visitor)) = self.agenda.due(now) else {
-                return self.agenda.next().unwrap_or(Timestamp::MAX);
+            let Some((wanted, visitor)) = self.agenda.due(now).or_else(|| self.arrival(now)) else {
+                let next = self.next_arrival().map_or(Timestamp::MAX, |(at, _)| at);
+                return self.agenda.next().map_or(next, |at| at.min(next));
             };
             self.tally.late.note(now.since(wanted));
             self.start(visitor, now);
         }
         now
+    }
+
+    /// Who comes next, and when.
+    fn next_arrival(&self) -> Option<(Timestamp, u32)> {
+        (self.came < self.plan.visitors).then(|| (comes_at(self.plan, self.start, self.came), self.came))
+    }
+
+    /// Somebody who comes now. Those who are there go first: where this program cannot keep up, fewer come, and nobody is kept from
+    /// asking in time.
+    fn arrival(&mut self, now: Timestamp) -> Option<(Timestamp, u32)> {
+        let arrival = self.next_arrival().filter(|(at, _)| *at <= now)?;
+        self.came += 1;
+        Some(arrival)
     }
 
     fn start(&mut self, index: u32, now: Timestamp) {
@@ -235,4 +246,10 @@ impl<'p> Crowd<'p> {
             gone: self.gone,
         }
     }
+}
+
+/// When a visitor comes, if this program can keep up.
+fn comes_at(plan: &Plan, start: Timestamp, visitor: u32) -> Timestamp {
+    let after = u64::from(visitor) * 1_000_000 / u64::from(plan.arrivals_per_s.max(1));
+    start.saturating_add(Micros::from_micros(after))
 }

@@ -278,6 +278,7 @@ impl Visitor {
             && self.record.is_another(number)
         {
             tally.find(if self.is_late { Finding::Late } else { Finding::AnotherNumber });
+            self.record.begin_anew();
         }
         match &seat.standing {
             Standing::Waiting => self.wait(seat, sent_at, now, tally),

@@ -108,7 +108,7 @@ async fn take_up_at_last(rooms: Rooms, of_file: Vec<RoomDefinition>) {
 
 /// Whether the only room is the one to try of the shipped rules, for which nobody has to make a secret: each node has its own then.
 fn is_trial(settings: &ServeSettings) -> bool {
-    let RoomSettings { secret_file, secret } = &settings.rooms;
+    let RoomSettings { secret_file, secret, .. } = &settings.rooms;
     settings.rules.is_none() && secret_file.is_none() && secret.is_none()
 }
 

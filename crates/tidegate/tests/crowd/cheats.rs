@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 type Cheat = fn(number: u64, asked: u64) -> Told;
 
 /// What it tells.
+#[derive(Clone, Copy, Debug)]
 enum Told {
     Waiting {
         number: u64,

@@ -43,6 +43,11 @@ impl Record {
         self.number.is_some_and(|known| known != number)
     }
 
+    /// It begins anew with another number: what was told of the first says nothing of it.
+    pub(in crate::crowd) fn begin_anew(&mut self) {
+        (self.position, self.waited_at, self.offered_at) = (None, None, None);
+    }
+
     pub(in crate::crowd) fn numbered(&mut self, number: u64, now: Timestamp) {
         self.number = Some(number);
         self.joined_at.get_or_insert(now);

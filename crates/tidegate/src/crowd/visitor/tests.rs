@@ -119,6 +119,17 @@ fn a_place_that_is_over_was_lost_unless_its_visitor_asked_late() {
     assert_eq!(scene.tally.found(Finding::LostSession), 1);
 }
 
+#[test]
+fn who_was_late_and_begins_anew_was_not_put_back() {
+    let reload = Share::percent(100).unwrap();
+    let mut scene = Scene::new(Habits { reload, ..Habits::PATIENT });
+    scene.turn(0, Call::Join, &waiting(7, 2));
+    scene.turn(90_000, Call::Join, &waiting(900, 80));
+    assert_eq!((scene.tally.found(Finding::Late), scene.tally.found(Finding::AnotherNumber)), (1, 0));
+    assert_eq!(scene.tally.found(Finding::GrownPosition), 0);
+    assert_eq!((scene.visitor.record.number, scene.visitor.record.waited_at), (Some(900), Some(at(90_000))));
+}
+
 fn gone() -> Heard {
     Heard::Refused { status: StatusCode::GONE, kind: "gone".to_owned(), retry_after: None }
 }
