@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use super::Shared;
 use super::store::Store;
 
-/// How long a page has to be heard of again: that is longer than a page takes to load.
-const GRACE: Duration = Duration::from_secs(4);
+/// How long a page has to be heard of again: that is longer than a page takes to load on a slow phone.
+const GRACE: Duration = Duration::from_secs(8);
 /// The most pages that are waited for at one time. Those beyond that are not: their sessions end when they are idle.
 const MAX_WAITED_FOR: usize = 4_096;
 

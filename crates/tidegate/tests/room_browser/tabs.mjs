@@ -42,12 +42,12 @@ async function aHundredTabsHoldOneSeatWithOneTimer() {
   assert.equal((await status("tabs")).active, 1);
   // All of them go but one: somebody is there.
   await Promise.all(pages.slice(1).map((page) => page.close({ runBeforeUnload: true })));
-  await pages[0].waitForTimeout(6000);
+  await pages[0].waitForTimeout(10000);
   assert.equal((await status("tabs")).active, 1);
   const gone = Date.now();
   await pages[0].close({ runBeforeUnload: true });
   await until("the last one frees the seat", async () => (await status("tabs")).active === 0);
-  assert.ok(Date.now() - gone < 10000, "it need not be idle for that");
+  assert.ok(Date.now() - gone < 14000, "it need not be idle for that");
   await done(context);
 }
 
@@ -102,7 +102,7 @@ async function whoComesBackKeepsTheSession() {
     const { session } = await call(context, "reloads", "poll");
     await heartbeat(page);
     await go(page);
-    await new Promise((resolve) => setTimeout(resolve, 7000));
+    await new Promise((resolve) => setTimeout(resolve, 11000));
     const seat = await call(context, "reloads", "poll");
     assert.deepEqual([seat.state, seat.session?.started_at], ["admitted", session.started_at], name);
     await done(context);
@@ -116,7 +116,7 @@ async function whereNothingIsHeardAPageThatGoesKeepsItsSeat() {
   const page = await shop(context, "deaf");
   await banner(page).getByText("Time left").waitFor();
   await page.reload();
-  await page.waitForTimeout(6000);
+  await page.waitForTimeout(10000);
   assert.match(await banner(page).innerText(), /Time left/);
   assert.equal((await status("deaf")).active, 1);
   await done(context);
