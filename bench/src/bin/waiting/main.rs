@@ -6,7 +6,7 @@ mod quota;
 mod rates;
 mod visitors;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use tidegate_bench::contest::{self, CPU_PER, LOAD, Subject};
@@ -53,7 +53,7 @@ enum Part {
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = Arguments::parse();
-    if arguments.subject.rules == PathBuf::from("rules/large-limits.yaml") {
+    if arguments.subject.rules == Path::new("rules/large-limits.yaml") {
         arguments.subject.rules = PathBuf::from("rules/waiting.yaml");
     }
     arguments.subject.is_built()?;
