@@ -132,7 +132,7 @@ async fn a_failover_by_sentinels_is_survived_and_told() {
     let first = taken(&one, &room, LONG).await;
     assert_eq!(put(&one, &room, (first.term, 0), "a").await, Appended::Kept);
     // Until the replica has it.
-    group.servers()[group.primary()].command(&["WAIT", "1", "5000"]).ok();
+    group.servers()[group.primary()].wait_until_copied("copied");
 
     let killed = group.kill_primary();
     assert_eq!(next(&mut heard).await, Heard::Down);
@@ -147,7 +147,7 @@ async fn a_failover_by_sentinels_is_survived_and_told() {
     group.restart(killed);
     group.servers()[killed].wait_until_synced_replica(PATIENCE);
     one.log.release(&room, taken(&one, &room, LONG).await.term).await.unwrap();
-    group.servers()[group.primary()].command(&["WAIT", "1", "5000"]).ok();
+    group.servers()[group.primary()].wait_until_copied("copied");
     let killed = group.kill_primary();
     group.wait_for_failover(killed, PATIENCE);
     let taken = insist(|| other.log.take(&room, other.id, LONG, false)).await;
@@ -199,7 +199,7 @@ async fn a_failover_in_a_cluster_is_survived_and_told() {
     assert_eq!(put(&one, &room, (first.term, 0), "a").await, Appended::Kept);
     one.log.release(&room, first.term).await.unwrap();
     let master = cluster.master_of(cluster.slot_of("troom:{survives}:h"));
-    cluster.nodes()[master].command(&["WAIT", "1", "5000"]).ok();
+    cluster.nodes()[master].wait_until_copied("{survives}:copied");
     cluster.kill(master);
     let taken = insist(|| other.log.take(&room, other.id, LONG, false)).await;
     let Taken::Yours(head) = taken else { panic!("{taken:?}") };

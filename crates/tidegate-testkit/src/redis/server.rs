@@ -227,6 +227,15 @@ impl RedisServer {
             .collect()
     }
 
+    /// Waits until a replica has everything that was written so far; `key`, which must be this server's, is lost by that.
+    pub fn wait_until_copied(&self, key: &str) {
+        let mut client = self.client();
+        // WAIT speaks of what its own connection wrote last, and that is sent after everything before it.
+        client.command(&["SET", key, "1", "PX", "1"]).ok();
+        let copies = client.command(&["WAIT", "1", "5000"]).ok().integer();
+        assert!(copies > 0, "no replica has it after 5 s");
+    }
+
     /// Waits until it is a replica whose copy is complete.
     pub fn wait_until_synced_replica(&self, within: Duration) {
         wait_until("the replica is in step with its primary", within, || {
