@@ -23,9 +23,10 @@ pub fn any_key() -> String {
 impl Template {
     /// A request as it is, with [any keys](any_key) in it.
     #[must_use]
-    pub fn of(text: String) -> Self {
-        let digits = text.match_indices(PREFIX).map(|(start, _)| start + PREFIX.len()).collect();
-        Self { bytes: text.into_bytes(), digits, whole: Arc::default() }
+    pub fn of(request: impl Into<Vec<u8>>) -> Self {
+        let bytes = request.into();
+        let digits = memchr::memmem::find_iter(&bytes, PREFIX).map(|start| start + PREFIX.len()).collect();
+        Self { bytes, digits, whole: Arc::default() }
     }
 
     /// Any of these requests, as they are.
