@@ -164,6 +164,33 @@ fn a_keeper_that_stood_still_says_nothing_old() {
 }
 
 #[test]
+fn positions_in_an_outage_are_those_before_it_at_every_node() {
+    run(|| async {
+        let site = Site::open(0).await;
+        let mut line = Vec::new();
+        for identity in 1..=6 {
+            line.push(site.join(A, identity).await);
+        }
+        assert_eq!(site.ask(A, Command::Leave(line[0])).await.answer, Answer::Left);
+        sleep(Duration::from_millis(100)).await;
+        site.place.set_link(A, Link::Stopped);
+        // The keeper knows that these want to go, and can tell nobody.
+        let (second, fifth) = (Command::Leave(line[1]), Command::Leave(line[4]));
+        let node = site.node(A);
+        let left = tokio::join!(node.ask(&site.room, &second), node.ask(&site.room, &fifth));
+        assert_eq!(left, (Err(RoomError::Timeout), Err(RoomError::Timeout)));
+        for (ticket, ahead) in [(line[2], 1), (line[3], 2), (line[5], 4)] {
+            let told = site.node(A).look(&site.room, &ticket).await.unwrap();
+            assert_eq!(position(&told), Some(ahead), "at the keeper, {told:?}");
+        }
+        for (ticket, ahead) in [(line[2], 1), (line[3], 2), (line[5], 4)] {
+            let told = site.node(B).look(&site.room, &ticket).await.unwrap();
+            assert_eq!(position(&told), Some(ahead), "elsewhere, {told:?}");
+        }
+    });
+}
+
+#[test]
 fn what_a_stopped_keeper_gathered_is_not_kept_when_another_goes_on() {
     run(|| async {
         let site = Site::open(0).await;

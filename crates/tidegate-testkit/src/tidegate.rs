@@ -103,9 +103,12 @@ pub struct Tidegate {
     logs: Logs,
 }
 
-/// Lines of standard output and standard error, as they come.
+/// Lines of standard output and standard error, as they come, and the threads that read them.
 #[derive(Clone, Debug, Default)]
-struct Logs(Arc<Mutex<Vec<String>>>);
+struct Logs {
+    lines: Arc<Mutex<Vec<String>>>,
+    readers: Arc<Mutex<Vec<thread::JoinHandle<()>>>>,
+}
 
 impl Tidegate {
     /// Starts `binary` with these arguments and waits until `/ready` says 200.
@@ -160,7 +163,8 @@ impl Tidegate {
         self.process.cpu_micros()
     }
 
-    /// What it has printed so far, both streams, over all its starts.
+    /// What it has printed so far, both streams, over all its starts. What it printed at the start may not be read yet when it
+    /// is ready: all of it is there once it was ended by [`Tidegate::terminate`].
     pub fn logs(&self) -> String {
         self.logs.text()
     }
@@ -170,10 +174,12 @@ impl Tidegate {
         self.process.kill();
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has finished what it had accepted.
+    /// Asks it to end (SIGTERM) and waits until it has finished what it had accepted, and all that it printed is read.
     pub fn terminate(&mut self) -> ExitStatus {
         self.process.terminate();
-        self.process.wait(STOP_DEADLINE)
+        let status = self.process.wait(STOP_DEADLINE);
+        self.logs.wait();
+        status
     }
 
     /// Ends it at once, if it runs, and starts it again on the same port.
@@ -230,7 +236,8 @@ fn spawn(
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = ServerProcess::spawn(&mut command, "tidegate (cargo build)");
     let (output, errors) = process.take_streams();
-    let readers = [logs.follow(output), logs.follow(errors)];
+    logs.follow(output);
+    logs.follow(errors);
     let before = logs.text().len();
     let ready = wait_for("tidegate is ready", START_DEADLINE, || match process.exited() {
         Some(status) => Some(Err(status)),
@@ -239,9 +246,7 @@ fn spawn(
             .then_some(Ok(())),
     });
     let Err(status) = ready else { return Some(process) };
-    for reader in readers {
-        let _ = reader.join();
-    }
+    logs.wait();
     let text = logs.text();
     assert!(text[before..].contains("in use"), "tidegate ended with {status}:\n{text}");
     None
@@ -249,17 +254,25 @@ fn spawn(
 
 impl Logs {
     fn text(&self) -> String {
-        self.0.lock().expect("never poisoned").join("\n")
+        self.lines.lock().expect("never poisoned").join("\n")
     }
 
     /// Takes lines until the stream ends, so that the server never waits for a reader.
-    fn follow(&self, stream: impl Read + Send + 'static) -> thread::JoinHandle<()> {
-        let logs = self.clone();
-        thread::spawn(move || {
+    fn follow(&self, stream: impl Read + Send + 'static) {
+        let lines = Arc::clone(&self.lines);
+        let reader = thread::spawn(move || {
             for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                logs.0.lock().expect("never poisoned").push(line);
+                lines.lock().expect("never poisoned").push(line);
             }
-        })
+        });
+        self.readers.lock().expect("never poisoned").push(reader);
+    }
+
+    /// Waits until the streams so far have ended.
+    fn wait(&self) {
+        for reader in self.readers.lock().expect("never poisoned").drain(..) {
+            let _ = reader.join();
+        }
     }
 }

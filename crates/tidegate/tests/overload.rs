@@ -394,7 +394,8 @@ fn a_queue_that_holds_more_than_the_door_is_warned_of() {
     let rules = dir.write("rules.yaml", RULES).display().to_string();
     for (capacity, is_warned) in [("4", true), ("5", false)] {
         let arguments = ["--rules", &*rules, "--max-concurrent-requests", capacity];
-        let server = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
+        let mut server = Tidegate::start(env!("CARGO_BIN_EXE_tidegate"), &arguments);
+        server.terminate();
         assert_eq!(server.logs().contains("more requests may wait"), is_warned, "{}", server.logs());
     }
 }
@@ -413,7 +414,9 @@ fn the_default_of_connections_gives_way_to_the_limit_of_open_files() {
         let script = dir.write("limited", &script);
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
         let all = TidegateOptions::new(&script).grpc().arguments(["--resp-listen", "127.0.0.1:0"]);
-        let logs = Tidegate::with(&all.arguments(arguments)).logs();
+        let mut server = Tidegate::with(&all.arguments(arguments));
+        server.terminate();
+        let logs = server.logs();
         assert!(logs.contains(said), "{open_files} {arguments:?}: {logs}");
         let is_warned = logs.lines().any(|line| line.contains("WARN"));
         assert_eq!(is_warned, said.contains("connections"), "{open_files} {arguments:?}: {logs}");

@@ -72,7 +72,7 @@ struct Connection {
     request: Template,
     /// Requests before this one.
     number: u32,
-    /// What goes before the next request.
+    /// What goes before the rest of a request.
     owed: Vec<u8>,
     sent: usize,
     answer: Vec<u8>,
@@ -201,6 +201,11 @@ impl Load {
                 connection.send()?;
             }
             connection.receive()?;
+            if connection.asked.is_none() {
+                let length = self.door.aside(&connection.answer, &mut connection.owed)?;
+                connection.answer.drain(..length);
+                connection.send()?;
+            }
             let Some((length, outcome)) = self.door.answer(&connection.answer, &mut connection.owed)? else {
                 continue;
             };
@@ -256,9 +261,13 @@ impl Stretch {
 
 impl Connection {
     fn send(&mut self) -> anyhow::Result<()> {
-        while self.asked.is_some() && self.sent < self.request.bytes.len() {
+        loop {
             let is_owed = !self.owed.is_empty();
-            let rest = if is_owed { &self.owed[..] } else { &self.request.bytes[self.sent..] };
+            let rest = match self.request.bytes.get(self.sent..) {
+                _ if is_owed => &self.owed[..],
+                Some(rest) if self.asked.is_some() && !rest.is_empty() => rest,
+                _ => break,
+            };
             match self.stream.write(rest) {
                 Ok(0) => bail!("the server hung up"),
                 Ok(count) if is_owed => drop(self.owed.drain(..count)),

@@ -14,7 +14,9 @@ use crate::wire::Outcome;
 const FRAME_HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
@@ -79,6 +81,31 @@ fn head_of(bytes: &[u8]) -> Option<(u8, u8, usize)> {
     Some((head[3], head[4], FRAME_HEAD + length))
 }
 
+/// The length of the whole frames that these bytes begin with, which are about the connection: a server hangs up on whoever does
+/// not answer its pings, also while it is asked nothing.
+pub(crate) fn aside(bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<usize> {
+    let mut at = 0;
+    while let Some((kind, flags, length)) = head_of(&bytes[at..]) {
+        let Some(frame) = bytes.get(at..at + length) else { break };
+        ensure!(!matches!(kind, DATA | HEADERS), "an answer to nothing");
+        ensure_open(kind, frame)?;
+        owed.extend(acknowledgement(kind, flags, frame).unwrap_or_default());
+        at += length;
+    }
+    Ok(at)
+}
+
+/// What a ping has to be answered with.
+fn acknowledgement(kind: u8, flags: u8, frame: &[u8]) -> Option<Vec<u8>> {
+    (kind == PING && flags & ACK == 0).then(|| self::frame(PING, ACK, &frame[FRAME_HEAD..]))
+}
+
+/// After RST_STREAM a request has no answer any more, after GOAWAY a connection takes none.
+fn ensure_open(kind: u8, frame: &[u8]) -> anyhow::Result<()> {
+    ensure!(!matches!(kind, RST_STREAM | GOAWAY), "the server ends the stream or the connection: {frame:?}");
+    Ok(())
+}
+
 /// The length of what these bytes begin with up to the end of an answer, and what it says; nothing while it is not whole.
 /// What answers to pings have to be is put to `owed`.
 pub(crate) fn answer(bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<Option<(usize, Outcome)>> {
@@ -86,9 +113,9 @@ pub(crate) fn answer(bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<Option<
     while let Some((kind, flags, length)) = head_of(&bytes[at..]) {
         let Some(frame) = bytes.get(at..at + length) else { break };
         at += length;
+        ensure_open(kind, frame)?;
         match kind {
             DATA => is_decided = true,
-            PING if flags & ACK == 0 => pings.extend(self::frame(PING, ACK, &frame[FRAME_HEAD..])),
             HEADERS if flags & END_STREAM != 0 => {
                 let is_unavailable = memmem::find(&frame[FRAME_HEAD..], &UNAVAILABLE).is_some();
                 let outcome = match (is_decided, is_unavailable) {
@@ -99,9 +126,7 @@ pub(crate) fn answer(bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<Option<
                 owed.append(&mut pings);
                 return Ok(Some((at, outcome)));
             }
-            // RST_STREAM and GOAWAY: the request has no answer any more.
-            3 | 7 => ensure!(false, "the server ends the stream or the connection: {frame:?}"),
-            _ => {}
+            _ => pings.extend(acknowledgement(kind, flags, frame).unwrap_or_default()),
         }
     }
     Ok(None)
@@ -140,6 +165,18 @@ mod tests {
         assert_eq!(owed, frame(PING, ACK, b"12345678"));
         let other = frame(HEADERS, 5, b"z");
         assert_eq!(answer(&other, &mut owed).unwrap(), Some((other.len(), Outcome::Other)));
-        assert!(answer(&frame(7, 0, &[0; 8]), &mut owed).is_err());
+        assert!(answer(&frame(GOAWAY, 0, &[0; 8]), &mut owed).is_err());
+    }
+
+    #[test]
+    fn pings_are_answered_while_nothing_is_asked() {
+        let mut owed = Vec::new();
+        let ping = frame(PING, 0, b"12345678");
+        let said =
+            [frame(4, 0, &[]), ping.clone(), frame(PING, ACK, b"87654321"), ping[..16].to_vec()].concat();
+        assert_eq!(aside(&said, &mut owed).unwrap(), said.len() - 16);
+        assert_eq!(owed, frame(PING, ACK, b"12345678"));
+        assert!(aside(&frame(DATA, 0, b"y"), &mut owed).is_err());
+        assert!(aside(&frame(GOAWAY, 0, &[0; 8]), &mut owed).is_err());
     }
 }

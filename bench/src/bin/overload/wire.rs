@@ -62,6 +62,14 @@ impl Door {
         }
     }
 
+    /// The length of what a server says although it was asked nothing. What it has to be told is put to `owed`.
+    pub(crate) fn aside(self, bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<usize> {
+        match self {
+            Door::Grpc => grpc::aside(bytes, owed),
+            Door::Http | Door::Resp => Ok(0),
+        }
+    }
+
     /// The length of the answer that these bytes begin with, and what it says; nothing while it is not whole. What the server has
     /// to be told before the next request is put to `owed`.
     pub(crate) fn answer(self, bytes: &[u8], owed: &mut Vec<u8>) -> anyhow::Result<Option<(usize, Outcome)>> {

@@ -60,11 +60,13 @@ impl Room {
                     && self.seat_of(visitor.identity).is_none()
             }
             Event::Touched { number, .. }
+            | Event::Left { number, .. }
             | Event::Expired { number }
             | Event::Skipped { number }
             | Event::Called { number, .. } => self.line.contains(*number),
-            Event::Left { number, .. } => self.line.contains(*number) || is_ready(*number),
-            Event::ClaimExtended { number, .. } | Event::Abandoned { number } => is_ready(*number),
+            Event::Declined { number, .. }
+            | Event::ClaimExtended { number, .. }
+            | Event::Abandoned { number } => is_ready(*number),
             Event::Admitted { number, .. } => self.line.contains(*number) || is_ready(*number),
             Event::Seen { number, .. } | Event::Renewed { number, .. } | Event::Ended { number, .. } => {
                 is_active(*number)
@@ -110,9 +112,10 @@ impl Room {
                 self.line.name(*number, *visitor);
                 self.remember(*number, self.visitor(*number).unwrap_or_default());
             }
-            Event::Left { number, .. } | Event::Expired { number } | Event::Abandoned { number } => {
-                self.remove(*number);
-            }
+            Event::Left { number, .. }
+            | Event::Declined { number, .. }
+            | Event::Expired { number }
+            | Event::Abandoned { number } => self.remove(*number),
             Event::Skipped { number } => {
                 self.draws += 1;
                 self.remove(*number);

@@ -33,8 +33,15 @@ pub enum Event {
         /// What is known of the visitor.
         visitor: Visitor,
     },
-    /// A visitor who waited or was called has left.
+    /// A visitor who waited has left.
     Left {
+        /// Its number.
+        number: QueueNumber,
+        /// At whose wish.
+        by: EndedBy,
+    },
+    /// A visitor who was called has left.
+    Declined {
         /// Its number.
         number: QueueNumber,
         /// At whose wish.

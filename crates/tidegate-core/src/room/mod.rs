@@ -149,6 +149,24 @@ impl Room {
         }
     }
 
+    /// How the seat of this ticket stood when these, who have left the line since, still stood there: for whoever must not tell yet
+    /// that they have. What else happened to the seat itself since is told.
+    #[must_use]
+    pub fn look_before(
+        &self,
+        now: Timestamp,
+        ticket: &Ticket,
+        gone: impl Iterator<Item = QueueNumber>,
+    ) -> Answer {
+        let mut answer = self.look(now, ticket);
+        if let Answer::Waiting(waiting) = &mut answer
+            && let Some(position) = &mut waiting.position
+        {
+            *position += gone.filter(|gone| self.line.is_ahead(*gone, ticket.number)).count() as u64;
+        }
+        answer
+    }
+
     /// What [`Room::handle`] would answer to a command that changes nothing now, because it comes early or again; `None` to any
     /// other. So whoever has a copy of a room can answer most polls.
     #[must_use]

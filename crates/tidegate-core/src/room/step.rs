@@ -315,7 +315,7 @@ impl Step<'_> {
             }
             Some((SeatState::Held, _)) => false,
             Some((SeatState::Ready { .. }, _)) => {
-                self.emit(Event::Left { number, by });
+                self.emit(Event::Declined { number, by });
                 true
             }
             None if self.room.line.contains(number) => {

@@ -136,14 +136,12 @@ impl Promises {
             Event::Recognised { number, visitor } => self.sits(number.get(), *visitor),
             Event::Called { number, by, .. } => self.called(number.get(), *by, at),
             Event::Admitted { number, .. } => self.let_in(number.get(), at),
-            Event::Skipped { number } | Event::Expired { number } => {
+            Event::Left { number, .. } | Event::Skipped { number } | Event::Expired { number } => {
                 assert!(self.line.remove(&self.place_of(number.get())).is_some());
                 self.visitors.remove(&number.get());
             }
-            Event::Left { number, .. } | Event::Abandoned { number } => {
-                let waited = self.line.remove(&self.place_of(number.get())).is_some();
-                let called = !waited && self.seats.remove(&number.get()) == Some(Seat::Ready);
-                assert!(waited || called, "{event:?}");
+            Event::Declined { number, .. } | Event::Abandoned { number } => {
+                assert_eq!(self.seats.remove(&number.get()), Some(Seat::Ready), "{event:?}");
                 self.visitors.remove(&number.get());
             }
             Event::Ended { number, by, held_until } => {

@@ -20,8 +20,23 @@ impl Unkept {
 
     /// Whether everything that has happened to the seat of this number is kept, if everything up to record `kept` is.
     pub(in crate::rooms) fn is_kept(&self, number: QueueNumber, kept: u64) -> bool {
-        let concerns = |about: About| about == About::Everybody || about == About::Seat(number);
-        !self.0.iter().any(|(record, about)| *record > kept && concerns(*about))
+        !self.after(kept).any(|about| match about {
+            About::Everybody => true,
+            About::Seat(seat) | About::GoneFromLine(seat) => seat == number,
+            About::Nobody => false,
+        })
+    }
+
+    /// Those who have left the line, where that is not kept, if everything up to record `kept` is.
+    pub(in crate::rooms) fn gone_from_line(&self, kept: u64) -> impl Iterator<Item = QueueNumber> {
+        self.after(kept).filter_map(|about| match about {
+            About::GoneFromLine(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    fn after(&self, kept: u64) -> impl Iterator<Item = About> {
+        self.0.iter().rev().take_while(move |(record, _)| *record > kept).map(|(_, about)| *about)
     }
 
     /// The memory it takes on the heap.
@@ -34,18 +49,22 @@ impl Unkept {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum About {
     Seat(QueueNumber),
+    /// Of those behind, too.
+    GoneFromLine(QueueNumber),
     Everybody,
     Nobody,
 }
 
 fn about(event: &Event) -> About {
     match event {
-        Event::Joined { number, .. }
-        | Event::Recognised { number, .. }
-        | Event::Left { number, .. }
+        Event::Left { number, .. }
         | Event::Expired { number }
         | Event::Skipped { number }
-        | Event::Called { number, .. }
+        | Event::Called { number, .. } => About::GoneFromLine(*number),
+        // One who is admitted from the line has just come and is behind everybody.
+        Event::Joined { number, .. }
+        | Event::Recognised { number, .. }
+        | Event::Declined { number, .. }
         | Event::ClaimExtended { number, .. }
         | Event::Abandoned { number }
         | Event::Admitted { number, .. }
@@ -53,11 +72,11 @@ fn about(event: &Event) -> About {
         | Event::Ended { number, .. }
         | Event::Freed { number }
         | Event::Returned { number, .. } => About::Seat(*number),
-        Event::Flushed(_) | Event::Resumed { .. } => About::Everybody,
+        Event::Flushed(_) | Event::Resumed { .. } | Event::Opened { drawn: Some(_) } => About::Everybody,
         // Nobody loses or gains a seat by these, and the first two are not kept.
         Event::Touched { .. }
         | Event::Seen { .. }
-        | Event::Opened { .. }
+        | Event::Opened { drawn: None }
         | Event::BeaconSet(_)
         | Event::StateSet(_)
         | Event::Changed(_)

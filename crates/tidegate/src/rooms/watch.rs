@@ -180,7 +180,7 @@ impl Counts {
 /// Whose place is over by an event, and why.
 fn ended(event: &Event) -> Option<(QueueNumber, EndedWhy)> {
     match event {
-        Event::Left { number, by } | Event::Ended { number, by, .. } => {
+        Event::Left { number, by } | Event::Declined { number, by } | Event::Ended { number, by, .. } => {
             let why = match by {
                 EndedBy::Limit => EndedWhy::SessionLimit,
                 EndedBy::Idle => EndedWhy::Idle,

@@ -84,7 +84,8 @@ async function bannersOfTabsAreOne() {
 
 // A page that goes says so, and a moment after a sign of life another one does not count: at that moment it goes.
 async function whoComesBackKeepsTheSession() {
-  const heartbeat = (page) => page.waitForResponse((answer) => answer.url().endsWith("/heartbeat"));
+  // By whichever tab asks for all of them.
+  const heartbeat = (context) => context.waitForEvent("response", (answer) => answer.url().endsWith("/heartbeat"));
   await room("reloads", { capacity: 9, session: short });
   const ways = [
     ["the waiting page, reloaded", (context) => open(context, "/rooms/reloads"), (page) => page.reload()],
@@ -100,7 +101,7 @@ async function whoComesBackKeepsTheSession() {
     const page = await enter(context);
     await page.getByText("Time left").first().waitFor();
     const { session } = await call(context, "reloads", "poll");
-    await heartbeat(page);
+    await heartbeat(context);
     await go(page);
     await new Promise((resolve) => setTimeout(resolve, 11000));
     const seat = await call(context, "reloads", "poll");

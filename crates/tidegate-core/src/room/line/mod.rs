@@ -85,6 +85,11 @@ impl Line {
         self.contains(number).then(|| self.places.rank(self.place_of(number)))
     }
 
+    /// Whether the place of one number is before that of another.
+    pub(crate) fn is_ahead(&self, one: QueueNumber, other: QueueNumber) -> bool {
+        self.place_of(one) < self.place_of(other)
+    }
+
     /// The live ticket with `position` others ahead.
     pub(crate) fn nth(&self, position: u64) -> Option<QueueNumber> {
         self.places.nth(position).map(|place| self.number_at(place))

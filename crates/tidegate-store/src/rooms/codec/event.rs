@@ -41,6 +41,7 @@ const CHANGED: u8 = 19;
 const PACED: u8 = 20;
 const FLUSHED: u8 = 21;
 const RESUMED: u8 = 22;
+const DECLINED: u8 = 23;
 
 /// Writes an event that happened at `at`, which is written elsewhere.
 pub(in crate::rooms) fn put_event(out: &mut Vec<u8>, at: Timestamp, event: &Event) {
@@ -64,6 +65,10 @@ pub(in crate::rooms) fn put_event(out: &mut Vec<u8>, at: Timestamp, event: &Even
         }
         Event::Left { number, by } => {
             tagged(LEFT, *number);
+            put_coded(out, by);
+        }
+        Event::Declined { number, by } => {
+            tagged(DECLINED, *number);
             put_coded(out, by);
         }
         Event::Expired { number } => tagged(EXPIRED, *number),
@@ -160,6 +165,7 @@ pub(in crate::rooms) fn get_event(reader: &mut Reader<'_>, at: Timestamp) -> Rea
         TOUCHED => Event::Touched { number, lease: reader.lease(at)? },
         RECOGNISED => Event::Recognised { number, visitor: reader.visitor()? },
         LEFT => Event::Left { number, by: reader.coded()? },
+        DECLINED => Event::Declined { number, by: reader.coded()? },
         EXPIRED => Event::Expired { number },
         SKIPPED => Event::Skipped { number },
         CALLED => Event::Called { number, by: reader.coded()?, claim_until: reader.at()? },

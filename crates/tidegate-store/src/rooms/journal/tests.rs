@@ -41,6 +41,7 @@ fn events() -> Vec<Event> {
         Event::Touched { number, lease },
         Event::Recognised { number, visitor },
         Event::Left { number, by: EndedBy::Visitor },
+        Event::Declined { number, by: EndedBy::Origin },
         Event::Expired { number },
         Event::Skipped { number },
         Event::Called { number, by: CalledBy::Operator, claim_until: later },

@@ -162,17 +162,13 @@ impl RoomStore for MemoryRooms {
     }
 
     async fn look(&self, room: &RoomName, ticket: &Ticket) -> Result<Told, RoomError> {
-        let told = self.rooms.read(room, Some(ticket.number), |room, at| Told {
-            answer: room.look(at, ticket),
-            at,
-            epoch: room.epoch(),
-        })?;
+        let told = self.rooms.look(room, ticket)?;
         self.rooms.wait_for(told.record).await?;
         Ok(told.what)
     }
 
     async fn status(&self, room: &RoomName) -> Result<RoomStatus, RoomError> {
-        let status = self.rooms.read(room, None, |room, at| RoomStatus {
+        let status = self.rooms.read(room, |room, at| RoomStatus {
             at,
             status: room.status(at),
             settings: room.settings().clone(),
@@ -182,13 +178,13 @@ impl RoomStore for MemoryRooms {
     }
 
     async fn line(&self, room: &RoomName) -> Result<LineDocument, RoomError> {
-        let line = self.rooms.read(room, None, LineDocument::of)?;
+        let line = self.rooms.read(room, LineDocument::of)?;
         self.rooms.wait_for(line.record).await?;
         Ok(line.what)
     }
 
     async fn listed(&self, room: &RoomName, after: u64, most: usize) -> Result<Vec<Listed>, RoomError> {
-        let listed = self.rooms.read(room, None, |room, _| room.listed(after, most))?;
+        let listed = self.rooms.read(room, |room, _| room.listed(after, most))?;
         self.rooms.wait_for(listed.record).await?;
         Ok(listed.what)
     }

@@ -103,26 +103,41 @@ impl Rooms {
         Ok((told, record))
     }
 
-    /// Reads from a room. While the disk fails, it is as it was when that began, and what is told of a seat has to be kept.
+    /// Reads from a room. While the disk fails, it is as it was when that began.
     pub(super) fn read<T>(
         &self,
         name: &RoomName,
-        seat: Option<QueueNumber>,
         read: impl FnOnce(&Room, Timestamp) -> T,
     ) -> Result<Seen<T>, RoomError> {
         let slot = self.slot(name)?;
         let mut kept = slot.kept.lock();
-        let Some((journal, since)) =
-            self.journal.as_ref().and_then(|journal| Some((journal, journal.stalled_since()?)))
-        else {
-            let at = self.catch_up(&slot, &mut kept)?;
-            return Ok(Seen { what: read(kept.room()?, at), record: kept.record });
+        let stalled_since = self.journal.as_ref().and_then(Journal::stalled_since);
+        let (at, record) = match stalled_since {
+            Some(since) => (since.max(kept.room()?.clock()), 0),
+            None => (self.catch_up(&slot, &mut kept)?, kept.record),
         };
-        let room = kept.room()?;
-        if seat.is_some_and(|seat| !kept.is_kept(seat, journal.kept())) {
+        Ok(Seen { what: read(kept.room()?, at), record })
+    }
+
+    /// How a ticket stands. While the disk fails, it is how it stood after the last that is kept.
+    pub(super) fn look(&self, name: &RoomName, ticket: &Ticket) -> Result<Seen<Told>, RoomError> {
+        let slot = self.slot(name)?;
+        let mut kept = slot.kept.lock();
+        let stalled = self.journal.as_ref().and_then(|journal| Some((journal, journal.stalled_since()?)));
+        let Some((journal, since)) = stalled else {
+            let at = self.catch_up(&slot, &mut kept)?;
+            let room = kept.room()?;
+            let told = Told { answer: room.look(at, ticket), at, epoch: room.epoch() };
+            return Ok(Seen { what: told, record: kept.record });
+        };
+        let up_to = journal.kept();
+        if !kept.is_kept(ticket.number, up_to) {
             journal.check()?;
         }
-        Ok(Seen { what: read(room, since.max(room.clock())), record: 0 })
+        let room = kept.room()?;
+        let at = since.max(room.clock());
+        let answer = room.look_before(at, ticket, kept.gone_from_line(up_to));
+        Ok(Seen { what: Told { answer, at, epoch: room.epoch() }, record: 0 })
     }
 
     /// Makes a room, to be kept by the record; `None` where there is one.

@@ -64,4 +64,9 @@ impl Kept {
     pub(super) fn is_kept(&self, number: QueueNumber, kept: u64) -> bool {
         self.unkept.is_kept(number, kept)
     }
+
+    /// Those who have left the line, where that is not kept, if everything up to record `kept` is.
+    pub(super) fn gone_from_line(&self, kept: u64) -> impl Iterator<Item = QueueNumber> {
+        self.unkept.gone_from_line(kept)
+    }
 }

@@ -234,12 +234,15 @@ fn a_sync_that_fails_loses_nobody() {
 #[test]
 fn a_store_that_is_killed_while_its_disk_is_full_starts_again() {
     let site = Site::new("killed-full", |_| {});
-    let waiting = [1, 2, 3].map(|identity| ticket(site.join(identity).unwrap()))[2];
+    let [_, leaving, waiting] = [1, 2, 3].map(|identity| ticket(site.join(identity).unwrap()));
     site.faults.is_full.store(true, Ordering::SeqCst);
+    assert!(block_on(site.store.ask(&site.room, &Command::Leave(leaving))).is_err());
     assert!(site.join(4).is_err());
     let (_, image) = site.image();
-    let told = block_on(image.look(&site.room, &waiting)).unwrap();
-    assert!(matches!(told.answer, Answer::Waiting(waiting) if waiting.position == Some(1)));
+    for store in [&site.store, &image] {
+        let told = block_on(store.look(&site.room, &waiting)).unwrap();
+        assert!(matches!(told.answer, Answer::Waiting(waiting) if waiting.position == Some(1)), "{told:?}");
+    }
     let status = block_on(image.status(&site.room)).unwrap().status;
     assert_eq!(status.next_number, 4, "the join that was not told of is not there");
 }

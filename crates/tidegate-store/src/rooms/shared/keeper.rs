@@ -125,6 +125,11 @@ impl Keeper {
         self.unkept.is_kept(number, self.kept)
     }
 
+    /// Those who have left the line, where that is not kept.
+    pub(super) fn gone_from_line(&self) -> impl Iterator<Item = QueueNumber> {
+        self.unkept.gone_from_line(self.kept)
+    }
+
     /// When to write next.
     pub(super) fn next_write(&self, now: Instant, beat: Duration) -> Instant {
         if !self.is_sure(now) {

@@ -21,6 +21,7 @@ mod log;
 mod message;
 mod node;
 mod post;
+mod pulse;
 mod slot;
 mod take;
 #[cfg(test)]
@@ -236,8 +237,9 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
 
     async fn ask(&self, room: &RoomName, command: &Command) -> Result<Told, RoomError> {
         let slot = self.0.slot(room)?;
-        let early = slot.state.lock().answer_to_early(command, self.0.now(), Instant::now());
-        if let Some(told) = early {
+        let now = Instant::now();
+        let early = || slot.state.lock().answer_to_early(command, self.0.now(), now);
+        if let Some(told) = self.0.is_steady(now).then(early).flatten() {
             return Ok(told);
         }
         match self.0.ask(&slot, &What::Command(command.clone())).await {
@@ -251,8 +253,9 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
 
     async fn look(&self, room: &RoomName, ticket: &Ticket) -> Result<Told, RoomError> {
         let slot = self.0.slot(room)?;
-        let known = slot.state.lock().look(ticket, self.0.now(), Instant::now());
-        if let Some(told) = known {
+        let now = Instant::now();
+        let known = || slot.state.lock().look(ticket, self.0.now(), now);
+        if let Some(told) = self.0.is_steady(now).then(known).flatten() {
             return Ok(told);
         }
         match self.0.ask(&slot, &What::Look(*ticket)).await {

@@ -19,6 +19,7 @@ use super::keeper::{Answers, Asker};
 use super::log::{Heard, NodeId, RoomLog};
 use super::message::{Happened, Item, Message, get_message, put_has};
 use super::post::Post;
+use super::pulse::Pulse;
 use super::slot::{Other, Slot};
 use crate::rooms::memory::Clock;
 use crate::rooms::outbox::Watchers;
@@ -48,6 +49,7 @@ pub(super) struct Node<L> {
     pub(super) is_complete: watch::Sender<bool>,
     directory: Notify,
     random: Mutex<fastrand::Rng>,
+    pulse: Pulse,
     tasks: Mutex<JoinSet<()>>,
     pub(super) is_closing: AtomicBool,
 }
@@ -68,6 +70,7 @@ impl<L: RoomLog> Node<L> {
             is_complete: watch::Sender::new(false),
             directory: Notify::new(),
             random: Mutex::new(fastrand::Rng::with_seed(id.0)),
+            pulse: Pulse::new(),
             tasks: Mutex::new(JoinSet::new()),
             is_closing: AtomicBool::new(false),
         }
@@ -75,10 +78,32 @@ impl<L: RoomLog> Node<L> {
 
     pub(super) fn start(self: &Arc<Self>) {
         let (hears, posts, reads) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let beats = Arc::clone(self);
         let heard = self.log.listen(self.id);
         self.spawn(async move { hears.listen(heard).await });
         self.spawn(async move { posts.post.run(posts.id, &posts.log).await });
         self.spawn(async move { reads.read_directory().await });
+        self.spawn(async move { beats.feel_pulse().await });
+    }
+
+    /// Finds out whether this node stood still. Messages that were sent meanwhile wait for it: what it hears first afterwards is old.
+    async fn feel_pulse(self: Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            if !self.is_steady(now) {
+                for slot in self.slots() {
+                    slot.state.lock().doubt(now);
+                    self.refresh_soon(&slot);
+                }
+            }
+            self.pulse.beat(now);
+            sleep(self.options.lease / 16).await;
+        }
+    }
+
+    /// Whether this node has not stood still.
+    pub(super) fn is_steady(&self, now: Instant) -> bool {
+        self.pulse.missing(now) < self.options.lease / 4
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -272,10 +297,11 @@ impl<L: RoomLog> Node<L> {
             if state.keeper.is_some() || !state.note_keeper(other, term) {
                 return;
             }
-            let is_up_to_date = state.hear(told, &slot.outbox, instant);
-            if is_up_to_date {
+            let is_sound = state.hear(told, &slot.outbox, instant);
+            if is_sound {
                 state.refreshed(self.now(), other.until);
             }
+            let is_up_to_date = is_sound && !state.is_doubted();
             slot.set_kept(state.mark.entry);
             (is_up_to_date, is_new.then_some(term))
         };

@@ -81,6 +81,8 @@ pub(super) struct State {
     pub(super) heard_at: Timestamp,
     /// Until when it is taken for that.
     fresh_until: Option<Instant>,
+    /// Since when it is not, whatever is heard: until it was loaded after that.
+    doubted_at: Option<Instant>,
     /// What answers of this node were made from: what is told later must not be older.
     needs: (Mark, u64),
     /// What was told while something before it was missing, the last of it.
@@ -124,10 +126,27 @@ impl State {
         self.other.is_some_and(|other| now < other.until)
     }
 
-    /// Everything that was there at this instant is in the replica.
+    /// Everything that was told up to this instant is in the replica, unless messages wait since this node stood still.
     pub(super) fn refreshed(&mut self, at: Timestamp, until: Instant) {
-        self.heard_at = at;
-        self.fresh_until = Some(until);
+        if !self.is_doubted() {
+            (self.heard_at, self.fresh_until) = (at, Some(until));
+        }
+    }
+
+    /// Everything that was kept when a load `began` is in the replica; false where that is not enough.
+    pub(super) fn loaded(&mut self, began: (Timestamp, Instant), until: Instant) -> bool {
+        self.doubted_at = self.doubted_at.filter(|doubted_at| *doubted_at > began.1);
+        self.refreshed(began.0, until);
+        !self.is_doubted()
+    }
+
+    /// This node stood still: messages that come now may be old.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        (self.doubted_at, self.fresh_until) = (Some(now), None);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted_at.is_some()
     }
 
     /// Whether the replica is taken for up to date.
@@ -346,7 +365,11 @@ impl State {
             Some(keeper) => keeper.is_kept(ticket.number),
             None => self.is_new_enough(),
         };
-        let told = told_of(room, self.heard_at, |room, at| is_known.then(|| room.look(at, ticket)))?;
+        let look = |room: &Room, at| match &self.keeper {
+            Some(keeper) => room.look_before(at, ticket, keeper.gone_from_line()),
+            None => room.look(at, ticket),
+        };
+        let told = told_of(room, self.heard_at, |room, at| is_known.then(|| look(room, at)))?;
         // While there is a keeper, it is better asked again.
         (!self.is_kept_elsewhere(now) || self.is_sure_of(&told, now)).then_some(told)
     }
@@ -362,4 +385,24 @@ fn told_of(
     let answer = ask(room, at)?;
     let is_there = matches!(answer, Answer::Waiting(_) | Answer::Ready(_) | Answer::Admitted(_));
     is_there.then_some(Told { answer, at, epoch: room.epoch() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_stood_still_believes_messages_only_after_a_load() {
+        let (mut state, at, now) = (State::default(), Timestamp::EPOCH, Instant::now());
+        let (later, until) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
+        state.refreshed(at, until);
+        assert!(state.is_fresh(later));
+        state.doubt(later);
+        state.refreshed(at, until);
+        assert!(!state.is_fresh(later), "what was heard may be old");
+        assert!(!state.loaded((at, now), until), "what was loaded too");
+        assert!(!state.is_fresh(later));
+        assert!(state.loaded((at, later), until));
+        assert!(state.is_fresh(later));
+    }
 }

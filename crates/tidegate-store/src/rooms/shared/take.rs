@@ -51,7 +51,7 @@ impl<L: RoomLog> Node<L> {
                 _ => 0,
             };
             let after = known(&slot.state.lock());
-            let (now, until) = (self.now(), Instant::now() + self.options.lease);
+            let began = (self.now(), Instant::now());
             let loaded = self.log.load(&slot.name, after).await.map_err(|error| self.failed(error))?;
             let mut state = slot.state.lock();
             if known(&state) != after {
@@ -61,10 +61,8 @@ impl<L: RoomLog> Node<L> {
             let taken_in = state.take_in(loaded, after, &slot.outbox, Instant::now());
             slot.set_kept(state.mark.entry);
             match taken_in {
-                Ok(()) => {
-                    state.refreshed(now, until);
-                    return Ok(());
-                }
+                Ok(()) if state.loaded(began, began.1 + self.options.lease) => return Ok(()),
+                Ok(()) => {}
                 Err(Misfit::Corrupt(what)) if after == 0 => return Err(RoomError::Corrupt(what)),
                 Err(Misfit::Stray | Misfit::Corrupt(_)) => is_anew = true,
             }
