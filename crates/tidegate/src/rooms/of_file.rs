@@ -82,7 +82,7 @@ impl Rooms {
             match adopted {
                 Ok(()) => tracing::warn!(
                     room = %name,
-                    "a room was kept that is not in the rule file: it goes on, with the usual page, no hosts, and a seat per device;                      add it to the file, or remove it: tidegate rooms remove {name}"
+                    "a room was kept that is not in the rule file: it goes on, with the usual page, no hosts, and a seat per device; add it to the file, or remove it: tidegate rooms remove {name}"
                 ),
                 Err(error) => tracing::error!(room = %name, %error, "a room was kept that cannot go on"),
             }
