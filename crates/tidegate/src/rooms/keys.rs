@@ -27,7 +27,7 @@ pub struct RoomKeys {
 #[derive(Debug, thiserror::Error)]
 pub enum RoomKeysError {
     /// A line is no secret.
-    #[error("{place}: secret {number}: {source}")]
+    #[error("{place}: secret {number} is none")]
     Secret {
         /// The file or variable.
         place: String,
@@ -42,7 +42,7 @@ pub enum RoomKeysError {
     )]
     Count(String),
     /// Both are the same.
-    #[error("{place}: {source}")]
+    #[error("{place}: two secrets are needed, or one")]
     Same {
         /// The file or variable.
         place: String,
@@ -50,7 +50,7 @@ pub enum RoomKeysError {
         source: SameSecretError,
     },
     /// The file cannot be read or written.
-    #[error("{place}: {source}")]
+    #[error("{place}: the room secret cannot be read or written")]
     File {
         /// The file.
         place: PathBuf,

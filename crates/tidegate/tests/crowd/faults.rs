@@ -24,6 +24,8 @@ const KILLED: Duration = Duration::from_millis(500);
 /// Somebody may be told what was so long ago: nodes take what they know for news as long as the keeper's lease, 3 s, and tell it while
 /// Redis is away, 2 s at the most here.
 const MAX_AGE_SHARED: &str = "5s";
+/// Of these tests only.
+const SECRET: &str = "1f6c0b4e92d7a8537c31e5f08a9b2d46b07d4c93e6128f5a29e8d3a1f7460bc5";
 
 #[expect(clippy::disallowed_methods, reason = "how long a test is, and of what, is told from outside")]
 fn told(variable: &str) -> Option<String> {
@@ -217,10 +219,7 @@ async fn nor_while_nodes_that_share_the_room_and_their_redis_are_killed_and_paus
     let options = RedisOptions::new().setting("appendonly", "yes").setting("appendfsync", "everysec");
     let redis = RedisServer::with(&options);
     let (rules, store) = (rules(&folder, 200), redis.url());
-    let secret = folder
-        .write("secret", "a secret of this test, and of no other room: 0123456789")
-        .display()
-        .to_string();
+    let secret = folder.write("secret", SECRET).display().to_string();
     let arguments = ["--rules", &rules, "--room-secret-file", &secret, "--store", &store];
     let options = TidegateOptions::new(program()).arguments(arguments);
     let nodes: Vec<Tidegate> = (0..3).map(|_| Tidegate::with(&options)).collect();
