@@ -82,6 +82,13 @@ impl Line {
         let release = Quota::new(Algorithm::TokenBucket, 1, Micros::from_secs(60), None)?;
         let settings = Settings::new(Spec::new(0, release))?;
         line.nodes[0].put(&line.room, &settings).await?;
+        let began = Instant::now();
+        for node in &line.nodes {
+            while let Err(error) = node.status(&line.room).await {
+                ensure!(began.elapsed() < PATIENCE, "a node does not know the room: {error}");
+                sleep(PAUSE).await;
+            }
+        }
         Ok(line)
     }
 
