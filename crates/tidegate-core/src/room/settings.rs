@@ -150,7 +150,8 @@ pub struct Spec {
     pub min_lease: Micros,
     /// The opening; `None` for a room that is open from the beginning.
     pub opening: Option<Opening>,
-    /// What draws are made from. Needed by [`Method::Random`] and [`OpeningOrder::Shuffled`].
+    /// What draws are made from. Needed by [`Method::Random`] and [`OpeningOrder::Shuffled`]. A room keeps the one that it has once
+    /// somebody has come.
     pub seed: Option<Seed>,
 }
 
@@ -318,6 +319,11 @@ impl Settings {
     /// The time of one release at the full rate, rounded down.
     pub(crate) const fn quickest_release(&self) -> Micros {
         self.quickest
+    }
+
+    /// These, with the seed of others.
+    pub(crate) fn with_seed_of(&self, other: &Self) -> Self {
+        Self { spec: Spec { seed: other.spec.seed, ..self.spec.clone() }, ..self.clone() }
     }
 
     /// Whether `other` lets in fewer, or more slowly.

@@ -371,18 +371,19 @@ impl Step<'_> {
 
     fn change(&mut self, settings: &Settings) -> Reply {
         let (old, new) = (self.room.settings.spec(), settings.spec());
-        // Who has come has come under this commitment.
+        // Who has come has come under this commitment: the seed stays, although another is what the secret of today makes.
         let is_committed = self.room.line.next() > 1 || self.room.beacon.is_some();
-        let changes_seed = is_committed && old.seed.is_some() && old.seed != new.seed;
+        let keeps_seed = is_committed && old.seed.is_some();
         let order =
             |opening: Option<super::Opening>| opening.map(|opening| opening.order).unwrap_or_default();
         let changes_order = is_committed && order(old.opening) != order(new.opening);
         let reopens = self.room.is_open && old.opening != new.opening;
-        if changes_seed || changes_order || reopens {
+        if changes_order || reopens {
             return Reply::refused(Refusal::OpeningFixed);
         }
-        if *settings != self.room.settings {
-            self.emit(Event::Changed(Box::new(settings.clone())));
+        let settings = if keeps_seed { settings.with_seed_of(&self.room.settings) } else { settings.clone() };
+        if settings != self.room.settings {
+            self.emit(Event::Changed(Box::new(settings)));
         }
         Reply::DONE
     }

@@ -15,7 +15,7 @@ const ROOMS: &str = "Waiting rooms";
 #[derive(Debug, Args)]
 pub(super) struct RoomArguments {
     /// File with the secret that tickets and passes are signed with: 64 hexadecimal digits (openssl rand -hex 32), and on a line
-    /// below them the secret before, while keys are changed. Without one, a secret is made; beside --state-file it is kept. Nodes
+    /// below them the secret before, or after next: the one to come, while keys are changed. Without one, a secret is made; beside --state-file it is kept. Nodes
     /// that share rooms (--store) need the same one
     #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_SECRET_FILE", value_name = "FILE")]
     room_secret_file: Option<PathBuf>,

@@ -10,8 +10,8 @@ use tidegate_wire::room::token::TokenKeys;
 use tidegate_wire::room::token::keys::{ROOM_SECRET_BYTES, RoomSecret, RoomSecretError, SameSecretError};
 use tidegate_wire::room::visitor::VisitorKey;
 
-/// The most secrets at one time: the newest, and the one before it.
-const MAX_SECRETS: usize = 2;
+/// What a line of a secret to come begins with.
+const NEXT: &str = "next:";
 /// The longest file of secrets, in bytes: comments have room.
 const MAX_SECRET_FILE_BYTES: u64 = 4_096;
 
@@ -38,7 +38,8 @@ pub enum RoomKeysError {
     },
     /// No secret, or too many.
     #[error(
-        "{0}: write one secret, or two on lines of their own while keys are changed, the newest first; make one with `openssl rand -hex 32`"
+        "{0}: write one secret, or two on lines of their own while keys are changed: the newest first, or the one to come as the second, after `next:`; \
+         make one with `openssl rand -hex 32`"
     )]
     Count(String),
     /// Both are the same.
@@ -63,9 +64,10 @@ pub enum RoomKeysError {
 }
 
 impl RoomKeys {
-    /// The keys of the secrets in a text: one on each line that is neither empty nor begins with `#`, the newest first, two at
-    /// the most. Tokens of the second are still taken. Visitors are known by the last one, so that they stay who they are while
-    /// keys are changed.
+    /// The keys of the secrets in a text: one on each line that is neither empty nor begins with `#`, two at the most. The first
+    /// signs. The second is the one before: tokens of it are still taken, and visitors are known by it, so that they stay who they
+    /// are while keys are changed. Or it is the one to come, after `next:`: tokens of it are taken, which nodes make that have changed
+    /// already.
     ///
     /// # Errors
     /// The text has no such lines; `place` says where it stands.
@@ -74,21 +76,21 @@ impl RoomKeys {
         let secrets = lines
             .enumerate()
             .map(|(index, line)| {
-                RoomSecret::from_hex(line).map_err(|source| RoomKeysError::Secret {
-                    place: place.to_owned(),
-                    number: index + 1,
-                    source,
-                })
+                let next = line.strip_prefix(NEXT).map(str::trim_start);
+                let secret = RoomSecret::from_hex(next.unwrap_or(line)).map_err(|source| {
+                    RoomKeysError::Secret { place: place.to_owned(), number: index + 1, source }
+                })?;
+                Ok((secret, next.is_some()))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (newest, previous) = match secrets.as_slice() {
-            [only] => (only, None),
-            [newest, previous] if secrets.len() <= MAX_SECRETS => (newest, Some(previous)),
+        let (signs, other, lasting) = match secrets.as_slice() {
+            [(only, false)] => (only, None, only),
+            [(newest, false), (previous, false)] => (newest, Some(previous), previous),
+            [(present, false), (next, true)] => (present, Some(next), present),
             _ => return Err(RoomKeysError::Count(place.to_owned())),
         };
-        let tokens = TokenKeys::new(newest, previous)
+        let tokens = TokenKeys::new(signs, other)
             .map_err(|source| RoomKeysError::Same { place: place.to_owned(), source })?;
-        let lasting = previous.unwrap_or(newest);
         Ok(Self { tokens, visitors: VisitorKey::new(lasting), seeds: lasting.clone() })
     }
 
@@ -151,8 +153,14 @@ fn random_secret() -> Result<String, RoomKeysError> {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::time::Timestamp;
+    use tidegate_wire::room::token::Device;
+    use tidegate_wire::room::visitor::DeviceId;
+
     use super::*;
 
+    const AT: Timestamp = Timestamp::from_micros(1_780_000_000_000_000);
+    const C: &str = "20112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     const A: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
     const B: &str = "10112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -160,9 +168,41 @@ mod tests {
     fn one_secret_or_two_the_newest_first() {
         assert!(RoomKeys::parse(A, "x").is_ok());
         assert!(RoomKeys::parse(&format!("# new\n{B}\n\n{A}\n"), "x").is_ok());
-        for bad in ["", "# nothing", "abc", &format!("{A}\n{A}"), &format!("{A}\n{B}\n{A}")] {
+        for bad in [
+            "",
+            "# nothing",
+            "abc",
+            "next:",
+            &format!("next: {A}"),
+            &format!("next: {A}\n{B}"),
+            &format!("{A}\n{A}"),
+            &format!("{A}\nnext: {A}"),
+            &format!("{A}\n{B}\n{A}"),
+            &format!("{A}\n{B}\nnext: {C}"),
+        ] {
             let error = RoomKeys::parse(bad, "x").unwrap_err().to_string();
             assert!(error.starts_with("x: ") && !error.contains("0011"), "{error}");
+        }
+    }
+
+    /// As nodes are changed one after the other, each of them takes what the others sign, and knows visitors as they do.
+    #[test]
+    fn nodes_change_the_secret_one_after_the_other() {
+        let stages =
+            [format!("{A}\nnext: {B}"), format!("{B}\n{A}")].map(|text| RoomKeys::parse(&text, "x").unwrap());
+        let room = RoomName::new("sale").unwrap();
+        let [before, after] = &stages;
+        assert_eq!(before.seed(&room), after.seed(&room));
+        let jwks: Vec<_> = stages.iter().map(|keys| keys.tokens.jwks().to_string()).collect();
+        let keys = |jwks: &str| jwks.matches("\"kid\"").count();
+        assert_eq!(
+            (keys(&jwks[0]), keys(&jwks[1])),
+            (2, 2),
+            "sites know the next key before it signs: {jwks:?}"
+        );
+        let device = Device { id: DeviceId::from_random(7), issued_at: AT };
+        for (one, other) in [(before, after), (after, before)] {
+            assert_eq!(other.tokens.verify_device(&one.tokens.sign_device(&device), AT), Ok(device));
         }
     }
 

@@ -51,8 +51,7 @@ impl ModelRoom {
         let is_committed = self.next > 1 || self.beacon.is_some();
         let order =
             |opening: Option<Opening>| opening.map_or(OpeningOrder::AsTheyCame, |opening| opening.order);
-        let is_broken = is_committed
-            && ((old.seed.is_some() && old.seed != new.seed) || order(old.opening) != order(new.opening));
+        let is_broken = is_committed && order(old.opening) != order(new.opening);
         if is_broken || (self.is_open && old.opening != new.opening) {
             return Answer::Refused(Refusal::OpeningFixed);
         }
@@ -66,7 +65,8 @@ impl ModelRoom {
         let meter = ModelMeter::new(Algorithm::TokenBucket, &new.release, None);
         self.released = meter.convert(&self.meter, &self.released, now);
         self.meter = meter;
-        self.settings = settings.clone();
+        let keeps_seed = is_committed && old.seed.is_some();
+        self.settings = if keeps_seed { settings.with_seed_of(&self.settings) } else { settings.clone() };
         Answer::Done
     }
 

@@ -276,7 +276,8 @@ impl fmt::Debug for KeySet {
 // === impl TokenKeys ===
 
 impl TokenKeys {
-    /// Keys of the newest secret, and of the one before it while its tokens are about.
+    /// Keys of the newest secret, which sign, and of another one whose tokens are taken as well: the one before while its tokens are
+    /// about, or the one to come, which other nodes may have already.
     ///
     /// # Errors
     /// [`SameSecretError`] if both are the same.
