@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tidegate_core::room::{
     Answer, Command, Event, Lost, MAX_LEASE, MAX_WAITING, QueueNumber, Resume, Room, RoomName, Settings,
+    Ticket,
 };
 use tidegate_core::time::Timestamp;
 
