@@ -26,6 +26,7 @@ mod list;
 #[cfg(any(test, feature = "model"))]
 pub mod model;
 mod name;
+mod notes;
 mod number;
 mod outlook;
 mod parts;
@@ -44,6 +45,7 @@ pub use estimate::{Pace, Releases};
 pub use event::{CalledBy, EndedBy, Event};
 pub use list::{Listed, ListedAs};
 pub use name::{MAX_ROOM_NAME_BYTES, RoomName, RoomNameError};
+pub use notes::{MAX_NOTES_BYTES, Notes};
 pub use number::{Identity, Prefix, QueueNumber, Visitor};
 pub use outlook::Outlook;
 pub use parts::{BadParts, Parts, TicketRow};

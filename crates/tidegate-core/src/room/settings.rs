@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::draw::Seed;
+use super::notes::Notes;
 use crate::algorithm::Meter;
 use crate::quota::{Algorithm, Quota};
 use crate::time::{Micros, Timestamp};
@@ -258,6 +259,7 @@ pub struct Settings {
     meter: Meter,
     /// One release at the full rate takes so long, rounded down: nobody is called sooner than that.
     quickest: Micros,
+    notes: Option<Notes>,
 }
 
 impl Settings {
@@ -295,13 +297,26 @@ impl Settings {
         }
         let (units, micros) = spec.release.rate();
         let meter = Meter::new(Algorithm::TokenBucket, spec.release, None);
-        Ok(Self { meter, quickest: Micros::from_micros(micros / units), spec })
+        Ok(Self { meter, quickest: Micros::from_micros(micros / units), notes: None, spec })
+    }
+
+    /// The same settings, with which these notes are kept.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Option<Notes>) -> Self {
+        self.notes = notes;
+        self
     }
 
     /// What was chosen.
     #[must_use]
     pub const fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    /// What is kept with them.
+    #[must_use]
+    pub const fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
     }
 
     /// The longest time for which a pass can be valid from the moment it is given.

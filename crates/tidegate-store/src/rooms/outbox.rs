@@ -14,6 +14,12 @@ use crate::rooms::port::RoomWatcher;
 /// Everybody who watches.
 pub(in crate::rooms) type Watchers = RwLock<Vec<Arc<dyn RoomWatcher>>>;
 
+/// Tells everybody that there may be other rooms. Called without any lock.
+pub(in crate::rooms) fn tell_of_rooms(watchers: &Watchers) {
+    let watchers = watchers.read().clone();
+    watchers.iter().for_each(|watcher| watcher.rooms_changed());
+}
+
 /// What has happened in one room and was not told yet.
 #[derive(Debug, Default)]
 pub(in crate::rooms) struct Outbox(Mutex<Letters>);

@@ -132,6 +132,10 @@ impl LineDocument {
 pub trait RoomWatcher: Send + Sync {
     /// This has happened, all of it at one instant.
     fn happened(&self, room: &RoomName, at: Timestamp, events: &[Event]);
+
+    /// Rooms may have been made or removed, or have other settings without an event that says so: [`RoomStore::rooms`] tells which there
+    /// are.
+    fn rooms_changed(&self) {}
 }
 
 /// Why there was no answer. A refusal is not an error.

@@ -111,6 +111,7 @@ pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
     rooms.put(&room).await.map_err(|error| match error {
         RoomsError::Store(_, error) => failed(error),
         RoomsError::Refused(_, refusal) => Problem::new(ProblemType::Conflicting, refusal.to_string()).into(),
+        error @ RoomsError::NoSecret => Problem::new(ProblemType::Conflicting, error.to_string()).into(),
         error => Problem::invalid_field("body", error.to_string()).into(),
     })?;
     overview(rooms, &name).await

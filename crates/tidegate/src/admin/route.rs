@@ -180,7 +180,7 @@ fn room_routes() -> Vec<Route> {
     vec![
         route!(GET "/rooms", OperatorRead, NONE, rooms::list, "the waiting rooms of this node").with(PAGE),
         route!(GET "/rooms/{room}", OperatorRead, NONE, rooms::get, "a room: who waits, who is inside, what was counted"),
-        route!(PUT "/rooms/{room}", OperatorWrite, BODY, rooms::put, "make a room, or change one while visitors wait; where it is in the rule file, the file has the word when its entry changes, and at the next start"),
+        route!(PUT "/rooms/{room}", OperatorWrite, BODY, rooms::put, "make a room, or change one while visitors wait; where it is in the rule file, the file has the word when its entry changes"),
         route!(DELETE "/rooms/{room}", OperatorWrite, NONE, rooms::delete, "remove a room and everybody in it; one of the rule file comes back at the next start"),
         route!(GET "/rooms/{room}/export", OperatorRead, NONE, rooms::export, "everybody in a room, by number: state and times, nothing that names anybody").with(&["after", "format", "limit"]),
         route!(POST "/rooms/{room}/state", OperatorWrite, BODY, rooms::set_state, "open, pause, drain or close a room"),

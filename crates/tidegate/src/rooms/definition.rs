@@ -12,6 +12,7 @@ use tidegate_wire::room::return_to::{ReturnTo, ReturnToError};
 use tidegate_wire::room::site::{AllowedHosts, Audience};
 
 use super::events::News;
+use super::kept::Kept;
 use super::keys::RoomKeys;
 use super::pages::{Look, Pages};
 use super::watch::Counts;
@@ -106,11 +107,20 @@ impl Definition {
         }
     }
 
-    /// The room of a rule file. What it draws is drawn from the keys.
+    /// The room as a rule file or an operator has it. What it draws is drawn from the keys.
     ///
     /// # Errors
     /// A host or the name of a field is none, or the settings cannot be.
     pub fn of_file(room: &RoomDefinition, keys: &RoomKeys) -> Result<Self, DefinitionError> {
+        Self::of(&Kept { room: room.clone(), of_file: None }, keys)
+    }
+
+    /// The same, of what is to be kept of it.
+    ///
+    /// # Errors
+    /// As [`Definition::of_file`].
+    pub(super) fn of(kept: &Kept, keys: &RoomKeys) -> Result<Self, DefinitionError> {
+        let room = &kept.room;
         let wrong = |what: String| DefinitionError::Wrong(room.name.clone(), what);
         let spec = Spec { seed: Some(keys.seed(&room.name)), ..room.spec.clone() };
         let one_seat_per = match &room.one_seat_per {
@@ -121,6 +131,8 @@ impl Definition {
             ),
         };
         let hosts = room.hosts.iter().map(String::as_str);
+        let settings = Settings::new(spec).map_err(|error| wrong(error.to_string()))?;
+        let notes = kept.notes().ok_or_else(|| wrong("it is too long to be kept".to_owned()))?;
         Ok(Self {
             one_seat_per,
             hosts: AllowedHosts::new(hosts).map_err(|error| wrong(error.to_string()))?,
@@ -131,7 +143,7 @@ impl Definition {
             template: room.template.clone(),
             asset_origins: room.asset_origins.clone(),
             document: room_json(room),
-            ..Self::new(room.name.clone(), Settings::new(spec).map_err(|error| wrong(error.to_string()))?)
+            ..Self::new(room.name.clone(), settings.with_notes(Some(notes)))
         })
     }
 }

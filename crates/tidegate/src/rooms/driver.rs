@@ -19,10 +19,12 @@ use super::watch::Watch;
 const SPACING: Duration = Duration::from_millis(1);
 /// A store that cannot be asked is asked again after this time.
 const RETRY: Duration = Duration::from_secs(1);
+/// Changes of rooms that come within this time are looked at together.
+const FOLLOW_SPACING: Duration = Duration::from_millis(50);
 /// The longest sleep: clocks of machines are set, and a store may have another one.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// The task that drives rooms. It ends when this is dropped.
+/// The task that drives rooms, and takes in what other nodes change of them. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Driver {
     _stop: oneshot::Sender<()>,
@@ -36,14 +38,28 @@ impl Driver {
         let shared = &rooms.0;
         let (store, clock, watch) =
             (Arc::clone(&shared.store), Arc::clone(&shared.clock), Arc::clone(&shared.watch));
+        let followed = rooms.clone();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             tokio::select! {
                 () = drive(&*store, &*clock, &watch) => {}
+                () = follow(&followed) => {}
                 _ = stopped => {}
             }
         });
         Self { _stop: stop, _task: task }
+    }
+}
+
+/// Takes in what changes in the store, and takes up the rule file that waits for it.
+async fn follow(rooms: &Rooms) {
+    loop {
+        rooms.0.watch.rooms_differ().await;
+        while let Err(error) = rooms.catch_up().await {
+            tracing::debug!(%error, "which rooms there are cannot be found out; it is tried again every second");
+            tokio::time::sleep(RETRY).await;
+        }
+        tokio::time::sleep(FOLLOW_SPACING).await;
     }
 }
 

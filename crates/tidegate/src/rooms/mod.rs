@@ -3,11 +3,13 @@
 //! ```text
 //! definition  what is chosen for a room: who is one visitor, where visitors come from, how its page looks
 //! pages       how the pages of all rooms are made, and what cannot be shown
+//! kept        what is kept of a room beside what decides
 //! of_file     the rooms of a rule file, which may change
+//! adopt       rooms that other nodes have made, changed or removed
 //! keys        secrets, and what is signed with them
 //! store       where rooms are kept, whichever store it is
 //! watch       what happens in rooms: wakes the driver, remembers why places are over, tells streams
-//! driver      does what is due, at the instant at which it is
+//! driver      does what is due, at the instant at which it is; follows what changes in the store
 //! visit       who asks, and from where: cookies, address, origin
 //! calls       join, poll, heartbeat, claim, renew, leave
 //! joins       how often one address may ask for places
@@ -26,6 +28,7 @@
 //!
 //! Nothing is decided here: a room is asked, and its answer is signed and written.
 
+mod adopt;
 mod answer;
 mod authz;
 mod calls;
@@ -36,6 +39,7 @@ mod events;
 mod export;
 mod hints;
 mod joins;
+mod kept;
 mod keys;
 mod of_file;
 mod operator;
@@ -86,6 +90,8 @@ struct Shared {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     keys: RoomKeys,
+    /// Whether other nodes may share the rooms and have other keys.
+    is_alone_with_keys: bool,
     rooms: ArcSwap<BTreeMap<RoomName, Arc<Room>>>,
     pages: Pages,
     /// Held while rooms are made, changed or removed, one after the other.
@@ -119,6 +125,12 @@ pub enum RoomsError {
     /// What is there contradicts what is wanted.
     #[error("room {0}: {1}")]
     Refused(RoomName, Refusal),
+    /// Nodes share the rooms, and not the secret.
+    #[error(
+        "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give all of \
+         them the same --room-secret-file (openssl rand -hex 32 makes one)"
+    )]
+    NoSecret,
     /// The store does not say which rooms it has.
     #[error("the rooms that are kept cannot be listed: {0}")]
     Unlisted(RoomError),
@@ -130,7 +142,10 @@ impl RoomsError {
     pub const fn retryable(&self) -> bool {
         match self {
             RoomsError::Store(_, error) | RoomsError::Unlisted(error) => error.retryable(),
-            RoomsError::Definition(_) | RoomsError::Page(_) | RoomsError::Refused(..) => false,
+            RoomsError::Definition(_)
+            | RoomsError::Page(_)
+            | RoomsError::Refused(..)
+            | RoomsError::NoSecret => false,
         }
     }
 }
@@ -161,6 +176,7 @@ impl Rooms {
             joins: Joins::new(DEFAULT_JOINS_PER_ADDRESS, Arc::clone(&clock)),
             clock,
             keys,
+            is_alone_with_keys: false,
             rooms: ArcSwap::default(),
             nowhere: shown::nowhere(&pages)?,
             pages,
@@ -177,6 +193,16 @@ impl Rooms {
     pub fn with_joins_per_address(mut self, per_second: u32) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.joins = Joins::new(per_second, Arc::clone(&shared.clock));
+        }
+        self
+    }
+
+    /// The same rooms, of a node whose keys nobody gave it, in a store that others share: it has none, and shows none of theirs, since no
+    /// node would take the tickets of another. To be called before they are cloned.
+    #[must_use]
+    pub fn without_shared_secret(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.is_alone_with_keys = true;
         }
         self
     }
@@ -218,18 +244,31 @@ impl Shared {
         if let Answer::Refused(refusal) = put {
             return Err(RoomsError::Refused(name.clone(), refusal));
         }
+        self.show(room);
+        Ok(())
+    }
+
+    fn show(&self, room: &Arc<Room>) {
         self.rooms.rcu(|rooms| {
             let mut rooms = BTreeMap::clone(rooms);
-            rooms.insert(name.clone(), Arc::clone(room));
+            rooms.insert(room.name.clone(), Arc::clone(room));
             rooms
         });
-        Ok(())
+    }
+
+    fn check_secret(&self) -> Result<(), RoomsError> {
+        if self.is_alone_with_keys { Err(RoomsError::NoSecret) } else { Ok(()) }
     }
 
     /// Forgets a room and everybody in it; false where there is none of this name.
     async fn remove(&self, name: &RoomName) -> Result<bool, RoomError> {
-        let here = self.rooms.load().get(name).cloned();
         let was_kept = self.store.remove(name).await?;
+        Ok(self.let_go(name) || was_kept)
+    }
+
+    /// Shows a room no more; false where there is none of this name.
+    fn let_go(&self, name: &RoomName) -> bool {
+        let here = self.rooms.load().get(name).cloned();
         self.rooms.rcu(|rooms| {
             let mut rooms = BTreeMap::clone(rooms);
             rooms.remove(name);
@@ -239,6 +278,6 @@ impl Shared {
         if let Some(room) = &here {
             room.news.tell_all();
         }
-        Ok(here.is_some() || was_kept)
+        here.is_some()
     }
 }

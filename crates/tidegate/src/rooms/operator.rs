@@ -13,6 +13,7 @@ use tidegate_store::rooms::{RoomError, RoomStatus};
 
 use super::answer::room_state;
 use super::definition::{Definition, Room};
+use super::kept::Kept;
 use super::{Rooms, RoomsError};
 use crate::telemetry::metrics::RoomReport;
 
@@ -37,7 +38,18 @@ impl Rooms {
     /// # Errors
     /// It cannot be so.
     pub(crate) async fn put(&self, room: &RoomDefinition) -> Result<(), RoomsError> {
-        self.define(&Definition::of_file(room, &self.0.keys)?).await
+        let shared = &*self.0;
+        let of_file = shared.changing.lock().await;
+        shared.check_secret()?;
+        let kept = match shared.store.status(&room.name).await {
+            Ok(status) => Kept::read(&status.settings),
+            Err(RoomError::UnknownRoom) => None,
+            Err(error) => return Err(RoomsError::Store(room.name.clone(), error)),
+        };
+        // The file has said nothing new by that.
+        let of_file = kept.and_then(|kept| kept.of_file).or_else(|| of_file.entry(&room.name).cloned());
+        let definition = Definition::of(&Kept { room: room.clone(), of_file }, &shared.keys)?;
+        shared.define(&definition).await.map(drop)
     }
 
     /// What would be refused of a room.

@@ -45,6 +45,7 @@ pub(super) struct Counts {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     sooner: Notify,
+    rooms: Notify,
     ends: RwLock<Ends>,
     followed: RwLock<HashMap<RoomName, Followed>>,
 }
@@ -73,6 +74,16 @@ impl Watch {
     /// Resolves when something has happened that may be due before what was due.
     pub(super) async fn happened_sooner(&self) {
         self.sooner.notified().await;
+    }
+
+    /// Resolves when rooms may have been made, changed or removed.
+    pub(super) async fn rooms_differ(&self) {
+        self.rooms.notified().await;
+    }
+
+    /// Somebody is to look which rooms there are.
+    pub(super) fn look_again(&self) {
+        self.rooms.notify_one();
     }
 
     /// Tells the followers of a room from here on.
@@ -138,6 +149,9 @@ impl RoomWatcher for Watch {
         if events.iter().any(|event| !event.may_be_lost()) {
             self.sooner.notify_one();
         }
+        if events.iter().any(|event| matches!(event, Event::Changed(_))) {
+            self.look_again();
+        }
         self.remember(room, at, events.iter().filter_map(ended));
         for flush in events.iter().filter_map(|event| match event {
             Event::Flushed(flush) => Some(flush),
@@ -158,6 +172,10 @@ impl RoomWatcher for Watch {
                 followed.news.tell(number);
             }
         }
+    }
+
+    fn rooms_changed(&self) {
+        self.look_again();
     }
 }
 

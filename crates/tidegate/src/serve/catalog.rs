@@ -391,7 +391,7 @@ impl<S: BucketStore> InForce for EngineInForce<S> {
     }
 
     async fn take_up_rooms(&self, rooms: &[RoomDefinition]) -> Result<(), String> {
-        self.rooms.take_up(rooms).await.map_err(|error| error.to_string())
+        self.rooms.take_up_when_there(rooms).await.map(drop).map_err(|error| error.to_string())
     }
 
     async fn put_rooms_back(&self) {

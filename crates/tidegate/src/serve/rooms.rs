@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use tidegate_config::RoomDefinition;
 use tidegate_core::time::Timestamp;
 use tidegate_engine::{Clock, SystemClock, random_seed};
@@ -20,8 +19,6 @@ use crate::rooms::{Driver, Pages, RoomKeys, Rooms, RoomsError};
 const SECRET_SUFFIX: &str = ".rooms-secret";
 /// That of the folder in which rooms are kept.
 const FOLDER_SUFFIX: &str = ".rooms";
-/// How soon a room is put again into a store that could not be reached.
-const PUT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Rooms that are driven.
 pub(super) struct OpenRooms {
@@ -76,40 +73,37 @@ pub(super) async fn open(
     };
     let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
     let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
-    match take_up(&rooms, of_file).await {
-        // A store that is not there must not keep the node down.
-        Err(error) if shared.is_some() && error.retryable() => {
-            tracing::warn!(%error, "rooms are not there before the store is; they are put again every second");
-            tokio::spawn(take_up_at_last(rooms.clone(), of_file.to_vec()));
-        }
-        taken_up => taken_up?,
-    }
+    let rooms = match shared.is_some() && !has_secret(settings) {
+        true => rooms.without_shared_secret(),
+        false => rooms,
+    };
+    take_up(&rooms, of_file, shared.is_some()).await?;
     let driver = Driver::start(&rooms);
     Ok(OpenRooms { rooms, shared, _driver: driver })
 }
 
-/// Puts the rooms of the file in force, and those that the store has besides.
-async fn take_up(rooms: &Rooms, of_file: &[RoomDefinition]) -> Result<(), RoomsError> {
-    rooms.take_up(of_file).await?;
-    rooms.adopt().await
+/// Puts the rooms of the file in force, and those that the store has besides. A store that others share may not be there: that must not
+/// keep the node down.
+async fn take_up(rooms: &Rooms, of_file: &[RoomDefinition], is_shared: bool) -> Result<(), RoomsError> {
+    if !is_shared {
+        rooms.take_up(of_file).await?;
+        return rooms.adopt().await;
+    }
+    if rooms.take_up_when_there(of_file).await? {
+        rooms.adopt_when_there().await?;
+    }
+    Ok(())
 }
 
-/// The same, of a store that could not be reached.
-async fn take_up_at_last(rooms: Rooms, of_file: Vec<RoomDefinition>) {
-    loop {
-        tokio::time::sleep(PUT_AGAIN).await;
-        match take_up(&rooms, &of_file).await {
-            Err(error) if error.retryable() => {}
-            Ok(()) => return tracing::info!("the rooms are there"),
-            Err(error) => return tracing::error!(%error, "rooms cannot be as the rule file says"),
-        }
-    }
+/// Whether a secret was given, which other nodes may have, too.
+fn has_secret(settings: &ServeSettings) -> bool {
+    let RoomSettings { secret_file, secret, .. } = &settings.rooms;
+    secret_file.is_some() || secret.is_some()
 }
 
 /// Whether the only room is the one to try of the shipped rules, for which nobody has to make a secret: each node has its own then.
 fn is_trial(settings: &ServeSettings) -> bool {
-    let RoomSettings { secret_file, secret, .. } = &settings.rooms;
-    settings.rules.is_none() && secret_file.is_none() && secret.is_none()
+    settings.rules.is_none() && !has_secret(settings)
 }
 
 /// Rooms in this process, in a folder beside the state file if there is one.
@@ -146,10 +140,7 @@ fn keys(settings: &ServeSettings, of_file: &[RoomDefinition]) -> anyhow::Result<
         return Ok(RoomKeys::read(file)?);
     }
     if !matches!(settings.store, StoreSettings::Memory) && !of_file.is_empty() && !is_trial(settings) {
-        bail!(
-            "waiting rooms in a shared store need one secret on all nodes, or each refuses the tickets and passes of the others: give \
-             all of them the same --room-secret-file (openssl rand -hex 32 makes one)"
-        );
+        return Err(RoomsError::NoSecret.into());
     }
     match beside(settings, SECRET_SUFFIX) {
         Some(path) => Ok(RoomKeys::read_or_make(&path)?),

@@ -15,6 +15,7 @@ mod common;
 mod floods;
 mod forged;
 mod line;
+mod nodes;
 mod pages;
 mod reloaded;
 mod shared;

@@ -156,6 +156,7 @@ fn put_of_room(out: &mut Vec<u8>, at: Timestamp, event: &Event) {
 /// Reads an event that happened at `at`.
 pub(in crate::rooms) fn get_event(reader: &mut Reader<'_>, at: Timestamp) -> Read<Event> {
     let tag = reader.byte()?;
+    // A kind of one visitor that came later has a tag behind those of the room.
     if (OPENED..=RESUMED).contains(&tag) {
         return get_of_room(reader, at, tag);
     }

@@ -23,6 +23,7 @@ use tidegate_core::room::{Answer, Command, Listed, RoomName, Settings, Ticket};
 use tidegate_core::time::{Micros, Timestamp};
 
 use super::journal::{Disk, FileSystem, Journal, JournalOptions, OpenError};
+use super::outbox::tell_of_rooms;
 use super::port::{LineDocument, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
 use rooms::Rooms;
 
@@ -131,6 +132,7 @@ impl RoomStore for MemoryRooms {
     async fn put(&self, room: &RoomName, settings: &Settings) -> Result<Answer, RoomError> {
         if let Some(record) = self.rooms.make(room, settings)? {
             self.rooms.wait_for(record).await?;
+            tell_of_rooms(&self.rooms.watchers);
             return Ok(Answer::Done);
         }
         let change = Command::Change(Box::new(settings.clone()));
@@ -140,6 +142,7 @@ impl RoomStore for MemoryRooms {
     async fn remove(&self, room: &RoomName) -> Result<bool, RoomError> {
         let Some(record) = self.rooms.remove(room)? else { return Ok(false) };
         self.rooms.wait_for(record).await?;
+        tell_of_rooms(&self.rooms.watchers);
         Ok(true)
     }
 

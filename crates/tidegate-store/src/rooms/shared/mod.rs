@@ -35,16 +35,19 @@ use std::time::Duration;
 
 use tidegate_core::room::{Answer, Command, Listed, Room, RoomName, Settings, Ticket};
 use tidegate_core::time::{Micros, Timestamp};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::memory::{Clock, asks_about};
 use super::port::{LineDocument, MAX_ROOMS, RoomError, RoomStatus, RoomStore, RoomWatcher, Told};
 use message::{Outcome, What, made};
-use node::Node;
+use node::{Known, Node};
 use slot::{Slot, State};
 
 pub use log::{Append, Appended, Head, Heard, Loaded, LogError, MAX_PIECE_BYTES, NodeId, RoomLog, Taken};
 
+/// How long a node that has started may take to read all rooms, once it knows which there are. One with a million visitors takes about a
+/// second.
+const MAX_LOADING: Duration = Duration::from_secs(30);
 /// When to turn again where a room cannot be turned now.
 const TURN_AGAIN: Micros = Micros::from_millis(250);
 
@@ -140,6 +143,9 @@ impl<L: RoomLog> SharedRooms<L> {
                 if state.room.is_some() {
                     break;
                 }
+                if state.is_empty && !state.is_kept_elsewhere(Instant::now()) {
+                    return Err(RoomError::UnknownRoom);
+                }
             }
             self.0.refresh_soon(&slot);
             let waited = timeout_at(deadline, changed).await;
@@ -225,11 +231,12 @@ impl<L: RoomLog> RoomStore for SharedRooms<L> {
     }
 
     async fn rooms(&self) -> Result<Vec<(RoomName, Settings)>, RoomError> {
-        let mut is_complete = self.0.is_complete.subscribe();
-        let deadline = Instant::now() + self.0.options.ask_timeout;
-        let known = timeout_at(deadline, is_complete.wait_for(|is_complete| *is_complete)).await;
-        if !matches!(known, Ok(Ok(_))) {
-            return Err(RoomError::Unavailable("the list of rooms cannot be read".to_owned()));
+        let mut known = self.0.known.subscribe();
+        for (wanted, within) in [(Known::Names, self.0.options.ask_timeout), (Known::Rooms, MAX_LOADING)] {
+            let is_known = timeout(within, known.wait_for(|known| *known >= wanted)).await;
+            if !matches!(is_known, Ok(Ok(_))) {
+                return Err(RoomError::Unavailable("the list of rooms cannot be read".to_owned()));
+            }
         }
         let settings = |slot: &Slot| Some(slot.state.lock().room.as_ref()?.settings().clone());
         Ok(self.0.slots().iter().filter_map(|slot| Some((slot.name.clone(), settings(slot)?))).collect())

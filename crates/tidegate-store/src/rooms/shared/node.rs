@@ -22,7 +22,7 @@ use super::post::Post;
 use super::pulse::Pulse;
 use super::slot::{Other, Slot};
 use crate::rooms::memory::Clock;
-use crate::rooms::outbox::Watchers;
+use crate::rooms::outbox::{Watchers, tell_of_rooms};
 use crate::rooms::port::{MAX_ROOMS, RoomError};
 
 /// How often the directory is read, in case that a message about a new room was lost.
@@ -35,6 +35,16 @@ const MAX_KNOWN_ROOMS: usize = 2 * MAX_ROOMS;
 /// The most nodes whose answers are waited for when something was lost.
 const MAX_FOUND: usize = 1_000;
 
+/// What a node that has started knows of the rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Known {
+    Nothing,
+    /// The directory was read.
+    Names,
+    /// So was every room in it that can be.
+    Rooms,
+}
+
 pub(super) struct Node<L> {
     pub(super) log: L,
     pub(super) id: NodeId,
@@ -45,8 +55,7 @@ pub(super) struct Node<L> {
     pub(super) post: Post,
     /// Epochs that rooms which were removed have had: a new one of the name begins later.
     epochs: Mutex<BTreeMap<RoomName, u32>>,
-    /// Whether the directory was read, and every room in it.
-    pub(super) is_complete: watch::Sender<bool>,
+    pub(super) known: watch::Sender<Known>,
     directory: Notify,
     random: Mutex<fastrand::Rng>,
     pulse: Pulse,
@@ -67,7 +76,7 @@ impl<L: RoomLog> Node<L> {
             watchers: Watchers::default(),
             post: Post::default(),
             epochs: Mutex::default(),
-            is_complete: watch::Sender::new(false),
+            known: watch::Sender::new(Known::Nothing),
             directory: Notify::new(),
             random: Mutex::new(fastrand::Rng::with_seed(id.0)),
             pulse: Pulse::new(),
@@ -150,6 +159,7 @@ impl<L: RoomLog> Node<L> {
         self.deliver(answers);
         slot.work.notify_one();
         slot.changed.notify_waiters();
+        tell_of_rooms(&self.watchers);
     }
 
     pub(super) fn note_epoch(&self, room: &RoomName, least: u32) {
@@ -290,8 +300,9 @@ impl<L: RoomLog> Node<L> {
         let Some((slot, _)) = self.slot_for(&told.room) else { return };
         let instant = Instant::now();
         let other = Other { node: told.from, until: instant + self.options.lease, pause: self.pause() };
-        let (is_up_to_date, is_new) = {
+        let (is_up_to_date, is_new, is_made) = {
             let mut state = slot.state.lock();
+            let was_there = state.room.is_some();
             let is_new = told.term > state.term;
             let term = told.term;
             if state.keeper.is_some() || !state.note_keeper(other, term) {
@@ -303,7 +314,7 @@ impl<L: RoomLog> Node<L> {
             }
             let is_up_to_date = is_sound && !state.is_doubted();
             slot.set_kept(state.mark.entry);
-            (is_up_to_date, is_new.then_some(term))
+            (is_up_to_date, is_new.then_some(term), !was_there && state.room.is_some())
         };
         if !is_up_to_date {
             self.refresh_soon(&slot);
@@ -312,6 +323,9 @@ impl<L: RoomLog> Node<L> {
             self.post.moved(&slot.name, term);
         }
         self.tell_watchers(&slot);
+        if is_made {
+            tell_of_rooms(&self.watchers);
+        }
         slot.changed.notify_waiters();
     }
 
@@ -354,7 +368,8 @@ impl<L: RoomLog> Node<L> {
                 self.take_soon(&slot, None);
             }
         }
-        if !*self.is_complete.borrow() {
+        if *self.known.borrow() < Known::Rooms {
+            self.known.send_replace(Known::Names);
             for slot in self.slots() {
                 while slot.state.lock().is_loading {
                     let _ = timeout(DIRECTORY_AGAIN, slot.changed.notified()).await;
@@ -362,7 +377,7 @@ impl<L: RoomLog> Node<L> {
                 // One after the other was begun; wait for the load itself.
                 drop(slot.busy.lock().await);
             }
-            self.is_complete.send_replace(true);
+            self.known.send_replace(Known::Rooms);
         }
     }
 }

@@ -58,7 +58,7 @@ impl Slot {
 }
 
 #[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "four conditions that have nothing to do with one another")]
+#[expect(clippy::struct_excessive_bools, reason = "five conditions that have nothing to do with one another")]
 pub(super) struct State {
     /// The keeper's is ahead of what is kept by what it has not written yet. `None` where it was not loaded.
     pub(super) room: Option<Room>,
@@ -91,6 +91,8 @@ pub(super) struct State {
     unsure_until: Option<Instant>,
     /// The replica is none of this log any more.
     pub(super) is_stray: bool,
+    /// The log was read, and has nothing: whoever was to make the room has not.
+    pub(super) is_empty: bool,
     pub(super) is_loading: bool,
     pub(super) is_taking: bool,
     /// Why the room could not be taken the last time, and when that was.
@@ -136,6 +138,7 @@ impl State {
     /// Everything that was kept when a load `began` is in the replica; false where that is not enough.
     pub(super) fn loaded(&mut self, began: (Timestamp, Instant), until: Instant) -> bool {
         self.doubted_at = self.doubted_at.filter(|doubted_at| *doubted_at > began.1);
+        self.is_empty = self.room.is_none();
         self.refreshed(began.0, until);
         !self.is_doubted()
     }
@@ -243,6 +246,7 @@ impl State {
     ) -> Result<(), Misfit> {
         let corrupt = |Malformed(what)| Misfit::Corrupt(what.to_owned());
         self.miss(now);
+        self.is_empty = false;
         let is_anew = after == 0 || loaded.snapshot.is_some();
         if let Some((last, pieces)) = loaded.snapshot {
             let (mark, room) = room_of(&pieces).map_err(Misfit::Corrupt)?;

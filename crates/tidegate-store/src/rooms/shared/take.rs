@@ -12,6 +12,7 @@ use super::log::{Appended, Head, LogError, NodeId, RoomLog, Taken};
 use super::message::{Has, put_take, seek};
 use super::node::Node;
 use super::slot::{Misfit, Other, Slot, State};
+use crate::rooms::outbox::tell_of_rooms;
 use crate::rooms::port::RoomError;
 
 impl<L: RoomLog> Node<L> {
@@ -38,6 +39,8 @@ impl<L: RoomLog> Node<L> {
             }
             drop(busy);
             node.tell_watchers(&slot);
+            // What was loaded anew was told to nobody.
+            tell_of_rooms(&node.watchers);
             slot.changed.notify_waiters();
         });
     }
@@ -186,6 +189,7 @@ impl<L: RoomLog> Node<L> {
         self.spawn(node.keep(kept, term));
         self.post.moved(&slot.name, head.term);
         slot.changed.notify_waiters();
+        tell_of_rooms(&self.watchers);
         Ok(())
     }
 
@@ -210,7 +214,7 @@ impl<L: RoomLog> Node<L> {
     fn own_mark(&self, slot: &Slot) -> Mark {
         let mut state = slot.state.lock();
         if state.room.is_none() || state.is_stray {
-            (state.room, state.mark) = (None, Mark::default());
+            (state.room, state.mark, state.is_empty) = (None, Mark::default(), false);
         }
         state.mark
     }
