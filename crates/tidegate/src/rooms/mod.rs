@@ -203,6 +203,12 @@ impl Rooms {
 impl Shared {
     /// Makes or changes a room, and returns the one that it was.
     async fn define(&self, definition: &Definition) -> Result<Option<Arc<Room>>, RoomsError> {
+    /// How many rooms there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.rooms.load().len()
+    }
+
         let former = self.rooms.load().get(&definition.name).cloned();
         let room = Arc::new(Room::new(definition, &self.pages, former.as_deref())?);
         self.enter(&room).await?;
