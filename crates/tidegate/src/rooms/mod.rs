@@ -57,6 +57,7 @@ use tidegate_core::room::{Answer, Refusal};
 use tidegate_engine::Clock;
 use tidegate_store::rooms::{RoomError, RoomStore, RoomWatcher};
 use tidegate_wire::room::name::RoomName;
+use tidegate_wire::room::token::Issuer;
 
 pub(crate) use authz::{Admission, room_asked_for};
 pub(crate) use calls::{RoomCall, with_cookies};
@@ -86,6 +87,8 @@ struct Shared {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     keys: RoomKeys,
+    /// Who passes as JWT are from; none are made where nobody is.
+    issuer: Option<Issuer>,
     rooms: ArcSwap<BTreeMap<RoomName, Arc<Room>>>,
     pages: Pages,
     /// Held while rooms are made, changed or removed, one after the other.
@@ -161,6 +164,7 @@ impl Rooms {
             joins: Joins::new(DEFAULT_JOINS_PER_ADDRESS, Arc::clone(&clock)),
             clock,
             keys,
+            issuer: None,
             rooms: ArcSwap::default(),
             nowhere: shown::nowhere(&pages)?,
             pages,
@@ -181,6 +185,15 @@ impl Rooms {
         self
     }
 
+    /// The same rooms, whose passes are also given as JWT of this issuer. To be called before they are cloned.
+    #[must_use]
+    pub fn with_pass_issuer(mut self, issuer: Option<Issuer>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.issuer = issuer;
+        }
+        self
+    }
+
     /// The same rooms, whose streams of events end for clients that read nothing for so long. To be called before they are cloned.
     #[must_use]
     pub fn with_stream_stall(mut self, stall: Duration) -> Self {
@@ -188,6 +201,12 @@ impl Rooms {
             shared.streams.set_stall(stall);
         }
         self
+    }
+
+    /// How many rooms there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.rooms.load().len()
     }
 
     /// Makes a room, or changes one that is there: visitors keep their places.
@@ -203,12 +222,6 @@ impl Rooms {
 impl Shared {
     /// Makes or changes a room, and returns the one that it was.
     async fn define(&self, definition: &Definition) -> Result<Option<Arc<Room>>, RoomsError> {
-    /// How many rooms there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.0.rooms.load().len()
-    }
-
         let former = self.rooms.load().get(&definition.name).cloned();
         let room = Arc::new(Room::new(definition, &self.pages, former.as_deref())?);
         self.enter(&room).await?;

@@ -9,6 +9,7 @@ use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_wire::identity::IdentityPolicy;
+use tidegate_wire::room::token::Issuer;
 
 use crate::cli::{rule_file, terminal};
 use crate::gate::ApiKeys;
@@ -74,6 +75,8 @@ pub struct RoomSettings {
     pub pages: PageSettings,
     /// The most places a second that one address is given; 0 is no limit.
     pub joins_per_address: u32,
+    /// Who passes as JWT are from; none are made if absent.
+    pub pass_issuer: Option<Issuer>,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.
