@@ -92,7 +92,10 @@ fn cookie(world: &World, lines: &[&[u8]]) {
     for line in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
         headers.append(COOKIE, line);
     }
-    for name in [CookieName::Device, CookieName::Ticket(&world.room), CookieName::Pass(&world.room)] {
+    let room = &world.room;
+    let names =
+        [CookieName::Device, CookieName::Ticket(room), CookieName::Pass(room), CookieName::PassJwt(room)];
+    for name in names {
         for transport in [Transport::Tls, Transport::Plain] {
             match read_cookie(&headers, name, transport) {
                 Ok(Some(value)) => {

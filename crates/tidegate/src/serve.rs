@@ -176,7 +176,7 @@ async fn serve_engine<S: BucketStore, T>(
         resp: resp.as_ref().and_then(|resp| resp.address),
         admin: admin.as_ref().map(|admin| admin.address),
     };
-    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref(), rooms.rooms.has_demo());
+    settings.announce(&addresses, &engine.rules(), place, first_key.as_ref(), &rooms.rooms);
     let others = [
         grpc.map(GrpcListener::start),
         resp.map(RespListener::start),

@@ -51,6 +51,11 @@ fn check_config_names_the_place_and_the_remedy() {
         let good = tidegate(&["check-config", "--strict", path.to_str().unwrap()]);
         assert_eq!(good.status.code(), Some(0), "{file}: {}", stdout(&good));
     }
+    let both = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rules-and-rooms.yaml");
+    let rules = "version: 1\ndomains:\n  - name: d\n    rules:\n      - { name: r, key: [], limit: 5, window: 60s }\n";
+    fs::write(&both, format!("{rules}rooms:\n  - {{ name: a, capacity: 1, release_rate: 1/s }}\n")).unwrap();
+    let said = stdout(&tidegate(&["check-config", both.to_str().unwrap()]));
+    assert!(said.ends_with("rules-and-rooms.yaml: 1 rule in 1 domain, 1 room, 0 warnings\n"), "{said}");
     let bad = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bad-rules.yaml");
     fs::write(&bad, "version: 1\ndomains:\n  - name: d\n    rules:\n      - { name: r, key: [], limitt: 5, window: 60s }\n")
         .unwrap();
@@ -93,6 +98,7 @@ fn check_config_looks_at_hosts_places_and_pages_of_rooms() {
         &with_templates,
     );
     assert_eq!(good.0, Some(0), "{}", good.1);
+    assert!(good.1.ends_with("rules.yaml: 1 room, 0 warnings\n"), "{}", good.1);
     for (fields, more, place, what) in [
         ("    hosts: ['*.example']\n", &[][..], ":7:13 ", "is a pattern"),
         ("    return_to: //evil.example\n", &[], ":8:16 ", "two slashes"),

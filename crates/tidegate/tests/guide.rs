@@ -62,6 +62,11 @@ fn a_place_in_line_works_as_written() {
 }
 
 #[test]
+fn check_passes_yourself_works_as_written() {
+    Walk::new("check-passes-yourself").run();
+}
+
+#[test]
 fn output_that_differs_is_seen() {
     let shown = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let agree = |page: &str, printed: &str| lines_agree(&shown(page), &shown(printed));

@@ -39,6 +39,8 @@ pub enum CookieName<'r> {
     Ticket(&'r RoomName),
     /// `tidegate_pass_<room>`.
     Pass(&'r RoomName),
+    /// `tidegate_jwt_<room>`: the pass for the site, which Tidegate itself never reads.
+    PassJwt(&'r RoomName),
     /// `tidegate_place_<room>`: where the visitor wanted to go, in base64url. It is not signed, so it is parsed anew whenever it is
     /// read.
     Place(&'r RoomName),
@@ -76,6 +78,7 @@ impl CookieName<'_> {
             Self::Device => format!("{prefix}tidegate_device"),
             Self::Ticket(room) => format!("{prefix}tidegate_ticket_{room}"),
             Self::Pass(room) => format!("{prefix}tidegate_pass_{room}"),
+            Self::PassJwt(room) => format!("{prefix}tidegate_jwt_{room}"),
             Self::Place(room) => format!("{prefix}tidegate_place_{room}"),
         }
     }

@@ -1,7 +1,7 @@
 //! What a room answers: the visitor's seat, the room's status, the frame that all who wait share.
 //!
 //! A [`Standing`] has what belongs to it and nothing else; on the wire it is spread over `state`, `why`, `claim`,
-//! `session` and `pass`, and every field is always there. Times are Unix seconds; clients go by the `…_ms` and not by
+//! `session` and `pass`, and every field is always there, but for `pass_jwt`. Times are Unix seconds; clients go by the `…_ms` and not by
 //! their own clock.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -58,6 +58,8 @@ pub enum Standing {
     Admitted {
         /// The signed pass; `None` where it is carried by the cookie alone.
         pass: Option<String>,
+        /// The same as a JWT, where the server makes them.
+        pass_jwt: Option<String>,
         /// The session.
         session: Session,
     },

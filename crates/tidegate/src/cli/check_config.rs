@@ -9,6 +9,7 @@ use tidegate_core::rule::RuleSet;
 use crate::rooms::Pages;
 
 use super::room_arguments::PageArguments;
+use super::rule_file::counted;
 use super::{FAILURE, NEGATIVE, SUCCESS, rule_file, terminal};
 
 #[derive(Debug, Args)]
@@ -47,17 +48,16 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
                 for warning in &parsed.warnings {
                     terminal::print(&warning.render(&text, style))?;
                 }
-                let (domains, warnings) = (parsed.rules.domains.len(), parsed.warnings.len());
-                let rules = RuleSet::compile(parsed.rules)?.rule_count();
+                let (rooms, warnings) = (parsed.rooms.len(), parsed.warnings.len());
+                let rules = RuleSet::compile(parsed.rules)?;
                 let product = match parsed.format {
                     Format::Auto | Format::Tidegate => String::new(),
                     foreign => format!(" ({})", foreign.product()),
                 };
                 terminal::print(&format!(
-                    "{}{product}: {} in {}, {}",
+                    "{}{product}: {}, {}",
                     file.display(),
-                    counted(rules, "rule"),
-                    counted(domains, "domain"),
+                    rule_file::contents(&rules, rooms),
                     counted(warnings, "warning")
                 ))?;
                 if arguments.strict && warnings > 0 {
@@ -71,9 +71,4 @@ pub(super) fn run(arguments: &CheckConfigArguments) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
-}
-
-/// `1 rule`, `2 rules`.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

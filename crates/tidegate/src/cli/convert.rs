@@ -10,7 +10,7 @@ use tidegate_config::{Format, Parsed, Style, rules_yaml};
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::Rules;
 
-use super::check_config::counted;
+use super::rule_file::counted;
 use super::{FAILURE, NEGATIVE, SUCCESS, rule_file, terminal};
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tidegate_wire::room::token::Issuer;
 
 use crate::rooms::web::LanguageOptions;
 use crate::rooms::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, PageSettings};
@@ -29,6 +30,11 @@ pub(super) struct RoomArguments {
     #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_JOINS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_JOINS_PER_ADDRESS,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_JOINS_PER_ADDRESS)))]
     room_joins_per_address: u32,
+
+    /// Give passes as JWT too, with this as their iss: the address at which this server is known, like https://queue.example. For sites
+    /// that check passes themselves (docs/guide/check-passes-yourself.md); none are made if not given
+    #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_PASS_ISSUER", value_name = "URL", value_parser = Issuer::new)]
+    room_pass_issuer: Option<Issuer>,
 
     #[command(flatten)]
     pages: PageArguments,
@@ -74,6 +80,7 @@ impl RoomArguments {
             secret: self.room_secret,
             pages: self.pages.settings(),
             joins_per_address: self.room_joins_per_address,
+            pass_issuer: self.room_pass_issuer,
         })
     }
 }

@@ -107,3 +107,20 @@ pub(crate) fn text_of(file: &Path) -> anyhow::Result<Result<String, RuleFileErro
         .context("standard input cannot be read as UTF-8")?;
     Ok(Ok(text))
 }
+
+/// What there is, for people: `3 rules in 2 domains, 1 room`. Rooms are left out where there are none, and rules and domains where
+/// there are rooms alone.
+pub(crate) fn contents(rules: &RuleSet, rooms: usize) -> String {
+    let of_rules =
+        format!("{} in {}", counted(rules.rule_count(), "rule"), counted(rules.domains().len(), "domain"));
+    match (rules.domains().len(), rooms) {
+        (_, 0) => of_rules,
+        (0, rooms) => counted(rooms, "room"),
+        (_, rooms) => format!("{of_rules}, {}", counted(rooms, "room")),
+    }
+}
+
+/// `1 rule`, `2 rules`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}

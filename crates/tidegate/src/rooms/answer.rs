@@ -11,6 +11,7 @@ use tidegate_wire::room::token;
 
 use super::Shared;
 use super::definition::Room;
+use super::tokens::SignedPass;
 
 /// The shortest and the longest time between heartbeats.
 const MIN_HEARTBEAT: Micros = Micros::from_secs(1);
@@ -34,8 +35,8 @@ pub(super) struct Facts<'a> {
     pub(super) status: &'a RoomStatus,
     /// The ticket; `None` of those who were not let into the line.
     pub(super) ticket: Option<&'a Shown>,
-    /// The pass of an admitted visitor.
-    pub(super) pass: Option<String>,
+    /// The pass of an admitted visitor, of those who are given one.
+    pub(super) pass: Option<SignedPass>,
     pub(super) return_to: Option<String>,
 }
 
@@ -50,7 +51,8 @@ impl Shared {
             Answer::Ready(ready) => (Standing::Ready(claim(ready, told.at)), millis(ready.poll_after)),
             Answer::Admitted(admitted) => {
                 let session = session(room, admitted, told.at);
-                (Standing::Admitted { pass, session }, session.heartbeat_ms)
+                let (pass, pass_jwt) = pass.map_or((None, None), |signed| (Some(signed.token), signed.jwt));
+                (Standing::Admitted { pass, pass_jwt, session }, session.heartbeat_ms)
             }
             Answer::Left => (Standing::Ended(EndedWhy::Left), NOTHING_TO_ASK_MS),
             Answer::Lapsed | Answer::Done => (Standing::Ended(ended()), NOTHING_TO_ASK_MS),

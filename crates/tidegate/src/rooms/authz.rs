@@ -119,7 +119,7 @@ impl Shared {
         let Ok(told) = self.store.ask(&asked.room.name, &beat).await else { return Vec::new() };
         match told.answer {
             Answer::Admitted(admitted) if admitted.deadline > pass.expires_at => {
-                self.pass_cookie(asked, &ticket.claims, &admitted, &told).1.into_iter().collect()
+                self.pass_cookies(asked, &ticket.claims, &admitted, &told).1
             }
             _ => Vec::new(),
         }

@@ -236,8 +236,7 @@ impl Shared {
         }
         self.store.ask(&asked.room.name, &Command::Leave(core)).await.map_err(failed)?;
         // The ticket stays, so that the page can say what became of it.
-        let cookies = vec![asked.visit.forget(CookieName::Pass(&asked.room.name))];
-        Ok(Answered { seat: None, cookies })
+        Ok(Answered { seat: None, cookies: self.forget_pass(asked) })
     }
 
     /// The seat of a visitor, and the cookies that go with it.
@@ -265,9 +264,9 @@ impl Shared {
                 cookies.extend(visit.keep(CookieName::Ticket(&room.name), &ticket.token, TICKET_MAX_AGE_S));
             }
             if let Answer::Admitted(admitted) = &told.answer {
-                let (token, cookie) = self.pass_cookie(asked, &ticket.claims, admitted, &told);
-                cookies.extend(cookie.filter(|_| is_own));
-                pass = Some(token);
+                let (signed, kept) = self.pass_cookies(asked, &ticket.claims, admitted, &told);
+                cookies.extend(kept.into_iter().filter(|_| is_own));
+                pass = Some(signed);
             }
         }
         if let Some(wanted) = wanted {

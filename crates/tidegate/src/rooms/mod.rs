@@ -61,6 +61,7 @@ use tidegate_core::room::{Answer, Refusal};
 use tidegate_engine::Clock;
 use tidegate_store::rooms::{RoomError, RoomStore, RoomWatcher};
 use tidegate_wire::room::name::RoomName;
+use tidegate_wire::room::token::Issuer;
 
 pub(crate) use authz::{Admission, room_asked_for};
 pub(crate) use calls::{RoomCall, with_cookies};
@@ -92,6 +93,8 @@ struct Shared {
     keys: RoomKeys,
     /// Whether other nodes may share the rooms and have other keys.
     is_alone_with_keys: bool,
+    /// Who passes as JWT are from; none are made where nobody is.
+    issuer: Option<Issuer>,
     rooms: ArcSwap<BTreeMap<RoomName, Arc<Room>>>,
     pages: Pages,
     /// Held while rooms are made, changed or removed, one after the other.
@@ -177,6 +180,7 @@ impl Rooms {
             clock,
             keys,
             is_alone_with_keys: false,
+            issuer: None,
             rooms: ArcSwap::default(),
             nowhere: shown::nowhere(&pages)?,
             pages,
@@ -207,6 +211,15 @@ impl Rooms {
         self
     }
 
+    /// The same rooms, whose passes are also given as JWT of this issuer. To be called before they are cloned.
+    #[must_use]
+    pub fn with_pass_issuer(mut self, issuer: Option<Issuer>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.issuer = issuer;
+        }
+        self
+    }
+
     /// The same rooms, whose streams of events end for clients that read nothing for so long. To be called before they are cloned.
     #[must_use]
     pub fn with_stream_stall(mut self, stall: Duration) -> Self {
@@ -214,6 +227,12 @@ impl Rooms {
             shared.streams.set_stall(stall);
         }
         self
+    }
+
+    /// How many rooms there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.rooms.load().len()
     }
 
     /// Makes a room, or changes one that is there: visitors keep their places.

@@ -16,6 +16,14 @@ use super::calls::{Asked, Refused, gone, plain};
 use super::definition::OneSeatPer;
 use super::visit::identity_of;
 
+/// A pass, as it was signed.
+pub(super) struct SignedPass {
+    /// As Tidegate takes it.
+    pub(super) token: String,
+    /// As a JWT for the site, where there is an issuer.
+    pub(super) jwt: Option<String>,
+}
+
 impl Shared {
     /// The ticket of a number: the one that was shown, or a new one.
     pub(super) fn ticket_for(
@@ -57,30 +65,45 @@ impl Shared {
         admitted: &Admitted,
         told: &Told,
         audience: Audience,
-    ) -> String {
-        self.keys.tokens.sign_pass(&token::Pass {
-            room: ticket.room.clone(),
-            epoch: u64::from(told.epoch),
-            queue_number: ticket.queue_number,
-            visitor: ticket.visitor,
-            started_at: admitted.start,
-            expires_at: admitted.deadline,
-            audience,
-        })
+    ) -> SignedPass {
+        let (keys, pass) = (
+            &self.keys.tokens,
+            token::Pass {
+                room: ticket.room.clone(),
+                epoch: u64::from(told.epoch),
+                queue_number: ticket.queue_number,
+                visitor: ticket.visitor,
+                started_at: admitted.start,
+                expires_at: admitted.deadline,
+                audience,
+            },
+        );
+        let jwt = self.issuer.as_ref().map(|issuer| keys.sign_pass_jwt(&pass, issuer));
+        SignedPass { token: keys.sign_pass(&pass), jwt }
     }
 
-    /// The pass of an admitted visitor, and the cookie that carries it.
-    pub(super) fn pass_cookie(
+    /// The pass of an admitted visitor, and the cookies that carry it, that of Tidegate first.
+    pub(super) fn pass_cookies(
         &self,
         asked: &Asked<'_>,
         ticket: &token::Ticket,
         admitted: &Admitted,
         told: &Told,
-    ) -> (String, Option<HeaderValue>) {
-        let token = self.pass(ticket, admitted, told, asked.visit.audience(asked.room));
+    ) -> (SignedPass, Vec<HeaderValue>) {
+        let (visit, room) = (&asked.visit, &asked.room.name);
+        let pass = self.pass(ticket, admitted, told, visit.audience(asked.room));
         let left_s = u32::try_from(admitted.deadline.since(told.at).as_secs_ceil()).unwrap_or(u32::MAX);
-        let cookie = asked.visit.keep(CookieName::Pass(&asked.room.name), &token, left_s);
-        (token, cookie)
+        let own = visit.keep(CookieName::Pass(room), &pass.token, left_s);
+        let jwt = pass.jwt.as_deref().and_then(|jwt| visit.keep(CookieName::PassJwt(room), jwt, left_s));
+        let cookies = own.into_iter().chain(jwt).collect();
+        (pass, cookies)
+    }
+
+    /// Tells a browser to forget a pass in both its forms.
+    pub(super) fn forget_pass(&self, asked: &Asked<'_>) -> Vec<HeaderValue> {
+        let (visit, room) = (&asked.visit, &asked.room.name);
+        let jwt = self.issuer.is_some().then(|| visit.forget(CookieName::PassJwt(room)));
+        [visit.forget(CookieName::Pass(room))].into_iter().chain(jwt).collect()
     }
 
     /// The ticket that was sent, or that the cookie carries.

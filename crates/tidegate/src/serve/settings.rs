@@ -9,13 +9,14 @@ use tidegate_core::quota::Algorithm;
 use tidegate_core::rule::RuleSet;
 use tidegate_core::rule::model::FailurePolicy;
 use tidegate_wire::identity::IdentityPolicy;
+use tidegate_wire::room::token::Issuer;
 
-use crate::cli::terminal;
+use crate::cli::{rule_file, terminal};
 use crate::gate::ApiKeys;
 use crate::grpc::DeniedBody;
 use crate::http::LegacyFields;
 use crate::net::ConnectionLimits;
-use crate::rooms::PageSettings;
+use crate::rooms::{PageSettings, Rooms};
 use crate::serve::catalog::FirstKey;
 use crate::serve::open_files::MaxConnections;
 use crate::serve::store::StoreSettings;
@@ -74,6 +75,8 @@ pub struct RoomSettings {
     pub pages: PageSettings,
     /// The most places a second that one address is given; 0 is no limit.
     pub joins_per_address: u32,
+    /// Who passes as JWT are from; none are made if absent.
+    pub pass_issuer: Option<Issuer>,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.
@@ -183,15 +186,16 @@ impl ServeSettings {
         rules: &RuleSet,
         store: &str,
         first_key: Option<&FirstKey>,
-        has_demo: bool,
+        rooms: &Rooms,
     ) {
         let (address, source) = (addresses.http, self.rules_source());
-        tracing::info!(%address, rules = rules.rule_count(), %source, store, "listening");
+        let (count, rooms_count) = (rules.rule_count(), rooms.count());
+        tracing::info!(%address, rules = count, rooms = rooms_count, %source, store, "listening");
         let version = env!("CARGO_PKG_VERSION");
-        let (count, domains) = (rules.rule_count(), rules.domains().len());
+        let contents = rule_file::contents(rules, rooms_count);
         let mut banner = format!(
             "Tidegate {version} is listening on http://{address}\n\
-             Rules: {count} in {domains} domains, from {source}\n\
+             Rules: {contents}, from {source}\n\
              Store: {store}\n"
         );
         let others = [("gRPC", addresses.grpc), ("RESP", addresses.resp)];
@@ -216,7 +220,7 @@ impl ServeSettings {
         if addresses.admin.is_some() {
             banner.push_str("  tidegate rules list\n");
         }
-        if has_demo {
+        if rooms.has_demo() {
             banner.push_str(&format!(
                 "  open http://{address}/demo in six browsers: five are let in, the sixth waits\n"
             ));

@@ -83,7 +83,8 @@ impl Visitor {
 }
 
 async fn a_site_is_protected(proxy: fn(&Places) -> ProxyOptions, away: u16) {
-    let mut site = Site::start(RULES, &TRUSTED, proxy).await;
+    let arguments = [&TRUSTED[..], &["--room-pass-issuer", "https://queue.example"]].concat();
+    let mut site = Site::start(RULES, &arguments, proxy).await;
     let mut first = Visitor::default();
     let turned_away = first.get(&site, "/buy?a=b").await;
     let page = Some("/rooms/demo?return_to=/buy%3Fa%3Db");
@@ -99,7 +100,7 @@ async fn a_site_is_protected(proxy: fn(&Places) -> ProxyOptions, away: u16) {
     assert_eq!((refused.status, &refused.json()["state"]), (429, &"waiting".into()), "{}", refused.text());
     assert!(refused.field("retry-after").is_some(), "{}", refused.head);
 
-    let pass = first.0["tidegate_pass_demo"].clone();
+    let (pass, jwt) = (first.0["tidegate_pass_demo"].clone(), first.0["tidegate_jwt_demo"].clone());
     let sent_pass = format!("X-Tidegate-Pass: {pass}");
     let spoofed = [
         PROGRAM,
@@ -130,7 +131,8 @@ async fn a_site_is_protected(proxy: fn(&Places) -> ProxyOptions, away: u16) {
         let inside = first.get(&site, "/buy").await;
         assert_eq!(inside.status, 200, "longer than it may be idle: {}", inside.text());
     }
-    assert_ne!(first.0["tidegate_pass_demo"], pass);
+    assert!(first.0["tidegate_pass_demo"] != pass && first.0["tidegate_jwt_demo"] != jwt);
+    assert!(first.0.values().all(|cookie| !cookie.contains(',')), "each by itself: {:?}", first.0);
     assert_eq!(first.call(&site, "leave").await.status, 204);
     assert_eq!(first.ask(&site, "GET", "/buy", &[PROGRAM]).await.status, 429, "it has left");
     assert_eq!(second.call(&site, "claim").await.json()["state"], "admitted", "{}", site.said());

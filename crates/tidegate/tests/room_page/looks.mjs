@@ -5,7 +5,7 @@ import { admitted, assert, base, browser, desktop, done, isAccessible, open, pho
 const patient = { poll_after_ms: 600000 };
 const refused = (why) => seat({ state: "refused", why, queue_number: null, position: null, ...patient });
 const states = {
-  opening: { seat: seat({ room_state: "scheduled", opens_at: Date.now() / 1000 + 1e6, position: null, queue_number: null, ...patient }) },
+  opening: { seat: seat({ room_state: "scheduled", opens_at: Date.now() / 1000 + 1e6, position: null, ...patient }) },
   waiting: { seat: seat({ message: "We have plenty.\nThank you.", ...patient }) },
   slower: { seat: seat({ estimated_wait: { from_s: 7200, to_s: 10000, reason: "slower" }, ...patient }) },
   next: { seat: seat({ position: 0, estimated_wait: { from_s: 5, to_s: 30, reason: null }, progress: 1, ...patient }) },

@@ -100,9 +100,24 @@ async function warnsLeavesAndJoinsAgain() {
   await done(context);
 }
 
+// Before a draw, the first to come would take 1 for a place.
+async function saysThatPlacesAreDrawn() {
+  const drawn = seat({ room_state: "scheduled", opens_at: Date.now() / 1000 + 1e6, position: null, queue_number: 1 });
+  await tell({ seat: drawn });
+  const context = await visitor();
+  const page = await open(context);
+  await calls("poll", 2);
+  assert.match(await page.locator("main").innerText(), /gets a place by lot/);
+  assert.equal(await part(page, "queue_number").isVisible(), false);
+  await tell({ seat: seat({ queue_number: 1, position: 99 }) });
+  await part(page, "queue_number").waitFor({ state: "visible" });
+  assert.equal(await part(page, "queue_number").textContent(), "Your number: 1");
+  await done(context);
+}
+
 for (const check of [
   asksAsToldAndOneTabForAll, keepsWhatItKnowsWhenNobodyAnswers, claimsByKeyboard, worksWithoutScripts, lastTabOfASessionHints,
-  warnsLeavesAndJoinsAgain,
+  warnsLeavesAndJoinsAgain, saysThatPlacesAreDrawn,
 ]) {
   console.log(check.name);
   await check();

@@ -21,6 +21,10 @@ const polls = await calls("poll", 3);
 for (const { after_ms } of polls) assert.ok(after_ms >= 350, `asked ${after_ms} ms after the last answer`);
 assert.deepEqual(JSON.parse(polls[0].body), { pass: null, ticket: "v1.ticket" });
 
+// Before a draw, it has no place.
+await tell({ seat: seat({ room_state: "scheduled", position: null, queue_number: 1 }) });
+await until("it says that places are drawn", async () => /^Places by lot\s*$/.test(await banner(page).innerText()));
+
 await tell({ seat: ready() });
 await banner(page).getByRole("button", { name: "Go in" }).click();
 await until("it is in", async () => /Time left: 0:\d\d/.test(await banner(page).innerText()));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tidegate_testkit::{Nginx, NginxOptions, TempDir, Tidegate};
+use tidegate_testkit::{Nginx, NginxOptions, Stopwatch, TempDir, Tidegate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,8 +24,12 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::with(RULES).await
+    }
+
+    async fn with(rules: &str) -> Self {
         let dir = TempDir::new("rooms-nginx");
-        let rules = dir.write("rules.yaml", RULES).display().to_string();
+        let rules = dir.write("rules.yaml", rules).display().to_string();
         let node = Tidegate::start(
             env!("CARGO_BIN_EXE_tidegate"),
             &[
@@ -37,6 +41,8 @@ impl Site {
                 "x-forwarded-for",
                 "--room-secret",
                 SECRET,
+                "--room-pass-issuer",
+                "https://queue.example",
             ],
         );
         let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -186,4 +192,23 @@ async fn a_person_comes_in_through_the_page_and_is_let_out_where_it_wanted_to_go
     }
     assert!(goal.ends_with("/buy?a=b"), "{goal}");
     assert_eq!(visitor.get("/buy?a=b").await.status, 200, "{}", site.node.logs());
+}
+
+/// Requests are signs of life, and nginx brings the pass that lasts longer: as a cookie by itself, though there are two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_goes_on_gets_the_pass_that_lasts_longer() {
+    let site = Site::with(&RULES.replace("idle: 1h", "idle: 3s")).await;
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.seat("join").await["state"], "admitted");
+    let [pass, jwt] = ["tidegate_pass_demo", "tidegate_jwt_demo"].map(|name| visitor.cookies[name].clone());
+    assert!(pass.starts_with("v1.") && jwt.starts_with("ey"), "{pass} {jwt}");
+    let watch = Stopwatch::start();
+    while visitor.cookies["tidegate_pass_demo"] == pass {
+        assert!(watch.elapsed().as_secs() < 10, "no pass that lasts longer: {}", site.node.logs());
+        let answer = visitor.ask("GET", "/buy", &[PROGRAM], "").await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        for line in answer.head.lines().filter(|line| line.starts_with("Set-Cookie: ")) {
+            assert!(line.ends_with("; HttpOnly; SameSite=Lax") && !line.contains(','), "{line}");
+        }
+    }
 }

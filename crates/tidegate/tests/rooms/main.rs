@@ -14,6 +14,7 @@ mod behind_nginx;
 mod common;
 mod floods;
 mod forged;
+mod jwt;
 mod line;
 mod nodes;
 mod pages;

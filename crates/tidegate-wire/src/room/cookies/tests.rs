@@ -28,6 +28,7 @@ fn names_say_room_and_transport() {
         (CookieName::Device, "tidegate_device"),
         (CookieName::Ticket(&room), "tidegate_ticket_demo"),
         (CookieName::Pass(&room), "tidegate_pass_demo"),
+        (CookieName::PassJwt(&room), "tidegate_jwt_demo"),
     ] {
         assert_eq!(name.in_header(Transport::Plain), plain);
         assert_eq!(name.in_header(Transport::Tls), format!("__Host-{plain}"));

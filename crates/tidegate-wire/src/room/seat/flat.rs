@@ -29,6 +29,9 @@ pub(super) struct FlatSeat<'s> {
     claim: Option<Claim>,
     session: Option<Session>,
     pass: Option<Cow<'s, str>>,
+    // Of servers that make them only: those that do not answer as if there were no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pass_jwt: Option<Cow<'s, str>>,
     return_to: Option<Cow<'s, str>>,
 }
 
@@ -51,20 +54,21 @@ enum Why {
 
 /// The fields do not belong together.
 #[derive(Debug, thiserror::Error)]
-#[error("`why`, `claim`, `session` and `pass` do not fit the state of the seat")]
+#[error("`why`, `claim`, `session`, `pass` and `pass_jwt` do not fit the state of the seat")]
 pub(super) struct MixedSeatError;
 
 impl<'s> From<&'s Seat> for FlatSeat<'s> {
     fn from(seat: &'s Seat) -> Self {
-        let (mut why, mut claim, mut session, mut pass) = (None, None, None, None);
+        let (mut why, mut claim, mut session, mut pass, mut pass_jwt) = (None, None, None, None, None);
         let state = match &seat.standing {
             Standing::Waiting => State::Waiting,
             Standing::Ready(window) => {
                 claim = Some(*window);
                 State::Ready
             }
-            Standing::Admitted { pass: token, session: current } => {
-                (session, pass) = (Some(*current), token.as_deref().map(Cow::Borrowed));
+            Standing::Admitted { pass: token, pass_jwt: jwt, session: current } => {
+                session = Some(*current);
+                (pass, pass_jwt) = (token.as_deref().map(Cow::Borrowed), jwt.as_deref().map(Cow::Borrowed));
                 State::Admitted
             }
             Standing::Ended(reason) => {
@@ -94,6 +98,7 @@ impl<'s> From<&'s Seat> for FlatSeat<'s> {
             claim,
             session,
             pass,
+            pass_jwt,
             return_to: seat.return_to.as_deref().map(Cow::Borrowed),
         }
     }
@@ -103,14 +108,16 @@ impl TryFrom<FlatSeat<'_>> for Seat {
     type Error = MixedSeatError;
 
     fn try_from(flat: FlatSeat<'_>) -> Result<Self, Self::Error> {
-        let standing = match (flat.state, flat.why, flat.claim, flat.session, flat.pass) {
-            (State::Waiting, None, None, None, None) => Standing::Waiting,
-            (State::Ready, None, Some(claim), None, None) => Standing::Ready(claim),
-            (State::Admitted, None, None, Some(session), pass) => {
-                Standing::Admitted { pass: pass.map(Cow::into_owned), session }
+        let passes = [flat.pass, flat.pass_jwt];
+        let standing = match (flat.state, flat.why, flat.claim, flat.session, passes) {
+            (State::Waiting, None, None, None, [None, None]) => Standing::Waiting,
+            (State::Ready, None, Some(claim), None, [None, None]) => Standing::Ready(claim),
+            (State::Admitted, None, None, Some(session), passes) => {
+                let [pass, pass_jwt] = passes.map(|pass| pass.map(Cow::into_owned));
+                Standing::Admitted { pass, pass_jwt, session }
             }
-            (State::Ended, Some(Why::Ended(why)), None, None, None) => Standing::Ended(why),
-            (State::Refused, Some(Why::Refused(why)), None, None, None) => Standing::Refused(why),
+            (State::Ended, Some(Why::Ended(why)), None, None, [None, None]) => Standing::Ended(why),
+            (State::Refused, Some(Why::Refused(why)), None, None, [None, None]) => Standing::Refused(why),
             _ => return Err(MixedSeatError),
         };
         Ok(Self {

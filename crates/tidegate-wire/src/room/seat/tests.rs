@@ -63,8 +63,12 @@ fn standings_have_what_belongs_to_them() {
     let ready = value(Standing::Ready(claim()));
     assert_eq!(ready["state"], "ready");
     assert_eq!(ready["claim"], json!({"ends_at": 1_234_567_890.123, "left_ms": 20000, "extensions_left": 2}));
-    let admitted = value(Standing::Admitted { pass: Some("v1.p".to_owned()), session: session() });
+    let pass = Some("v1.p".to_owned());
+    let admitted = value(Standing::Admitted { pass: pass.clone(), pass_jwt: None, session: session() });
     assert_eq!((&admitted["state"], &admitted["pass"]), (&json!("admitted"), &json!("v1.p")));
+    assert_eq!(admitted.get("pass_jwt"), None, "not even as null: most servers make none");
+    let both = Standing::Admitted { pass, pass_jwt: Some("e30.e30.c2ln".to_owned()), session: session() };
+    assert_eq!(value(both)["pass_jwt"], json!("e30.e30.c2ln"));
     assert_eq!(
         admitted["session"],
         json!({
@@ -117,6 +121,7 @@ fn fields_that_do_not_belong_together_are_refused() {
         ("claim", Value::Null),
         ("why", json!("left")),
         ("pass", json!("v1.p")),
+        ("pass_jwt", json!("e30.e30.c2ln")),
         ("room", json!("Demo")),
         ("progress", json!(1.5)),
     ] {
@@ -174,7 +179,7 @@ proptest! {
         let mut written = seat(match kind {
             0 => Standing::Waiting,
             1 => Standing::Ready(Claim { ends_at: time, ..claim() }),
-            2 => Standing::Admitted { pass: None, session: Session { ends_at: time, ..session() } },
+            2 => Standing::Admitted { pass: None, pass_jwt: Some(text.clone()), session: Session { ends_at: time, ..session() } },
             3 => Standing::Ended(EndedWhy::Idle),
             _ => Standing::Refused(RefusedWhy::RoomFull),
         });

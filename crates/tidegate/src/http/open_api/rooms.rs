@@ -65,6 +65,8 @@ pub(super) struct RoomSeat {
     session: Nullable<RoomSession>,
     /// To be shown to the site; browsers have it in a cookie.
     pass: Nullable<String>,
+    /// The same as a JWT, where the server has a `--room-pass-issuer`; browsers have it in a cookie.
+    pass_jwt: Option<String>,
     /// Where the visitor wants to go.
     return_to: Nullable<String>,
 }

@@ -158,7 +158,8 @@ function start({ page: data, texts }) {
     set("position", counts ? group(position) : "");
     set("ahead", !counts ? "" : position ? counted("ahead_label", position) : texts.ahead_none);
     document.title = (counts ? "(" + group(position) + ") " : "") + headline + " – " + data.title;
-    const number = seat && seat.queue_number;
+    // Before a draw, the first to come would take 1 for a place.
+    const number = seat && !(seat.state === "waiting" && seat.position == null) && seat.queue_number;
     show("queue_number", number);
     set("queue_number", number ? fill(texts.queue_number, "count", group(number)) : "");
     const wait = seat && seat.estimated_wait;

@@ -135,6 +135,20 @@ fn each_state_has_its_page() {
     }
 }
 
+/// Before a draw, the first to come would take its number for its place.
+#[test]
+fn a_number_is_shown_only_where_it_says_something_about_the_place() {
+    let opening = |position: Option<u64>| {
+        let opens_at = 1_700_003_723.0;
+        shown(&serde_json::json!({ "room_state": "scheduled", "opens_at": opens_at, "position": position }))
+    };
+    let drawn = opening(None);
+    assert!(drawn.contains("data-tg=\"queue_number\" hidden></p>"), "{drawn}");
+    assert!(!drawn.contains("Your number: 4,812") && drawn.contains("gets a place by lot"), "{drawn}");
+    let as_they_came = opening(Some(11));
+    assert!(as_they_came.contains("data-tg=\"queue_number\">Your number: 4,812<"), "{as_they_came}");
+}
+
 /// A text for each reason, and none of another's.
 #[test]
 fn every_reason_is_explained() {

@@ -16,10 +16,10 @@
   const later = x => {
     clearTimeout(t);
     t = setTimeout(ask, x || 5e3);
-  }, body = hint => JSON.stringify({hint, pass: s.pass, ticket: s.ticket});
+  }, body = hint => JSON.stringify({hint, pass: s.pass, ticket: s.ticket}),
 
   // A seat that was asked for, or that another tab was told: that puts the next question off.
-  const take = (n, slack) => {
+  take = (n, slack) => {
     // Nobody is sent back by an answer that comes late.
     if (n.queue_number == s.queue_number && n.position > (s.position ?? 1 / 0)) n.position = s.position;
     s = n;
@@ -30,9 +30,9 @@
     later(/en|ref/.test(s.state) ? 2e9 : Math.min(p?.heartbeat_ms || s.poll_after_ms, p?.left_ms + 99 || 1 / 0) + slack);
     dispatchEvent(new CustomEvent('tidegate', {detail: s}));
     paint();
-  };
+  },
 
-  const ask = x => {
+  ask = x => {
     if (w) return x && setTimeout(ask, 99, x);
     w = 1;
     fetch(u + (x || (p ? 'heartbeat' : s.state ? 'poll' : 'join')), {method: 'POST', credentials: 'include', body: body()}).then(r => {
@@ -47,22 +47,23 @@
   };
 
   // Styles set by script are allowed where a page's policy forbids those in markup.
-  b.style.cssText = 'position:fixed;z-index:9;bottom:1em;right:1em;padding:1em;border-radius:1em;background:#18212b;color:#fff;font:1em system-ui';
+  b.style = 'position:fixed;z-index:9;bottom:1em;right:1em;padding:1em;border-radius:1em;background:#18212b;color:#fff;font:1em system-ui';
   l.role = 'status';
   g.textContent = o.go || 'Go in';
-  g.style.cssText = 'font:inherit;padding:.4em 1em;margin-inline-start:.5em';
+  g.style = 'font:inherit;padding:.4em 1em;margin-inline-start:.5em';
   g.onclick = () => ask('claim');
   b.append(l, ' ', m, ' ', g);
 
   const paint = () => {
-    const x = p && Math.max(0, Math.ceil((p.left_ms - Date.now() + a) / 1e3));
-    const k = s.session && x < 11 ? 'soon' : s.state;
-    const n = o[k] || {waiting: 'Ahead of you:', ready: 'Your turn!', admitted: 'Time left:', soon: 'Nearly over:', ended: 'Time is over'}[k] || 'No entry';
+    const x = p && Math.max(0, Math.ceil((p.left_ms - Date.now() + a) / 1e3)),
+      // Whoever waits and has no position has its place drawn.
+      k = s.session && x < 11 ? 'soon' : s.state == 'waiting' && s.position == null ? 'lot' : s.state,
+      n = o[k] || {waiting: 'Ahead of you:', lot: 'Places by lot', ready: 'Your turn!', admitted: 'Time left:', soon: 'Nearly over:', ended: 'Time is over'}[k] || 'No entry';
     // Ears are told what changes, not every second.
     if (l.textContent != n) l.textContent = n;
     m.textContent = p ? (x / 60 | 0) + ':' + ('0' + x % 60).slice(-2) : s.position;
     g.hidden = k != 'ready';
-    if (k && o.banner != 'off') d.body.append(b);
+    k && o.banner != 'off' && d.body.append(b);
   };
 
   // A tab that goes may have said that nobody is here any more; a heartbeat right after another would not count. Those that go
@@ -71,7 +72,7 @@
   // A hint, which the next question takes back: a page that is reloaded, or left for another of the site, goes as well.
   addEventListener('pagehide', () => {
     c.postMessage({gone: 1});
-    if (s.session) navigator.sendBeacon(u + 'leave', body(true));
+    s.session && navigator.sendBeacon(u + 'leave', body(true));
   });
   addEventListener('pageshow', e => e.persisted && ask());
   setInterval(paint, 500);

@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::json;
 
-use super::seat::{EstimatedWait, Reason, Seat, Session, Stage, Why};
+use super::seat::{EstimatedWait, Reason, Seat, Session, Stage, State, Why};
 use super::texts::{Direction, Language, filled};
 use super::{Failure, Opening, Page};
 
@@ -97,6 +97,7 @@ impl Page {
         let headline = why.and_then(|why| existing(language, &format!("{}{why}_title", situation.prefix())));
         let headline = headline.unwrap_or_else(|| language.text(&format!("{}_title", stage.name())));
         let position = seat.and_then(|seat| seat.position);
+        let queue_number = seat.and_then(shown_number);
         let left_ms = seat.and_then(|seat| left_ms(seat, stage, now_ms));
         let reload_s = situation.poll_after_ms().map(reload_s);
         let return_to = seat.and_then(|seat| seat.return_to.as_deref()).filter(|link| is_link(link));
@@ -119,9 +120,8 @@ impl Page {
                 0 => language.text("ahead_none").to_owned(),
                 _ => language.counted("ahead_label", position),
             }),
-            queue_number: seat.and_then(|seat| seat.queue_number),
-            queue_number_text: seat
-                .and_then(|seat| seat.queue_number)
+            queue_number,
+            queue_number_text: queue_number
                 .map(|number| filled(language.text("queue_number"), "count", &language.number(number))),
             progress: seat.map_or(0, |seat| percent(seat.progress)),
             wait: wait(language, seat.and_then(|seat| seat.estimated_wait)),
@@ -225,6 +225,13 @@ impl<'a> Situation<'a> {
             (Self::Failure(_), _) => None,
         }
     }
+}
+
+/// The number of a visitor. Of those who wait, only where numbers are in order: before a draw, the first to come would take 1 for a
+/// place.
+fn shown_number(seat: &Seat) -> Option<u64> {
+    let awaits_draw = seat.state == State::Waiting && seat.position.is_none();
+    seat.queue_number.filter(|_| !awaits_draw)
 }
 
 fn existing<'a>(language: &'a Language, key: &str) -> Option<&'a str> {
