@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidegate_config::RoomDefinition;
 use tidegate_core::room::{RoomName, Settings};
@@ -39,7 +40,10 @@ impl Rooms {
     /// The store cannot be asked, and never will be.
     pub async fn adopt_when_there(&self) -> Result<(), RoomsError> {
         match self.adopt().await {
-            Err(error) if error.retryable() => self.0.watch.look_again(),
+            Err(error) if error.retryable() => {
+                self.0.may_lack.store(true, Ordering::Release);
+                self.0.watch.look_again();
+            }
             adopted => adopted?,
         }
         Ok(())
@@ -69,6 +73,7 @@ impl Shared {
                 tracing::info!(room = %name, "a room was removed at another node");
             }
         }
+        self.may_lack.store(false, Ordering::Release);
         Ok(())
     }
 

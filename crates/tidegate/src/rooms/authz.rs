@@ -1,6 +1,8 @@
 //! Whether a proxy may let a request of a visitor pass: if it shows a pass that is good. The pass says so itself; the room is
 //! asked only for a session that is to go on, and for those who are not let through.
 
+use std::sync::atomic::Ordering;
+
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -62,7 +64,10 @@ impl Rooms {
         let shared = &*self.0;
         let Some(room) = shared.room(room) else {
             let detail = "there is no room of this name: make one, or correct the proxy's configuration";
-            return Admission::No(problem(&Problem::invalid_field("room", detail)));
+            return Admission::No(problem(&match shared.may_lack.load(Ordering::Acquire) {
+                true => shared.lacks(),
+                false => Problem::invalid_field("room", detail),
+            }));
         };
         // Browsers ask beforehand without cookies, and obey the answer of the site.
         if method == "OPTIONS" && visit.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {

@@ -3,6 +3,8 @@
 //! A call is read, asked of the room, and answered with the seat; what the browser is to keep goes into cookies. A form of
 //! a page without scripts gets the same and is sent to a page.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -81,7 +83,7 @@ impl Rooms {
         body: &Bytes,
     ) -> DoorResponse {
         let shared = &*self.0;
-        let Some(room) = shared.room(room) else { return problem(&no_such_room()) };
+        let Some(room) = shared.room(room) else { return problem(&shared.lacks()) };
         let origin = match visit.origin(&room) {
             Ok(origin) => origin,
             Err(refused) => return problem(&refused),
@@ -406,6 +408,15 @@ impl Shared {
     pub(super) fn room(&self, name: &str) -> Option<std::sync::Arc<Room>> {
         let name = tidegate_wire::room::name::RoomName::new(name).ok()?;
         self.rooms.load().get(&name).cloned()
+    }
+
+    /// Why a room is not shown: there is none of the name, or it is not known yet which rooms there are.
+    pub(super) fn lacks(&self) -> Problem {
+        if !self.may_lack.load(Ordering::Acquire) {
+            return no_such_room();
+        }
+        let detail = "it is not known yet which rooms there are; try again shortly";
+        Problem::new(ProblemType::StoreUnavailable, detail)
     }
 }
 

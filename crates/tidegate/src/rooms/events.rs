@@ -26,7 +26,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::answer::{Facts, Shown, room_state};
-use super::calls::{Asked, no_such_room, problem_of, share};
+use super::calls::{Asked, problem_of, share};
 use super::definition::Room;
 use super::tokens::core_ticket;
 use super::visit::Visit;
@@ -189,7 +189,7 @@ impl Rooms {
         visit: Visit<'_>,
     ) -> Result<Response<EventBody>, DoorResponse> {
         let shared = &self.0;
-        let room = shared.room(room).ok_or_else(|| problem(&no_such_room()))?;
+        let room = shared.room(room).ok_or_else(|| problem(&shared.lacks()))?;
         let origin = visit.origin(&room).map_err(|refused| problem(&refused))?;
         let now = shared.clock.now();
         let known = visit.device(&shared.keys, now).map_err(|refused| problem(&refused))?;

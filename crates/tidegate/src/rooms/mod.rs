@@ -54,6 +54,7 @@ pub mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -96,6 +97,8 @@ struct Shared {
     /// Who passes as JWT are from; none are made where nobody is.
     issuer: Option<Issuer>,
     rooms: ArcSwap<BTreeMap<RoomName, Arc<Room>>>,
+    /// Whether there may be rooms that are not shown here yet, since the store could not be asked.
+    may_lack: AtomicBool,
     pages: Pages,
     /// Held while rooms are made, changed or removed, one after the other.
     changing: tokio::sync::Mutex<OfFile>,
@@ -182,6 +185,7 @@ impl Rooms {
             is_alone_with_keys: false,
             issuer: None,
             rooms: ArcSwap::default(),
+            may_lack: AtomicBool::new(false),
             nowhere: shown::nowhere(&pages)?,
             pages,
             changing: tokio::sync::Mutex::default(),

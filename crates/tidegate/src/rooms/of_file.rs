@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tidegate_config::RoomDefinition;
 use tidegate_core::room::{RoomName, Settings};
@@ -68,6 +69,7 @@ impl Rooms {
                 tracing::warn!(%error, "rooms are not as the rule file says before the store is there; it is tried every second");
                 let waiting = of_file.waiting.replace(file.to_vec());
                 of_file.before = Some(Before { rooms: of_file.rooms.clone(), waiting, changed: Vec::new() });
+                self.0.may_lack.store(true, Ordering::Release);
                 self.0.watch.look_again();
                 Ok(false)
             }

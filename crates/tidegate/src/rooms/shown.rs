@@ -1,5 +1,7 @@
 //! What is shown of rooms: the page, status, line document, public keys.
 
+use std::sync::atomic::Ordering;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, CACHE_CONTROL,
 };
@@ -12,9 +14,7 @@ use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::seat::{Seat, Standing};
 
 use super::answer::{status, version};
-use super::calls::{
-    Answered, Asked, Refused, no_such_room, plain, problem_of, see_other, share, with_cookies,
-};
+use super::calls::{Answered, Asked, Refused, plain, problem_of, see_other, share, with_cookies};
 use super::definition::{OneSeatPer, Room};
 use super::pages::{Look, Pages};
 use super::visit::Visit;
@@ -36,7 +36,11 @@ impl Rooms {
     pub(crate) async fn page(&self, room: &str, visit: Visit<'_>) -> DoorResponse {
         let shared = &*self.0;
         let Some(room) = shared.room(room) else {
-            return shared.nowhere.of_failure(Failure::NotFound, shared.page_request(visit.headers()));
+            let failure = match shared.may_lack.load(Ordering::Acquire) {
+                true => Failure::Unavailable,
+                false => Failure::NotFound,
+            };
+            return shared.nowhere.of_failure(failure, shared.page_request(visit.headers()));
         };
         match shared.page(&room, visit).await {
             Ok(response) => response,
@@ -89,7 +93,7 @@ impl Rooms {
         make: impl AsyncFnOnce(&Shared, &Room) -> Result<Vec<u8>, tidegate_store::rooms::RoomError>,
     ) -> DoorResponse {
         let shared = &*self.0;
-        let Some(room) = shared.room(room) else { return problem(&no_such_room()) };
+        let Some(room) = shared.room(room) else { return problem(&shared.lacks()) };
         match make(shared, &room).await {
             Ok(body) => {
                 let mut response = respond(StatusCode::OK, JSON, body);
@@ -110,7 +114,7 @@ impl Rooms {
 
     /// A browser asks whether a page of another origin may ask.
     pub(crate) fn preflight(&self, room: &str, visit: Visit<'_>) -> DoorResponse {
-        let Some(room) = self.0.room(room) else { return problem(&no_such_room()) };
+        let Some(room) = self.0.room(room) else { return problem(&self.0.lacks()) };
         let mut response = Response::new(Full::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();

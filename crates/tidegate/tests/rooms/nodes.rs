@@ -283,11 +283,17 @@ fn a_node_that_waits_for_its_store_takes_up_the_rules_in_force_then() {
     redis.kill();
     let options = site.options(&["--store", &redis.url()]).arguments(site.secret()).await_path("/health");
     site.nodes.push(Tidegate::with(&options));
-    assert_eq!(site.status(0, "demo"), 404);
+    // Nobody is told that a room is not there which may be.
+    for target in ["/v1/rooms/demo/status", "/v1/rooms/demo/line", "/rooms/demo", "/v1/authz?room=demo"] {
+        let answer = site.ask(0, "GET", target);
+        assert_eq!(answer.status, 503, "{target}: {}", answer.text());
+        assert!(answer.field("retry-after").is_some(), "{target}: {answer:?}");
+    }
     site.write(&demo(2));
     redis.restart();
     site.everywhere("the rooms", |node| site.nodes[node].logs().contains("the rooms are there"));
     assert_eq!(site.capacity(0, "demo"), 2, "{}", site.logs());
+    assert_eq!(site.status(0, "other"), 404);
     // The file of the start comes back for no reason but that it is written again.
     redis.kill();
     site.write(&demo(3));
