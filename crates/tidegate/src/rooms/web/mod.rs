@@ -27,15 +27,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use self::accent::Accent;
 use self::template::Template;
-use self::view::Situation;
+use self::view::{Situation, UNAVAILABLE_POLL_MS};
 use crate::door::DoorResponse;
 
 pub use assets::{asset, snippet};
@@ -174,7 +174,11 @@ impl Page {
             Failure::NotFound => StatusCode::NOT_FOUND,
             Failure::NotValid => StatusCode::FORBIDDEN,
         };
-        self.answer(status, Situation::Failure(failure), request)
+        let mut response = self.answer(status, Situation::Failure(failure), request);
+        if failure == Failure::Unavailable {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(UNAVAILABLE_POLL_MS / 1_000));
+        }
+        response
     }
 
     fn answer(&self, status: StatusCode, situation: Situation<'_>, request: PageRequest<'_>) -> DoorResponse {

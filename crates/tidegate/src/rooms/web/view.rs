@@ -14,7 +14,7 @@ use super::{Failure, Opening, Page};
 const MIN_RELOAD_S: u64 = 5;
 const MAX_RELOAD_S: u64 = 300;
 /// How long a page waits that has no seat, in milliseconds.
-const UNAVAILABLE_POLL_MS: u64 = 10_000;
+pub(super) const UNAVAILABLE_POLL_MS: u64 = 10_000;
 /// A session is nearly over in its last quarter, if that is neither too short to do anything nor too long to warn of.
 const MIN_WARNING_MS: u64 = 10_000;
 const MAX_WARNING_MS: u64 = 120_000;
