@@ -19,6 +19,7 @@ mod line;
 mod nodes;
 mod pages;
 mod reloaded;
+mod secrets;
 mod shared;
 mod site;
 mod streams;
