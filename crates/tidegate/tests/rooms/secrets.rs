@@ -64,11 +64,12 @@ async fn a_secret_is_changed_while_people_wait_and_the_room_goes_on_when_the_old
     assert_eq!(node.place(&mut third).await, (json!(3), json!(1)));
     let mut fourth = node.join().await;
     assert_eq!(node.place(&mut fourth).await, (json!(4), json!(2)));
-    // Seeds of draws are made from the secret, and this room draws nothing.
+    // Seeds of draws are made from the secret, and the room has one. It can be changed as ever.
+    dir.write("rules.yaml", &ONE_SEAT.replace("capacity: 1", "capacity: 2"));
     node.change(NEXT);
     let mut looks = Visitor::new(node.process.address());
     let status = looks.get("/v1/rooms/demo/status").await;
-    assert_eq!((status.status, &status.json()["waiting"]), (200, &json!(3)), "{}", status.text());
+    assert_eq!((status.status, &status.json()["capacity"]), (200, &json!(2)), "{}", status.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
