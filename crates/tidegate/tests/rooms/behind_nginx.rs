@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use tidegate_testkit::{Nginx, NginxOptions, TempDir, Tidegate};
+use tidegate_testkit::{Nginx, NginxOptions, Stopwatch, TempDir, Tidegate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -24,8 +24,12 @@ struct Site {
 
 impl Site {
     async fn start() -> Self {
+        Self::with(RULES).await
+    }
+
+    async fn with(rules: &str) -> Self {
         let dir = TempDir::new("rooms-nginx");
-        let rules = dir.write("rules.yaml", RULES).display().to_string();
+        let rules = dir.write("rules.yaml", rules).display().to_string();
         let node = Tidegate::start(
             env!("CARGO_BIN_EXE_tidegate"),
             &[
@@ -58,7 +62,7 @@ impl Site {
     }
 }
 
-/// The application: it answers with the first line that it was asked with, or agrees to a websocket.
+/// The application: it answers with the first line that it was asked with, or agrees to a websocket; it has nothing at `/none`.
 async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -71,7 +75,8 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".to_owned()
     } else {
         let line = text.lines().next().unwrap();
-        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{line}", line.len())
+        let status = if line.contains(" /none ") { "404 Not Found" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{line}", line.len())
     };
     stream.write_all(answer.as_bytes()).await
 }
@@ -186,4 +191,20 @@ async fn a_person_comes_in_through_the_page_and_is_let_out_where_it_wanted_to_go
     }
     assert!(goal.ends_with("/buy?a=b"), "{goal}");
     assert_eq!(visitor.get("/buy?a=b").await.status, 200, "{}", site.node.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_that_lasts_longer_comes_with_whatever_the_application_answers() {
+    let site = Site::with(
+        "version: 1\ndomains: []\nrooms: [{ name: demo, capacity: 2, release_rate: 9/s, session: { limit: 1h, idle: 6s } }]",
+    )
+    .await;
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.seat("join").await["state"], "admitted", "{}", site.node.logs());
+    let first = visitor.cookies["tidegate_pass_demo"].clone();
+    let began = Stopwatch::start();
+    while visitor.cookies["tidegate_pass_demo"] == first {
+        let answer = visitor.get("/none").await;
+        assert_eq!(answer.status, 404, "after {:?}: {}", began.elapsed(), site.node.logs());
+    }
 }
