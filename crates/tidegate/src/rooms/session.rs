@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::room::{self as core, Admitted, Answer, Command, EarlyEnd, QueueNumber, Ticket};
+use tidegate_core::room::{self as core, Admitted, Answer, Command, EarlyEnd, QueueNumber};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::rooms::{RoomError, Told};
 use tidegate_wire::room::token::Pass;
@@ -71,7 +71,7 @@ impl Shared {
         let (admitted, told) = match told.answer {
             Answer::Admitted(admitted) => (admitted, told),
             _ if has_expired => return Session::Over,
-            _ => match self.taken_back(room, pass, ticket, &told, now).await {
+            _ => match self.taken_back(room, pass, &told, now).await {
                 Some(back) => back,
                 None if frees => return Session::Over,
                 None => return Session::Inside,
@@ -86,15 +86,15 @@ impl Shared {
         if is_news && is_due { Session::Renewed(admitted, told) } else { Session::Inside }
     }
 
-    /// A room that has lost its state takes sessions back whose pass is still good.
-    async fn taken_back(
+    /// A room that has lost its state takes sessions back whose pass is still good; it may take them for places in its line until then.
+    pub(super) async fn taken_back(
         &self,
         room: &Room,
         pass: &Pass,
-        ticket: Ticket,
         told: &Told,
         now: Timestamp,
     ) -> Option<(Admitted, Told)> {
+        let ticket = ticket_of(pass);
         if ticket.epoch >= told.epoch || self.is_over(room, pass, now) {
             return None;
         }

@@ -1,5 +1,8 @@
 //! Who is let through to the site, as a proxy asks: whose session goes on, and nobody else with a pass.
 
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,11 +11,13 @@ use tidegate::rooms::{Definition, OneSeatPer};
 use tidegate_core::quota::{Algorithm, Quota};
 use tidegate_core::room::{EarlyEnd, RoomName, SessionTerms, Settings, Spec};
 use tidegate_core::time::Micros;
+use tidegate_engine::{Clock, ManualClock};
+use tidegate_store::rooms::{Durability, JournalOptions, MemoryRooms};
 use tidegate_testkit::{RedisOptions, RedisServer, Stopwatch, TempDir, Tidegate, TidegateOptions};
 use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, TrustedProxies};
 
-use crate::common::options;
-use crate::site::{SECRET, Visitor, five_seats, serve, serve_as, serve_with};
+use crate::common::{START, options};
+use crate::site::{SECRET, Visitor, five_seats, serve, serve_as, serve_kept, serve_with};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_tidegate");
 const AUTHZ: &str = "/v1/authz?room=demo";
@@ -113,6 +118,48 @@ async fn whoever_has_left_or_was_sent_away_is_not_let_in_after_a_restart() {
     node.terminate();
     node.restart();
     assert_eq!(told(&next, node.address()).await, 429, "{}", node.logs());
+}
+
+/// Rooms in a folder that the operating system writes when it likes.
+fn unsynced(folder: &Path, clock: &ManualClock) -> MemoryRooms {
+    let of_store = clock.clone();
+    let durability = Durability::Unsynced { may_lose: 10 };
+    let options = JournalOptions { durability, ..JournalOptions::new(folder) };
+    MemoryRooms::open(&options, Arc::new(move || of_store.now())).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_a_room_has_lost_goes_on_with_its_pass() {
+    let (dir, clock) = (TempDir::new("rooms-lost"), ManualClock::new(START));
+    let (before, after) = (dir.join("before"), dir.join("after"));
+    let serve_from = async |folder: &Path| {
+        let store = unsynced(folder, &clock);
+        let rules = "version: 1\ndomains: []";
+        serve_kept(store, &clock, &[five_seats("demo")], SECRET, rules, options(), |rooms| rooms).await
+    };
+    let address = serve_from(&before).await;
+    // What the machine had on its disk when its power failed.
+    fs::create_dir_all(&after).unwrap();
+    for file in fs::read_dir(&before).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), after.join(file.file_name())).unwrap();
+    }
+    fs::remove_file(after.join("rooms.lock")).unwrap();
+    let [mut site, mut page] = [(); 2].map(|()| Visitor::new(address));
+    for visitor in [&mut site, &mut page] {
+        assert_eq!(visitor.seat("join").await["state"], "admitted");
+    }
+    let address = serve_from(&after).await;
+    assert_eq!(told(&site, address).await, 204, "the pass is good, and the room is told of the session");
+    page.address = address;
+    assert_eq!(page.seat("heartbeat").await["state"], "admitted");
+    assert_eq!(told(&page, address).await, 204);
+    assert_eq!(Visitor::new(address).seat("join").await["state"], "waiting", "nobody new comes in");
+    // Whoever leaves then is not taken back.
+    let copy = site.clone();
+    site.address = address;
+    assert_eq!(site.call("leave", json!({})).await.status, 204);
+    assert_eq!(told(&copy, address).await, 429);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
