@@ -191,6 +191,24 @@ fn positions_in_an_outage_are_those_before_it_at_every_node() {
 }
 
 #[test]
+fn a_look_at_a_session_waits_for_nothing_that_happened_to_others() {
+    run(|| async {
+        let site = Site::open(1).await;
+        let inside = site.join(A, 1).await;
+        site.place.set_link(A, Link::Stopped);
+        let (node, began) = (site.node(A), Instant::now());
+        let join = Command::Join(Visitor { identity: Some(Identity::new(2)), prefix: None });
+        let looks = async {
+            let told = node.look(&site.room, &inside).await.unwrap();
+            (told.answer, began.elapsed())
+        };
+        let (joined, (answer, took)) = tokio::join!(node.ask(&site.room, &join), looks);
+        assert_eq!(joined, Err(RoomError::Timeout));
+        assert!(matches!(answer, Answer::Admitted(_)) && took.is_zero(), "{answer:?} after {took:?}");
+    });
+}
+
+#[test]
 fn what_a_stopped_keeper_gathered_is_not_kept_when_another_goes_on() {
     run(|| async {
         let site = Site::open(0).await;

@@ -9,13 +9,13 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 
-use super::from_wire::{AuthzRequest, DenialStatus, described, read_authz};
+use super::from_wire::{AuthzRequest, AuthzSettings, DenialStatus, described, read_authz};
 use super::handlers::{BorrowedEntries, let_in, respond_in_line, shed};
 use super::{Shared, rooms, to_wire, valve};
 use crate::door::overload::Priority;
 use crate::door::{CHALLENGE, DoorResponse, problem};
 use crate::gate::{Ask, Caller};
-use crate::rooms::{Admission, Comer, Rooms, room_asked_for, with_cookies};
+use crate::rooms::{Admission, Comer, Rooms, room_in_field, with_cookies};
 
 /// The status that the answer would have had without the parameter `status`.
 const TIDEGATE_STATUS: HeaderName = HeaderName::from_static("x-tidegate-status");
@@ -27,16 +27,22 @@ pub(super) async fn authz<S: BucketStore, C: Clock>(
     peer: IpAddr,
     head: &Parts,
 ) -> DoorResponse {
+    let settings = match AuthzSettings::of(head.uri.query()) {
+        Ok(settings) => settings,
+        Err(refused) => return problem(&refused),
+    };
     let mut cookies = Vec::new();
-    if let Some((room, is_all)) = room_asked_for(head) {
-        match admission(door, peer, head, &room).await {
-            Admission::Through(kept) if is_all => return with_cookies(to_wire::no_content(), kept),
+    if let Some(room) = settings.room.as_deref().or_else(|| room_in_field(head)) {
+        match admission(door, peer, head, room).await {
+            Admission::Through(kept) if settings.is_of_room_alone() => {
+                return with_cookies(to_wire::no_content(), kept);
+            }
             Admission::Through(kept) => cookies = kept,
             Admission::No(response) => return response,
         }
     }
     let AuthzRequest { domain, cost, entries, by_stranger } =
-        match read_authz(&door.options.identity, peer, head) {
+        match read_authz(&door.options.identity, peer, head, settings) {
             Ok(request) => request,
             Err(refused) => return problem(&refused),
         };

@@ -12,7 +12,7 @@ use tidegate_wire::identity::IdentityPolicy;
 use tidegate_wire::path::PathError;
 use tidegate_wire::problem::{Problem, ProblemType};
 
-pub(super) use authz::{AuthzRequest, DenialStatus, read_authz};
+pub(super) use authz::{AuthzRequest, AuthzSettings, DenialStatus, read_authz};
 use described::Described;
 
 use crate::door::entries::{self, OwnedEntries};

@@ -46,11 +46,13 @@ impl Shared {
         let number = ticket.map(|ticket| QueueNumber::new(ticket.claims.queue_number));
         let why = ticket.and_then(|ticket| self.watch.why_lapsed(&room.name, &ticket.claims, told.at));
         let ended = || why.unwrap_or(EndedWhy::Lapsed);
+        // While nothing can be kept, what is told is of an instant that is past, and time goes on for who looks at a clock.
+        let now = self.clock.now().max(told.at);
         let (standing, poll_after_ms) = match &told.answer {
             Answer::Waiting(waiting) => (Standing::Waiting, millis(waiting.poll_after)),
-            Answer::Ready(ready) => (Standing::Ready(claim(ready, told.at)), millis(ready.poll_after)),
+            Answer::Ready(ready) => (Standing::Ready(claim(ready, now)), millis(ready.poll_after)),
             Answer::Admitted(admitted) => {
-                let session = session(room, admitted, told.at);
+                let session = session(room, admitted, told.at, now);
                 let (pass, pass_jwt) = pass.map_or((None, None), |signed| (Some(signed.token), signed.jwt));
                 (Standing::Admitted { pass, pass_jwt, session }, session.heartbeat_ms)
             }
@@ -147,16 +149,18 @@ fn wait(wait: EstimatedWait) -> wire::EstimatedWait {
     }
 }
 
-fn claim(ready: &Ready, at: Timestamp) -> wire::Claim {
+fn claim(ready: &Ready, now: Timestamp) -> wire::Claim {
     wire::Claim {
         ends_at: UnixTime(ready.claim_until),
-        left_ms: left_ms(ready.claim_until, at),
+        left_ms: left_ms(ready.claim_until, now),
         extensions_left: u32::from(ready.extensions_left),
     }
 }
 
-fn session(room: &Room, admitted: &Admitted, at: Timestamp) -> wire::Session {
+/// `at` is when the session stood so. Where that is past, nobody is idle meanwhile, but a limit comes nearer.
+fn session(room: &Room, admitted: &Admitted, at: Timestamp, now: Timestamp) -> wire::Session {
     let ends_at = admitted.limit_at.unwrap_or(admitted.deadline);
+    let from = if admitted.limit_at.is_some() { now } else { at };
     let left = admitted.deadline.since(at);
     let idle = room.settings.spec().session.idle.unwrap_or(left);
     let usual = Micros::from_micros(idle.as_micros() / HEARTBEATS).clamp(MIN_HEARTBEAT, MAX_HEARTBEAT);
@@ -168,7 +172,7 @@ fn session(room: &Room, admitted: &Admitted, at: Timestamp) -> wire::Session {
     wire::Session {
         started_at: UnixTime(admitted.start),
         ends_at: UnixTime(ends_at),
-        left_ms: left_ms(ends_at, at),
+        left_ms: left_ms(ends_at, from),
         idle_ms: millis(idle),
         heartbeat_ms: millis(heartbeat),
         renewable: admitted.renewals_left > 0,
@@ -204,8 +208,8 @@ pub(super) fn poll_after_of_stranger(status: &RoomStatus) -> Micros {
     poll::interval(wait, Micros::MAX, status.settings.spec().claim.window, fastrand::u8(..))
 }
 
-fn left_ms(until: Timestamp, at: Timestamp) -> u64 {
-    millis(until.since(at))
+fn left_ms(until: Timestamp, from: Timestamp) -> u64 {
+    millis(until.since(from))
 }
 
 /// Whole milliseconds, rounded up: nobody comes back a moment too early.

@@ -1,16 +1,14 @@
-//! Whether a proxy may let a request of a visitor pass: if it shows a pass that is good. The pass says so itself; the room is
-//! asked only for a session that is to go on, and for those who are not let through.
+//! Whether a proxy may let a request of a visitor pass: if it shows a pass whose [session](super::session) goes on.
 
 use std::sync::atomic::Ordering;
 
 use http::header::{ACCEPT, ACCESS_CONTROL_REQUEST_METHOD, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderName, HeaderValue, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tidegate_core::room::{Answer, Command, QueueNumber};
-use tidegate_core::time::{Micros, Timestamp};
+use tidegate_core::time::Timestamp;
 use tidegate_store::rooms::{RoomStatus, Told};
 use tidegate_wire::identity::single_header;
-use tidegate_wire::problem::Problem;
+use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::cookies::CookieName;
 use tidegate_wire::room::name::RoomName;
@@ -19,11 +17,12 @@ use tidegate_wire::room::token::{Pass, TokenCheck};
 
 use super::answer::{Facts, poll_after_of_stranger, room_state};
 use super::calls::{Asked, failed, seat_json};
-use super::definition::{OneSeatPer, Room};
-use super::tokens::core_ticket;
+use super::definition::Room;
+use super::session::Session;
+use super::tokens::{claims_of, core_ticket};
 use super::visit::Visit;
 use super::{Rooms, Shared};
-use crate::door::{DoorResponse, JSON, problem, query_parameter, respond};
+use crate::door::{DoorResponse, JSON, problem, respond};
 
 /// A room that a proxy asks about, beside what else it asks.
 const X_TIDEGATE_ROOM: HeaderName = HeaderName::from_static("x-tidegate-room");
@@ -33,9 +32,6 @@ pub(super) const X_TIDEGATE_PASS: HeaderName = HeaderName::from_static("x-tidega
 const IN_QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// A session is told that somebody is there when so much of the time that it may be idle is over: a third.
-const BEATS: u64 = 3;
-
 /// Whether a request may pass.
 pub(crate) enum Admission {
     /// It may, and the browser is to keep this.
@@ -44,18 +40,11 @@ pub(crate) enum Admission {
     No(DoorResponse),
 }
 
-/// The room that a proxy asks about, and whether it asks about nothing else.
-///
-/// A parameter of the query is the proxy's own word. A field could be a client's, so it only ever adds a question.
-pub(crate) fn room_asked_for<'a>(
-    head: &'a http::request::Parts,
-) -> Option<(std::borrow::Cow<'a, str>, bool)> {
-    if let Some(room) = query_parameter(head.uri.query(), "room") {
-        let is_all = query_parameter(head.uri.query(), "domain").is_none();
-        return Some((room, is_all));
-    }
+/// The room that a request names beside what else it asks. A field could be a client's, so it only ever adds a question; an empty
+/// one is none.
+pub(crate) fn room_in_field(head: &http::request::Parts) -> Option<&str> {
     let field = head.headers.get(&X_TIDEGATE_ROOM)?.to_str().ok()?;
-    Some((field.into(), false))
+    Some(field).filter(|field| !field.is_empty())
 }
 
 impl Rooms {
@@ -63,10 +52,9 @@ impl Rooms {
     pub(crate) async fn authorize(&self, room: &str, visit: Visit<'_>, method: &str, uri: &str) -> Admission {
         let shared = &*self.0;
         let Some(room) = shared.room(room) else {
-            let detail = "there is no room of this name: make one, or correct the proxy's configuration";
             return Admission::No(problem(&match shared.may_lack.load(Ordering::Acquire) {
                 true => shared.lacks(),
-                false => Problem::invalid_field("room", detail),
+                false => no_room(),
             }));
         };
         // Browsers ask beforehand without cookies, and obey the answer of the site.
@@ -80,59 +68,50 @@ impl Rooms {
         };
         let visitor = visit.visitor(&room, &shared.keys, &known);
         let asked = Asked { visit, room: &room, fields: Call::default(), known, visitor, now };
-        match shared.good_pass(&asked) {
-            Some(pass) => Admission::Through(shared.kept_alive(&asked, &pass).await),
+        match shared.inside(&asked).await {
+            Some(kept) => Admission::Through(kept),
             None => Admission::No(shared.turned_away(&asked, method, uri).await),
         }
     }
 }
 
 impl Shared {
-    /// The pass that a request shows, if it is good here and now.
-    pub(super) fn good_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
-        let (room, visit) = (asked.room, &asked.visit);
-        let sent = single_header(visit.headers(), &X_TIDEGATE_PASS).ok()?;
-        let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
-        let (token, owner) = match sent {
-            Some(sent) => (sent, None),
-            // A cookie is shown together with that of its device: alone, it was copied, and this is a new device.
-            None => (cookie?, asked.visitor.as_ref().ok().copied()),
-        };
-        let owner = owner.filter(|_| room.one_seat_per != OneSeatPer::Address);
-        let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: owner, now: asked.now };
-        let pass = self.keys.tokens.verify_pass(token, &visit.host()?, &check).ok()?;
-        (!self.is_over(room, &pass, asked.now)).then_some(pass)
-    }
-
-    /// Whether the session of a pass is known to be over.
-    pub(super) fn is_over(&self, room: &Room, pass: &Pass, now: Timestamp) -> bool {
-        let number = QueueNumber::new(pass.queue_number);
-        self.watch.is_revoked(&room.name, pass.started_at)
-            || self.watch.why_ended(&room.name, number, now).is_some()
-    }
-
-    /// Tells the room that somebody is there, where it has not heard so for a while, and gives the browser the pass that lasts
-    /// longer.
-    pub(super) async fn kept_alive(&self, asked: &Asked<'_>, pass: &Pass) -> Vec<HeaderValue> {
-        let Some(idle) = asked.room.settings.spec().session.idle else { return Vec::new() };
-        if !is_to_go_on(pass, idle, asked.now) {
-            return Vec::new();
-        }
-        let ticket = self.ticket_of_pass(pass);
-        let beat = Command::Heartbeat(core_ticket(&ticket.claims));
-        // Where the room cannot be asked, the pass is good until it ends.
-        let Ok(told) = self.store.ask(&asked.room.name, &beat).await else { return Vec::new() };
-        match told.answer {
-            Answer::Admitted(admitted) if admitted.deadline > pass.expires_at => {
-                self.pass_cookies(asked, &ticket.claims, &admitted, &told).1
+    /// What the browser of somebody who is inside is to keep; `None` of anybody else.
+    pub(super) async fn inside(&self, asked: &Asked<'_>) -> Option<Vec<HeaderValue>> {
+        let pass = self.shown_pass(asked)?;
+        match self.session(asked.room, &pass, asked.now, true).await {
+            Session::Over => None,
+            Session::Inside => Some(Vec::new()),
+            Session::Renewed(admitted, told) => {
+                let claims = claims_of(&pass);
+                Some(self.pass_cookies(asked, &claims, &admitted, &told).1)
             }
-            _ => Vec::new(),
         }
+    }
+
+    /// The pass that a request shows, if it is genuine and the visitor's own. It may have expired.
+    fn shown_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
+        let (room, visit) = (asked.room, &asked.visit);
+        let sent = single_header(visit.headers(), &X_TIDEGATE_PASS).ok()?.filter(|sent| !sent.is_empty());
+        let (token, owner) = match sent {
+            // Of a program, which has nothing else: whoever has it is let in.
+            Some(sent) => (sent, None),
+            // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied.
+            None => {
+                let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
+                (cookie?, Some(asked.visitor.as_ref().ok().copied()?))
+            }
+        };
+        let check =
+            TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: owner, now: Timestamp::EPOCH };
+        self.keys.tokens.verify_pass(token, &visit.host()?, &check).ok()
     }
 
     async fn turned_away(&self, asked: &Asked<'_>, method: &str, uri: &str) -> DoorResponse {
         let (told, status) = match self.stands(asked).await {
             Ok(stands) => stands,
+            // It was removed at another node.
+            Err(refused) if refused.kind == ProblemType::NotFound => return problem(&no_room()),
             Err(refused) => return problem(&refused),
         };
         let mut response = self.told_off(asked, told.as_ref(), &status);
@@ -189,6 +168,11 @@ pub(super) fn send_to_page(response: &mut DoorResponse, room: &RoomName, uri: &s
     response.headers_mut().insert(LOCATION, page);
 }
 
+fn no_room() -> Problem {
+    let detail = "there is no room of this name: make one, or correct the proxy's configuration";
+    Problem::invalid_field("room", detail)
+}
+
 /// The seat of somebody who has none.
 pub(super) fn stranger(room: &Room, status: &RoomStatus) -> Seat {
     let room_state = room_state(status);
@@ -213,11 +197,6 @@ pub(super) fn stranger(room: &Room, status: &RoomStatus) -> Seat {
         poll_after_ms: poll_after_of_stranger(status).as_millis_ceil(),
         return_to: None,
     }
-}
-
-pub(super) fn is_to_go_on(pass: &Pass, idle: Micros, now: Timestamp) -> bool {
-    let since_seen = idle.saturating_sub(pass.expires_at.since(now));
-    since_seen >= Micros::from_micros(idle.as_micros() / BEATS)
 }
 
 /// Whether a person looks at the answer.

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use tidegate_core::room::{Answer, Command, Pass, QueueNumber, Refusal, Ticket, Visitor, poll};
+use tidegate_core::room::{Answer, Command, QueueNumber, Refusal, Ticket, Visitor, poll};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::rooms::{RoomError, Told};
 use tidegate_wire::problem::{Problem, ProblemType};
@@ -185,12 +185,12 @@ impl Shared {
         let core = core_ticket(&ticket.claims);
         let room = &asked.room.name;
         let mut told = self.store.ask(room, &Command::Heartbeat(core)).await.map_err(failed)?;
-        // A room that has lost its state takes sessions back whose pass is still good.
-        if let (Answer::Lapsed, Some(pass)) = (&told.answer, pass)
-            && core.epoch < told.epoch
+        // A room that has lost its state takes sessions for lost, or for places in its line.
+        let lost = matches!(told.answer, Answer::Lapsed | Answer::Waiting(_));
+        if let Some(pass) = pass.filter(|pass| lost && pass.queue_number == core.number.get())
+            && let Some((_, back)) = self.taken_back(asked.room, &pass, &told, asked.now).await
         {
-            let pass = Pass { ticket: core, start: pass.started_at, deadline: pass.expires_at };
-            told = self.store.ask(room, &Command::Return(pass)).await.map_err(failed)?;
+            told = back;
         }
         self.seated(asked, told, Some(ticket), None).await
     }

@@ -193,7 +193,7 @@ mod tests {
         let room = RoomName::new("sale").unwrap();
         let [before, after] = &stages;
         assert_eq!(before.seed(&room), after.seed(&room));
-        let jwks: Vec<_> = stages.iter().map(|keys| keys.tokens.jwks().to_string()).collect();
+        let jwks: Vec<_> = stages.iter().map(|keys| keys.tokens.jwks()).collect();
         let keys = |jwks: &str| jwks.matches("\"kid\"").count();
         assert_eq!(
             (keys(&jwks[0]), keys(&jwks[1])),

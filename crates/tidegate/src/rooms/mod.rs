@@ -18,6 +18,7 @@
 //! answer      how a visitor stands, as the wire has it
 //! shown       the page, status, line document, files
 //! events      the stream of events
+//! session     whether the session of a pass goes on
 //! authz       whether a proxy may let a request pass
 //! valve       places for those who are over the limit of a rule
 //! export      everybody in a room, as rows
@@ -44,6 +45,7 @@ mod keys;
 mod of_file;
 mod operator;
 mod pages;
+mod session;
 mod shown;
 mod store;
 mod tokens;
@@ -64,7 +66,7 @@ use tidegate_store::rooms::{RoomError, RoomStore, RoomWatcher};
 use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::token::Issuer;
 
-pub(crate) use authz::{Admission, room_asked_for};
+pub(crate) use authz::{Admission, room_in_field};
 pub(crate) use calls::{RoomCall, with_cookies};
 pub use definition::{Definition, DefinitionError, OneSeatPer};
 pub use driver::Driver;

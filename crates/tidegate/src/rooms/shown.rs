@@ -14,7 +14,8 @@ use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::seat::{Seat, Standing};
 
 use super::answer::{status, version};
-use super::calls::{Answered, Asked, Refused, plain, problem_of, see_other, share, with_cookies};
+use super::authz::stranger;
+use super::calls::{Answered, Asked, Refused, failed, plain, problem_of, see_other, share, with_cookies};
 use super::definition::{OneSeatPer, Room};
 use super::pages::{Look, Pages};
 use super::visit::Visit;
@@ -157,8 +158,11 @@ impl Shared {
         let is_sent_here = fields.return_to.is_some();
         let asked = Asked { visit, room, fields, known, visitor, now };
         let answered = self.place(&asked, is_asked).await?;
-        let Answered { seat: Some(seat), cookies } = answered else {
-            return Ok(room.page.of_failure(Failure::Unavailable, self.page_request(visit.headers())));
+        let Answered { seat, cookies } = answered;
+        let seat = match seat {
+            Some(seat) => seat,
+            // Who only looks is shown the page, and given no place.
+            None => stranger(room, &self.store.status(&room.name).await.map_err(failed)?),
         };
         let goal = seat.return_to.as_deref().filter(|_| is_sent_here && is_asked && asked.known.is_known);
         let response = match (&seat.standing, goal) {

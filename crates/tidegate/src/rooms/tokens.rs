@@ -13,7 +13,6 @@ use tidegate_wire::room::visitor::VisitorId;
 use super::Shared;
 use super::answer::Shown;
 use super::calls::{Asked, Refused, gone, plain};
-use super::definition::OneSeatPer;
 use super::visit::identity_of;
 
 /// A pass, as it was signed.
@@ -123,7 +122,9 @@ impl Shared {
         let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
             return Err(plain(gone("there is no ticket: join first")));
         };
-        let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
+        // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied.
+        let owner = *asked.visitor.as_ref().map_err(|_| refused(TokenError::WrongVisitor, false))?;
+        let claims = self.keys.tokens.verify_ticket(token, &check(Some(owner)));
         let claims = claims.map_err(|error| refused(error, true))?;
         Ok(Shown { claims, token: token.to_owned() })
     }
@@ -150,7 +151,8 @@ impl Shared {
                 Err(error) => Err(plain(refused(error))),
             };
         }
-        let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
+        let owner = asked.visitor.as_ref().ok().copied();
+        let of_cookie = cookie.zip(owner).and_then(|(token, owner)| pass(token, Some(owner)).ok());
         match self.ticket(asked) {
             Ok(shown) => Ok((shown, of_cookie)),
             Err(refused) if refused.0.kind != ProblemType::Gone => Err(refused),
@@ -162,28 +164,35 @@ impl Shared {
     }
 
     pub(super) fn ticket_of_pass(&self, pass: &token::Pass) -> Shown {
-        let claims = token::Ticket {
-            room: pass.room.clone(),
-            epoch: pass.epoch,
-            queue_number: pass.queue_number,
-            visitor: pass.visitor,
-            joined_at: pass.started_at,
-        };
+        let claims = claims_of(pass);
         Shown { token: self.keys.tokens.sign_ticket(&claims), claims }
     }
 }
 
-/// Who a cookie has to belong to: the device that shows it with its own cookie.
-fn owner(asked: &Asked<'_>) -> Option<VisitorId> {
-    let is_device = asked.room.one_seat_per == OneSeatPer::Device && asked.known.is_known;
-    asked.visitor.as_ref().ok().copied().filter(|_| is_device)
+/// What the ticket of a pass says.
+pub(super) fn claims_of(pass: &token::Pass) -> token::Ticket {
+    token::Ticket {
+        room: pass.room.clone(),
+        epoch: pass.epoch,
+        queue_number: pass.queue_number,
+        visitor: pass.visitor,
+        joined_at: pass.started_at,
+    }
+}
+
+/// The ticket of a pass as the core has it.
+pub(super) fn ticket_of(pass: &token::Pass) -> Ticket {
+    ticket_in_core(pass.epoch, pass.queue_number, pass.visitor)
 }
 
 /// The ticket as the core has it.
 pub(super) fn core_ticket(claims: &token::Ticket) -> Ticket {
-    let number = QueueNumber::new(claims.queue_number);
-    let epoch = u32::try_from(claims.epoch).unwrap_or(u32::MAX);
-    Ticket::new(epoch, number).of(Some(identity_of(claims.visitor)), None)
+    ticket_in_core(claims.epoch, claims.queue_number, claims.visitor)
+}
+
+fn ticket_in_core(epoch: u64, number: u64, visitor: VisitorId) -> Ticket {
+    let epoch = u32::try_from(epoch).unwrap_or(u32::MAX);
+    Ticket::new(epoch, QueueNumber::new(number)).of(Some(identity_of(visitor)), None)
 }
 
 /// Why a token is not taken: one that is over is gone, anything else is somebody's doing.

@@ -20,13 +20,14 @@ use tidegate_wire::check::CLIENT_IP;
 use tidegate_wire::identity::{Ipv6Prefix, client_of_text, single_header};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::seat::{Seat, Standing};
-use tidegate_wire::room::token::{Pass, TokenCheck};
+use tidegate_wire::room::token::TokenCheck;
 use tidegate_wire::room::visitor::VisitorId;
 
 use super::answer::{Facts, Shown};
-use super::authz::{X_TIDEGATE_PASS, is_to_go_on, send_to_page, stranger, wants_page};
+use super::authz::{X_TIDEGATE_PASS, send_to_page, stranger, wants_page};
 use super::calls::{Asked, is_due, number_of, seat_json};
 use super::definition::{OneSeatPer, Room};
+use super::session::Session;
 use super::tokens::core_ticket;
 use super::visit::{Visit, identity_of, prefix_of};
 use super::{Rooms, Shared};
@@ -166,40 +167,26 @@ impl Rooms {
 impl Shared {
     async fn visitor_shows(&self, room: &Room, visit: Visit<'_>, shows: &mut Shows) -> bool {
         let Some(asked) = self.asked(room, visit) else { return false };
-        let Some(pass) = self.good_pass(&asked) else { return false };
-        shows.cookies.extend(self.kept_alive(&asked, &pass).await);
+        let Some(kept) = self.inside(&asked).await else { return false };
+        shows.cookies.extend(kept);
         true
     }
 
     async fn named_shows(&self, room: &Room, named: &Named<'_>, shows: &mut Shows) -> bool {
-        let now = self.clock.now();
+        let now = Timestamp::EPOCH;
         let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: None, now };
+        // It may have expired: that is decided with its session.
         let shown = named.pass.and_then(|pass| self.keys.tokens.verify_pass_at_room(pass, &check).ok());
-        let Some(pass) = shown.filter(|pass| !self.is_over(room, pass, now)) else { return false };
-        if named.purpose == Purpose::Pass
-            && let Some(seat) = self.longer(room, &pass, now).await
-        {
-            shows.seat = Some(seat);
+        let Some(pass) = shown else { return false };
+        match self.session(room, &pass, self.clock.now(), named.purpose == Purpose::Pass).await {
+            Session::Over => return false,
+            Session::Inside => {}
+            Session::Renewed(_, told) => {
+                let seat = self.named_seat(room, &told, Some(&self.ticket_of_pass(&pass))).await.ok();
+                shows.seat = seat.or(shows.seat.take());
+            }
         }
         true
-    }
-
-    /// The seat of a session that somebody is heard of, where it was time for that.
-    async fn longer(&self, room: &Room, pass: &Pass, now: Timestamp) -> Option<Seat> {
-        let idle = room.settings.spec().session.idle?;
-        if !is_to_go_on(pass, idle, now) {
-            return None;
-        }
-        let ticket = self.ticket_of_pass(pass);
-        let beat = Command::Heartbeat(core_ticket(&ticket.claims));
-        // Where the room cannot be asked, the pass is good until it ends.
-        let told = self.store.ask(&room.name, &beat).await.ok()?;
-        match told.answer {
-            Answer::Admitted(admitted) if admitted.deadline > pass.expires_at => {
-                self.named_seat(room, &told, Some(&ticket)).await.ok()
-            }
-            _ => None,
-        }
     }
 }
 
@@ -216,6 +203,7 @@ impl Shared {
             visit.visitor(room, &self.keys, &known)
         };
         let ticket = single_header(visit.headers(), &X_TIDEGATE_TICKET).ok().flatten();
+        let ticket = ticket.filter(|ticket| !ticket.is_empty());
         let fields = Call { ticket: ticket.map(Into::into), ..Call::default() };
         Some(Asked { visit, room, fields, known, visitor, now })
     }

@@ -21,7 +21,7 @@ use tidegate_store::rooms::RoomWatcher;
 
 /// The most places of which it is remembered why they are over, of all rooms.
 const MAX_ENDS: usize = 65_536;
-/// How long it is remembered: passes and pages that are older ask for something new.
+/// How long it is remembered: pages that are older ask for something new, and rooms that free seats are asked about passes.
 const ENDS_KEPT: Micros = Micros::from_secs(600);
 
 /// What was counted of one room on this node since it started.

@@ -64,7 +64,7 @@ impl Site {
     }
 }
 
-/// The application: it answers with the first line that it was asked with, or agrees to a websocket.
+/// The application: it answers with the first line that it was asked with, or agrees to a websocket; it has nothing at `/none`.
 async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -77,7 +77,8 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n".to_owned()
     } else {
         let line = text.lines().next().unwrap();
-        format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{line}", line.len())
+        let status = if line.contains(" /none ") { "404 Not Found" } else { "200 OK" };
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{line}", line.len())
     };
     stream.write_all(answer.as_bytes()).await
 }
@@ -210,5 +211,21 @@ async fn a_session_that_goes_on_gets_the_pass_that_lasts_longer() {
         for line in answer.head.lines().filter(|line| line.starts_with("Set-Cookie: ")) {
             assert!(line.ends_with("; HttpOnly; SameSite=Lax") && !line.contains(','), "{line}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_that_lasts_longer_comes_with_whatever_the_application_answers() {
+    let site = Site::with(
+        "version: 1\ndomains: []\nrooms: [{ name: demo, capacity: 2, release_rate: 9/s, session: { limit: 1h, idle: 6s } }]",
+    )
+    .await;
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.seat("join").await["state"], "admitted", "{}", site.node.logs());
+    let first = visitor.cookies["tidegate_pass_demo"].clone();
+    let began = Stopwatch::start();
+    while visitor.cookies["tidegate_pass_demo"] == first {
+        let answer = visitor.get("/none").await;
+        assert_eq!(answer.status, 404, "after {:?}: {}", began.elapsed(), site.node.logs());
     }
 }

@@ -14,6 +14,7 @@ mod behind_nginx;
 mod common;
 mod floods;
 mod forged;
+mod inside;
 mod jwt;
 mod line;
 mod nodes;

@@ -53,8 +53,11 @@ async fn the_page_goes_through_all_its_states_without_scripts() {
     assert!(String::from_utf8_lossy(&page.body).contains("http-equiv=\"refresh\""));
     // Looking does not take a place, and a browser that loads ahead neither.
     let mut ahead = Visitor::new(address);
-    ahead.ask("GET", "/rooms/demo?seen=1", &["Sec-Purpose: prefetch"], "").await;
-    ahead.ask("HEAD", "/rooms/demo?seen=1", &[], "").await;
+    for target in ["/rooms/demo", "/rooms/demo?seen=1"] {
+        assert_eq!(stage(&ahead.ask("GET", target, &["Sec-Purpose: prefetch"], "").await), "waiting");
+        let looked = ahead.ask("HEAD", target, &[], "").await;
+        assert_eq!((looked.status, looked.body.len()), (200, 0));
+    }
     let status = visitor.ask("GET", "/v1/rooms/demo/status", &[], "").await.json();
     assert_eq!(status["waiting"], 1);
     // Asked too early, the room says no and the page goes on.

@@ -53,6 +53,20 @@ pub async fn serve_as(
     let clock = ManualClock::new(START);
     let of_store = clock.clone();
     let store = MemoryRooms::new(Arc::new(move || of_store.now()));
+    let address = serve_kept(store, &clock, definitions, secret, rules, options, otherwise).await;
+    (address, clock)
+}
+
+/// The same, of rooms that are kept here.
+pub async fn serve_kept(
+    store: MemoryRooms,
+    clock: &ManualClock,
+    definitions: &[Definition],
+    secret: &str,
+    rules: &str,
+    options: HttpOptions,
+    otherwise: impl FnOnce(Rooms) -> Rooms,
+) -> SocketAddr {
     let rooms = Rooms::new(store, Arc::new(clock.clone()), RoomKeys::parse(secret, "test").unwrap()).unwrap();
     let rooms = otherwise(rooms);
     for definition in definitions {
@@ -67,7 +81,7 @@ pub async fn serve_as(
     let door = HttpDoor::new(engine, options, readiness).with_rooms(rooms);
     let server = Server::new("test", limits()).unwrap();
     tokio::spawn(server.run(listener, move |peer| door.service(peer), std::future::pending()));
-    (address, clock)
+    address
 }
 
 /// A browser.

@@ -43,6 +43,8 @@ struct Faults {
     cannot_sync: AtomicBool,
     /// No file can be made.
     cannot_create: AtomicBool,
+    /// It takes its time to keep what was written.
+    is_slow: AtomicBool,
 }
 
 impl Faults {
@@ -90,6 +92,9 @@ impl Write for BadFile {
 
 impl DiskFile for BadFile {
     fn sync(&mut self) -> io::Result<()> {
+        while self.0.is_slow.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
         self.0.check(&self.0.cannot_sync)?;
         self.1.sync()
     }
@@ -228,6 +233,25 @@ fn a_full_disk_loses_nobody() {
 #[test]
 fn a_sync_that_fails_loses_nobody() {
     stand_still_and_go_on("failed-sync", |faults| &faults.cannot_sync);
+}
+
+/// Proxies ask about every request of those who are inside.
+#[test]
+fn a_look_at_a_session_waits_for_nothing_that_happened_to_others() {
+    let site = Site::new("slow-disk", |_| {});
+    let inside = ticket(site.join(1).unwrap());
+    site.faults.is_slow.store(true, Ordering::SeqCst);
+    let context = &mut Context::from_waker(Waker::noop());
+    let join = Command::Join(Visitor { identity: Some(Identity::new(2)), prefix: None });
+    let mut joins = pin!(site.store.ask(&site.room, &join));
+    assert!(joins.as_mut().poll(context).is_pending());
+    let waiting = Ticket::new(inside.epoch, tidegate_core::room::QueueNumber::new(2));
+    assert!(pin!(site.store.look(&site.room, &waiting)).poll(context).is_pending(), "it is not kept yet");
+    let looked = pin!(site.store.look(&site.room, &inside)).poll(context);
+    site.faults.is_slow.store(false, Ordering::SeqCst);
+    let Poll::Ready(Ok(told)) = looked else { panic!("{looked:?}") };
+    assert!(matches!(told.answer, Answer::Admitted(_)), "{told:?}");
+    assert!(matches!(block_on(joins).unwrap().answer, Answer::Waiting(_)));
 }
 
 /// What was being written when the disk became full must not be in the way of what is written later, nor of a restart.

@@ -151,7 +151,7 @@ impl Keeper {
     }
 
     /// What is told next has this count.
-    fn count_of_next(&self) -> u64 {
+    pub(super) fn count_of_next(&self) -> u64 {
         self.count + u64::from(!self.gathered.told.is_empty())
     }
 

@@ -326,9 +326,18 @@ impl State {
 // === impl answers of a replica ===
 
 impl State {
-    /// How a ticket stands, where the replica can tell.
-    pub(super) fn look(&self, ticket: &Ticket, now: Timestamp, instant: Instant) -> Option<Told> {
-        self.tell(now, instant, |room, at| Some(room.look(at, ticket)))
+    /// How a ticket stands, where this node can tell at once.
+    pub(super) fn look(&mut self, ticket: &Ticket, now: Timestamp, instant: Instant) -> Option<Told> {
+        let Some(keeper) = &self.keeper else {
+            return self.tell(now, instant, |room, at| Some(room.look(at, ticket)));
+        };
+        // Proxies ask about sessions all the time: where what has happened to one is kept, it waits for nothing of others.
+        let is_sure = !keeper.is_standing(instant) && !keeper.is_leaving && keeper.is_kept(ticket.number);
+        let (room, count) = (self.room.as_ref().filter(|_| is_sure)?, keeper.count_of_next());
+        let told = told_of(room, now, |room, at| Some(room.look(at, ticket)))
+            .filter(|told| matches!(told.answer, Answer::Admitted(_)))?;
+        self.need(self.mark, count);
+        Some(told)
     }
 
     /// The answer to a command that changes nothing, where the replica can tell.

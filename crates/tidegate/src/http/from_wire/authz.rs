@@ -18,7 +18,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 
 use super::described::{Described, Describer};
 use super::entries_of_described;
-use crate::door::{form_text, query_parameter};
+use crate::door::form_text;
 
 /// Most entries that the query chooses.
 const MAX_CHOSEN_ENTRIES: usize = 16;
@@ -57,16 +57,16 @@ pub(in crate::http) enum DenialStatus {
     Always(StatusCode),
 }
 
-/// Reads what a proxy asks.
+/// Reads what a proxy asks, whose settings are read already.
 ///
 /// # Errors
-/// A query or a description without one clear meaning: 400 or 422.
+/// A setting or a description without one clear meaning: 400 or 422.
 pub(in crate::http) fn read_authz<'a>(
     policy: &IdentityPolicy,
     peer: IpAddr,
     head: &'a Parts,
+    settings: AuthzSettings<'a>,
 ) -> Result<AuthzRequest<'a>, Problem> {
-    let settings = Settings::of(head.uri.query())?;
     let (described, describer) = Described::by_proxy(policy, peer, head)?;
     let supplied = entries_of_described(policy, peer, head, &described)
         .map_err(|error| Problem::new(ProblemType::Malformed, format!("the request's path: {error}")))?;
@@ -93,7 +93,9 @@ struct Chosen<'a> {
 
 /// The query.
 #[derive(Default)]
-struct Settings<'a> {
+pub(in crate::http) struct AuthzSettings<'a> {
+    /// The waiting room that is asked first.
+    pub(in crate::http) room: Option<Cow<'a, str>>,
     domain: Option<Cow<'a, str>>,
     cost: Option<u64>,
     chosen: Vec<Chosen<'a>>,
@@ -104,7 +106,10 @@ struct Settings<'a> {
 impl DenialStatus {
     /// What the query chooses, right or wrong as it is otherwise: 429 is a denial's own status.
     pub(in crate::http) fn of(query: Option<&str>) -> Self {
-        match query_parameter(query, STATUS).as_deref() {
+        let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+        let is_status = |name: &str| form_text(name, STATUS.len()).is_some_and(|name| name == STATUS);
+        let mut values = pairs.filter(|(name, _)| is_status(name)).map(|(_, value)| value);
+        match values.next().and_then(|value| form_text(value, MAX_VALUE_BYTES)).as_deref() {
             Some("401") => Self::Always(StatusCode::UNAUTHORIZED),
             Some("403") => Self::Always(StatusCode::FORBIDDEN),
             _ => Self::Own,
@@ -112,12 +117,16 @@ impl DenialStatus {
     }
 }
 
-// === impl Settings ===
+// === impl AuthzSettings ===
 
-impl<'a> Settings<'a> {
-    fn of(query: Option<&'a str>) -> Result<Self, Problem> {
+impl<'a> AuthzSettings<'a> {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One that is unknown, twice, unusable or without effect: 422.
+    pub(in crate::http) fn of(query: Option<&'a str>) -> Result<Self, Problem> {
         let mut settings = Self::default();
-        let (mut status, mut room) = (None, None);
+        let mut status = None;
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = form_text(name, MAX_PARAMETER_BYTES).ok_or_else(|| {
@@ -131,11 +140,21 @@ impl<'a> Settings<'a> {
                 "domain" => once(&mut settings.domain, &name, domain(value))?,
                 "cost" => once(&mut settings.cost, &name, cost(&value))?,
                 STATUS => once(&mut status, &name, denial_status(&value))?,
-                ROOM => once(&mut room, &name, Ok(()))?,
+                ROOM => once(&mut settings.room, &name, Ok(value))?,
                 _ => settings.choose(name, value)?,
             }
         }
+        if settings.is_of_room_alone() && (settings.cost.is_some() || !settings.chosen.is_empty()) {
+            let detail =
+                "cost, entry.NAME and header.NAME are for rules: with a room, name their domain, too";
+            return Err(Problem::invalid_field("domain", detail));
+        }
         Ok(settings)
+    }
+
+    /// Whether a room is asked and no rules are.
+    pub(in crate::http) fn is_of_room_alone(&self) -> bool {
+        self.room.is_some() && self.domain.is_none()
     }
 
     fn choose(&mut self, parameter: Cow<'a, str>, value: Cow<'a, str>) -> Result<(), Problem> {

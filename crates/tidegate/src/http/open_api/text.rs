@@ -43,7 +43,7 @@ pub(super) const AUTHZ_HEADERS_TOO_LARGE: &str =
 pub(super) const AUTHZ_ROOM: &str = "With `room`, and no `domain`: the visitor has been let in, and shows its pass; or it is a browser's preflight.";
 pub(super) const AUTHZ_ROOM_NAME: &str = "A waiting room whose visitors pass: those that show a pass of it, in the cookie that it gave, or in \
     `X-Tidegate-Pass`. A person without one is sent to the waiting page (302), a program gets its seat (429, or 503 where the room is \
-    closed). Without `domain` nothing else is asked. `X-Tidegate-Room` names a room that is asked beside the rules.";
+    closed). Without `domain` nothing else is asked, and `cost` and entries are refused. `X-Tidegate-Room` names a room that is asked beside the rules.";
 
 pub(super) const STATS: &str = "Every bucket of the domain that this value alone selects: of rules whose `key` is one entry. The numbers \
     at the top are those of the tightest enforced one.";
