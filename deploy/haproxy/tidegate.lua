@@ -6,7 +6,7 @@
 -- Nothing that a client writes reaches the node, but the fields that the target names by header.NAME=Field and User-Agent.
 --
 -- The application sees the node's RateLimit fields, in place of a client's. Variables for the configuration:
---   txn.tidegate_status   the node's status; not set where no node answered
+--   txn.tidegate_status   the status of the node, or of HAProxy where it would not ask; not set where no node answered
 --   txn.tidegate_limit    the field RateLimit; not set where the answer has none
 --   txn.tidegate_policy   the field RateLimit-Policy; the same
 
@@ -20,10 +20,20 @@ local STATUS = "x-tidegate-status"
 local OF_THE_CONNECTION = { ["connection"] = true, ["content-length"] = true, ["date"] = true, ["keep-alive"] = true,
     ["transfer-encoding"] = true }
 
+-- What HAProxy answers where no node does. Whatever else comes without STATUS is about the question, and so about the client's request:
+-- if that passed, a client would only have to ask for too much.
+local NOBODY_ANSWERED = { [502] = true, [503] = true, [504] = true }
+
+-- The most values of one field. The node refuses a field that is there twice; HAProxy 2.6 does not survive more fields than it can have.
+local MOST_VALUES = 2
+
+-- The longest question in bytes, which has to fit into tune.bufsize (16,384 by default) with the fields that HAProxy adds.
+local MOST_BYTES = 14000
+
 -- Values as an action gets them begin at 0; as it gives them, at 1.
-local function values(field)
+local function values(field, most)
     local list = {}
-    for index = 0, #field do
+    for index = 0, math.min(#field, (most or math.huge) - 1) do
         list[index + 1] = field[index]
     end
     return list
@@ -35,7 +45,7 @@ local function description(txn, target)
     local fields = {}
     local function pass_on(name)
         if sent[name] then
-            fields[name] = values(sent[name])
+            fields[name] = values(sent[name], MOST_VALUES)
         end
     end
     for name in target:gmatch("[?&]header%.[^=&]+=([^&]+)") do
@@ -50,9 +60,19 @@ local function description(txn, target)
     return fields
 end
 
+local function bytes_of(target, fields)
+    local bytes = #target
+    for name, list in pairs(fields) do
+        for _, value in ipairs(list) do
+            bytes = bytes + #name + #value + 4
+        end
+    end
+    return bytes
+end
+
 local function refuse(txn, answer)
     local fields = {}
-    for name, field in pairs(answer.headers) do
+    for name, field in pairs(answer.headers or {}) do
         if not OF_THE_CONNECTION[name] then
             fields[name] = values(field)
         end
@@ -71,16 +91,19 @@ local function tell(txn, answer, name, variable)
 end
 
 local function ask(txn, target)
-    local answer = core.httpclient():get {
-        url = "http://tidegate" .. target,
-        dst = NODES,
-        headers = description(txn, target),
-    }
-    if not (answer.headers and answer.headers[STATUS]) then
+    local fields = description(txn, target)
+    local answer
+    if bytes_of(target, fields) > MOST_BYTES then
+        answer = { status = 431, reason = "Request Header Fields Too Large" }
+    else
+        answer = core.httpclient():get { url = "http://tidegate" .. target, dst = NODES, headers = fields }
+    end
+    local is_of_node = answer.headers and answer.headers[STATUS]
+    if not is_of_node and (not answer.status or answer.status == 0 or NOBODY_ANSWERED[answer.status]) then
         answer = nil
     else
         txn:set_var("txn.tidegate_status", answer.status)
-        if answer.status < 200 or answer.status > 299 then
+        if not is_of_node or answer.status < 200 or answer.status > 299 then
             return refuse(txn, answer)
         end
     end
