@@ -137,6 +137,20 @@ async fn the_method_and_the_host_are_those_of_the_client_and_the_body_goes_to_th
     assert_eq!(other.answer(false).await.unwrap().status, 200, "a GET is no POST");
 }
 
+/// More than the node takes is refused, neither let through nor the site's fault.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_is_too_large_is_refused() {
+    let site = Site::start().await;
+    let large: Vec<String> = (0..3).map(|line| format!("X-Large-{line}: {}", "a".repeat(7_000))).collect();
+    let many: Vec<String> = (0..120).map(|line| format!("X-Many-{line}: a")).collect();
+    for fields in [large, many] {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        let answer = site.get("/", &fields).await;
+        assert!([403, 431].contains(&answer.status), "{}", answer.head);
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"), "{}", answer.head);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_node_answers_requests_pass_and_where_its_store_is_away_its_policy_counts() {
     let mut site = Site::start().await;
