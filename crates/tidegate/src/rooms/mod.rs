@@ -14,6 +14,7 @@
 //! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
+//! seen        browsers that keep no cookies
 //! shown       the page, status, line document, files
 //! events      the stream of events
 //! authz       whether a proxy may let a request pass
@@ -40,6 +41,7 @@ mod keys;
 mod of_file;
 mod operator;
 mod pages;
+mod seen;
 mod shown;
 mod store;
 mod tokens;
