@@ -11,6 +11,7 @@ use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::seat::{Seat, Standing};
+use tidegate_wire::room::site::AllowedHosts;
 
 use super::answer::{status, version};
 use super::calls::{
@@ -234,6 +235,7 @@ pub(super) fn nowhere(pages: &Pages) -> Result<Page, web::PageError> {
         accent: None,
         template: None,
         asset_origins: &[],
+        hosts: &AllowedHosts::default(),
         settings: None,
     })
 }
