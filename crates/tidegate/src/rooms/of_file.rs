@@ -2,7 +2,8 @@
 //!
 //! What has changed in the file is taken up, and nothing else: what an operator has changed of a room stays until its entry in the
 //! file changes. A room that is not in the file any more stays with everybody in it, and a warning says so: to take people's places
-//! away is nothing that a line which was deleted by mistake may do. All rooms of a file are taken up or none.
+//! away is nothing that a line which was deleted by mistake may do. All rooms of a file are taken up or none, but for what visitors in one
+//! of them do not allow any more.
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ impl Rooms {
         let definitions = definitions.collect::<Result<Vec<_>, _>>()?;
         let mut changed = Vec::with_capacity(definitions.len());
         for definition in &definitions {
-            match shared.define(definition).await {
+            match shared.define_or_keep(definition).await {
                 Ok(former) => changed.push((definition.name.clone(), former)),
                 Err(error) => {
                     shared.go_back(changed).await;
@@ -101,6 +102,23 @@ impl Rooms {
 }
 
 impl Shared {
+    /// As [`Shared::define`]; a room that visitors are in and that cannot be as the file says goes on as it is in what decides. What
+    /// became of one room keeps neither the others nor the process from starting.
+    async fn define_or_keep(&self, definition: &Definition) -> Result<Option<Arc<Room>>, RoomsError> {
+        let error = match self.define(definition).await {
+            Err(error @ RoomsError::Refused(..)) => error,
+            Err(error @ RoomsError::Store(..)) if !error.retryable() => error,
+            defined => return defined,
+        };
+        let name = &definition.name;
+        tracing::error!(room = %name, %error, "a room cannot be as the rule file says: it stays as it is");
+        match self.store.status(name).await {
+            Ok(status) => self.define(&Definition { settings: status.settings, ..definition.clone() }).await,
+            // There is none that could go on.
+            Err(_) => Ok(self.rooms.load().get(name).cloned()),
+        }
+    }
+
     async fn go_back(&self, changed: Vec<(RoomName, Option<Arc<Room>>)>) {
         for (name, former) in changed.into_iter().rev() {
             let gone_back = match former {
