@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::rooms::web::LanguageOptions;
-use crate::rooms::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, PageSettings};
+use crate::rooms::{
+    DEFAULT_JOINS_PER_ADDRESS, DEFAULT_STREAMS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, MAX_STREAMS_PER_ADDRESS,
+    PageSettings,
+};
 use crate::serve::RoomSettings;
 use crate::settings::Secret;
 
@@ -29,6 +32,12 @@ pub(super) struct RoomArguments {
     #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_JOINS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_JOINS_PER_ADDRESS,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_JOINS_PER_ADDRESS)))]
     room_joins_per_address: u32,
+
+    /// Most streams of events that one client address has at one time, up to 4,096; 0 is no limit. This machine's own addresses are not
+    /// limited
+    #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_STREAMS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_STREAMS_PER_ADDRESS,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_STREAMS_PER_ADDRESS)))]
+    room_streams_per_address: u32,
 
     #[command(flatten)]
     pages: PageArguments,
@@ -74,6 +83,7 @@ impl RoomArguments {
             secret: self.room_secret,
             pages: self.pages.settings(),
             joins_per_address: self.room_joins_per_address,
+            streams_per_address: self.room_streams_per_address,
         })
     }
 }

@@ -17,6 +17,7 @@
 //! seen        browsers that keep no cookies
 //! shown       the page, status, line document, files
 //! events      the stream of events
+//! streams     how many of them there may be
 //! authz       whether a proxy may let a request pass
 //! valve       places for those who are over the limit of a rule
 //! export      everybody in a room, as rows
@@ -44,6 +45,7 @@ mod pages;
 mod seen;
 mod shown;
 mod store;
+mod streams;
 mod tokens;
 mod valve;
 mod visit;
@@ -69,6 +71,7 @@ pub(crate) use export::{RowFormat, Rows, Wanted};
 pub use joins::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS};
 pub use keys::{RoomKeys, RoomKeysError};
 pub use pages::{PageSettings, Pages};
+pub use streams::{DEFAULT_STREAMS_PER_ADDRESS, MAX_STREAMS_PER_ADDRESS};
 pub(crate) use valve::{Comer, Named, Purpose, Shows};
 pub(crate) use visit::Visit;
 
@@ -179,6 +182,15 @@ impl Rooms {
     pub fn with_joins_per_address(mut self, per_second: u32) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.joins = Joins::new(per_second, Arc::clone(&shared.clock));
+        }
+        self
+    }
+
+    /// The same rooms, of which one address has so many streams of events at most; 0 is no limit. To be called before they are cloned.
+    #[must_use]
+    pub fn with_streams_per_address(mut self, most: u32) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.streams.set_per_address(most);
         }
         self
     }

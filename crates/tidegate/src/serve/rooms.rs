@@ -75,7 +75,9 @@ pub(super) async fn open(
         StoreSettings::Memory | StoreSettings::Redis(_) => (embedded(settings, keys, pages)?, None),
     };
     let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
-    let rooms = rooms.with_joins_per_address(settings.rooms.joins_per_address).with_stream_stall(stall);
+    let RoomSettings { joins_per_address, streams_per_address, .. } = settings.rooms;
+    let rooms = rooms.with_joins_per_address(joins_per_address).with_stream_stall(stall);
+    let rooms = rooms.with_streams_per_address(streams_per_address);
     match take_up(&rooms, of_file).await {
         // A store that is not there must not keep the node down.
         Err(error) if shared.is_some() && error.retryable() => {

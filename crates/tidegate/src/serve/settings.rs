@@ -74,6 +74,8 @@ pub struct RoomSettings {
     pub pages: PageSettings,
     /// The most places a second that one address is given; 0 is no limit.
     pub joins_per_address: u32,
+    /// The most streams of events of one address; 0 is no limit.
+    pub streams_per_address: u32,
 }
 
 /// What the server is told about the RESP door. It is off where it listens nowhere.
