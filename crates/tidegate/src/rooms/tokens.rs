@@ -97,12 +97,14 @@ impl Shared {
             let claims = claims.map_err(|error| refused(error, false))?;
             return Ok(Shown { claims, token: token.to_owned() });
         }
-        let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
-            return Err(plain(gone("there is no ticket: join first")));
-        };
-        let claims = self.keys.tokens.verify_ticket(token, &check(owner(asked)));
-        let claims = claims.map_err(|error| refused(error, true))?;
-        Ok(Shown { claims, token: token.to_owned() })
+        let mut why_not = plain(gone("there is no ticket: join first"));
+        for token in visit.cookies(name).map_err(|error| bad_cookie(&error))? {
+            match self.keys.tokens.verify_ticket(token, &check(owner(asked))) {
+                Ok(claims) => return Ok(Shown { claims, token: token.to_owned() }),
+                Err(error) => why_not = refused(error, true),
+            }
+        }
+        Err(why_not)
     }
 
     /// The ticket, or the pass, which stands for it.
@@ -110,7 +112,7 @@ impl Shared {
         let room = asked.room;
         let name = CookieName::Pass(&room.name);
         let sent = asked.fields.pass.as_deref();
-        let cookie = asked.visit.cookie(name).map_err(|error| bad_cookie(&error))?;
+        let cookies = asked.visit.cookies(name).map_err(|error| bad_cookie(&error))?;
         let pass = |token: &str, visitor| {
             let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
             // Whoever shows it to the room itself shows it to no host.
@@ -127,7 +129,7 @@ impl Shared {
                 Err(error) => Err(plain(refused(error))),
             };
         }
-        let of_cookie = cookie.and_then(|token| pass(token, owner(asked)).ok());
+        let of_cookie = cookies.into_iter().find_map(|token| pass(token, owner(asked)).ok());
         match self.ticket(asked) {
             Ok(shown) => Ok((shown, of_cookie)),
             Err(refused) if refused.0.kind != ProblemType::Gone => Err(refused),
