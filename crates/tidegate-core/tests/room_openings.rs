@@ -81,8 +81,31 @@ fn a_shuffle_is_drawn_once_from_what_was_committed_and_the_beacon_and_anyone_can
     }
     assert_eq!(waiting(house.look(1_001)).position, Some(988), "who comes later follows");
     assert_ne!(places[0].1, 2);
-    assert_eq!(house.change(|spec| spec.opening = None), Answer::Refused(Refusal::OpeningFixed));
+    assert_eq!(
+        house.change(|spec| spec.seed = Some(Seed::new([43; 32]))),
+        Answer::Refused(Refusal::OpeningFixed)
+    );
     assert_eq!(house.ask(Command::Beacon([6; 32])), Answer::Refused(Refusal::OpeningFixed));
+}
+
+#[test]
+fn an_opening_that_is_over_is_none_any_more_and_there_is_no_second_one() {
+    for order in [OpeningOrder::Shuffled, OpeningOrder::AsTheyCame] {
+        let mut house = sale(order);
+        gather(&mut house, 30);
+        house.now = START + 60 * SECOND;
+        house.ask(Command::Turn);
+        let positions = |house: &House| (1..=30).map(|number| house.look(number)).collect::<Vec<_>>();
+        let (before, drawn) = (positions(&house), house.room.drawn().cloned());
+        let opening =
+            |at_s: u64| Some(Opening { at: at(START + at_s * SECOND), order: OpeningOrder::AsTheyCame });
+        for past in [None, opening(60), opening(5), None] {
+            assert_eq!(house.change(|spec| spec.opening = past), Answer::Done, "{past:?}");
+            assert_eq!((positions(&house), house.room.drawn().cloned()), (before.clone(), drawn.clone()));
+        }
+        let again = house.change(|spec| spec.opening = opening(61));
+        assert_eq!(again, Answer::Refused(Refusal::OpeningFixed));
+    }
 }
 
 /// Before the opening, only those poll often who may be called soon after it.

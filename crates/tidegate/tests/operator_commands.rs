@@ -87,6 +87,14 @@ impl Desk {
         refused(&self.run(arguments), arguments)
     }
 
+    /// What the admin API answers.
+    fn get(&self, target: &str) -> Value {
+        let url = format!("http://{}{target}", self.server.admin_address());
+        let key = format!("Authorization: Bearer {}", self.key);
+        let output = Command::new("curl").args(["-s", "-H", &key, &url]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     /// Asks for a decision with this key, of this user.
     fn check(&self, key: Option<&str>, user: &str) -> Value {
         let mut curl = Command::new("curl");
@@ -528,4 +536,14 @@ fn a_room_is_shown_changed_held_and_emptied() {
     );
     assert!(desk.says(&["rooms", "remove", "sale", "--yes"]).contains("sale is removed"));
     assert!(!desk.says(&["rooms", "list"]).contains("sale"));
+    // What was asked for and could not be done is not in the audit log as if it had been.
+    let audit = desk.get("/admin/v1/audit");
+    let outcome = |action: &str| {
+        let all = audit["items"].as_array().unwrap().iter().filter(|entry| entry["action"] == action);
+        all.map(|entry| entry["after"].to_string()).collect::<Vec<_>>()
+    };
+    let (ended, beacons, flushed) = (outcome("room.end"), outcome("room.beacon"), outcome("room.flush"));
+    assert!(ended.len() == 2 && ended[0].contains("no visitor with this number"), "{ended:?}");
+    assert!(beacons.len() == 2 && beacons[0].contains("not_done"), "{beacons:?}");
+    assert!(flushed.len() == 1 && !flushed[0].contains("not_done"), "{flushed:?}");
 }

@@ -376,8 +376,9 @@ impl Step<'_> {
         let keeps_seed = is_committed && old.seed.is_some();
         let order =
             |opening: Option<super::Opening>| opening.map(|opening| opening.order).unwrap_or_default();
-        let changes_order = is_committed && order(old.opening) != order(new.opening);
-        let reopens = self.room.is_open && old.opening != new.opening;
+        // An opening that is over is none any more, whether the settings still name it or not.
+        let changes_order = !self.room.is_open && is_committed && order(old.opening) != order(new.opening);
+        let reopens = self.room.is_open && new.opening.is_some_and(|opening| opening.at > self.now);
         if changes_order || reopens {
             return Reply::refused(Refusal::OpeningFixed);
         }

@@ -2,7 +2,7 @@
 //!
 //! Over TLS the names begin with `__Host-`: a browser takes such a cookie only from this very host, so a neighbour
 //! below the same domain cannot plant one, and only those names are read. A name that comes twice says nothing
-//! certain and is refused.
+//! certain: it is refused, or each of its values verified.
 
 use http::header::{COOKIE, HeaderMap, HeaderValue};
 
@@ -84,6 +84,27 @@ impl CookieName<'_> {
     }
 }
 
+/// All values of a cookie that a token may have, of which there can be two where a neighbour below the same domain has planted one: only
+/// for whoever verifies each. Others are left out, since we have never written them.
+///
+/// # Errors
+/// [`CookieError`] if there are too many cookies.
+pub fn read_cookies<'h>(
+    headers: &'h HeaderMap,
+    name: CookieName<'_>,
+    transport: Transport,
+) -> Result<Vec<&'h str>, CookieError> {
+    let name = name.in_header(transport);
+    let mut found = Vec::new();
+    each_value(headers, &name, |value| {
+        found.extend(
+            str::from_utf8(value).ok().filter(|value| !value.is_empty() && is_token(value.as_bytes())),
+        );
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// The value of a cookie, `None` if it is absent or empty. Other cookies may hold any bytes.
 ///
 /// # Errors
@@ -94,7 +115,24 @@ pub fn read_cookie<'h>(
     transport: Transport,
 ) -> Result<Option<&'h str>, CookieError> {
     let name = name.in_header(transport);
-    let (mut bytes, mut count, mut found) = (0, 0, None);
+    let mut found = None;
+    each_value(headers, &name, |value| match found.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(CookieError::Duplicate(name.clone())),
+    })?;
+    match found {
+        None | Some(b"") => Ok(None),
+        Some(value) if is_token(value) => Ok(str::from_utf8(value).ok()),
+        Some(_) => Err(CookieError::NotAToken(name)),
+    }
+}
+
+fn each_value<'h>(
+    headers: &'h HeaderMap,
+    name: &str,
+    mut take: impl FnMut(&'h [u8]) -> Result<(), CookieError>,
+) -> Result<(), CookieError> {
+    let (mut bytes, mut count) = (0, 0);
     // HTTP/2 splits cookies into lines as it likes.
     for line in headers.get_all(COOKIE) {
         let line = line.as_bytes();
@@ -108,16 +146,10 @@ pub fn read_cookie<'h>(
                 return Err(CookieError::TooMany);
             }
             let Some(value) = value_of(pair, name.as_bytes()) else { continue };
-            if found.replace(value).is_some() {
-                return Err(CookieError::Duplicate(name));
-            }
+            take(value)?;
         }
     }
-    match found {
-        None | Some(b"") => Ok(None),
-        Some(value) if is_token(value) => Ok(str::from_utf8(value).ok()),
-        Some(_) => Err(CookieError::NotAToken(name)),
-    }
+    Ok(())
 }
 
 /// `Set-Cookie` for a token that the browser keeps for `max_age_s` seconds.

@@ -199,6 +199,11 @@ impl AllowedHosts {
         Audience::new(self.hosts()).unwrap_or_default()
     }
 
+    /// The hosts as origins: `https://shop.example:8443`.
+    pub fn origins(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(|(scheme, host)| format!("{}://{host}", scheme.as_str()))
+    }
+
     fn hosts(&self) -> impl Iterator<Item = SiteHost> + '_ {
         self.0.iter().map(|(_, host)| host.clone())
     }

@@ -149,6 +149,13 @@ impl VisitorKey {
         AddressId(self.hash("prefix", room, client.key().as_bytes()))
     }
 
+    /// What says that somebody at this address was shown the door of a room at this time: bits that nobody else can make.
+    #[must_use]
+    pub fn sighting(&self, room: &RoomName, client: ClientIp, at_s: u64) -> u128 {
+        let at = at_s.to_be_bytes();
+        half(&self.0.mac(&[b"seen", room.as_str().as_bytes(), client.key().as_bytes(), &at]))
+    }
+
     fn hash(&self, label: &str, room: &RoomName, value: &[u8]) -> u128 {
         let mac = self.0.mac(&[label.as_bytes(), room.as_str().as_bytes(), value]);
         half(&mac)

@@ -108,7 +108,10 @@ pub(super) async fn put(admin: &Admin, call: &Call) -> Answered {
         return Err(Problem::invalid_field("name", "it is another name than that of the path").into());
     }
     note(admin, call, "room.put", &name, &tidegate_config::room_json(&room)).await?;
-    rooms.put(&room).await.map_err(|error| match error {
+    let put = rooms.put(&room).await;
+    let not_done = put.as_ref().err().map(ToString::to_string);
+    note_outcome(admin, call, "room.put", &name, not_done).await;
+    put.map_err(|error| match error {
         RoomsError::Store(_, error) => failed(error),
         RoomsError::Refused(_, refusal) => Problem::new(ProblemType::Conflicting, refusal.to_string()).into(),
         error @ RoomsError::NoSecret => Problem::new(ProblemType::Conflicting, error.to_string()).into(),
@@ -123,7 +126,14 @@ pub(super) async fn delete(admin: &Admin, call: &Call) -> Answered {
         return Err(Refusal::not_found("room"));
     }
     note(admin, call, "room.delete", name.as_str(), &Value::Null).await?;
-    if rooms.remove(&name).await.map_err(failed)? {
+    let removed = rooms.remove(&name).await;
+    let not_done = match &removed {
+        Ok(true) => None,
+        Ok(false) => Some("there is none".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
+    note_outcome(admin, call, "room.delete", name.as_str(), not_done).await;
+    if removed.map_err(failed)? {
         Ok(Answer::json(&json!({ "name": name.as_str(), "removed": true })))
     } else {
         Err(Refusal::not_found("room"))
@@ -218,6 +228,8 @@ pub(super) async fn end(admin: &Admin, call: &Call) -> Answered {
     command(admin, call, "room.end", &noted, &Command::End(QueueNumber::new(wanted.queue_number))).await
 }
 
+const NOBODY: &str = "no visitor with this number waits or is inside";
+
 /// Does a command, after it has been written into the audit log.
 async fn command(
     admin: &Admin,
@@ -231,15 +243,21 @@ async fn command(
         return Err(Refusal::not_found("room"));
     }
     note(admin, call, action, &name, noted).await?;
-    match rooms.command(&name, command).await.map_err(failed)? {
+    let told = rooms.command(&name, command).await;
+    let not_done = match &told {
+        Ok(None) => Some("there is none".to_owned()),
+        Ok(Some(Told::Refused(refusal))) => Some(refusal.to_string()),
+        Ok(Some(Told::Lapsed)) => Some(NOBODY.to_owned()),
+        Ok(Some(_)) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    note_outcome(admin, call, action, &name, not_done).await;
+    match told.map_err(failed)? {
         None => Err(Refusal::not_found("room")),
         Some(Told::Refused(refusal)) => {
             Err(Problem::new(ProblemType::Conflicting, refusal.to_string()).into())
         }
-        Some(Told::Lapsed) => {
-            let detail = "no visitor with this number waits or is inside";
-            Err(Problem::new(ProblemType::Conflicting, detail).into())
-        }
+        Some(Told::Lapsed) => Err(Problem::new(ProblemType::Conflicting, NOBODY).into()),
         Some(_) => overview(rooms, &name).await,
     }
 }
@@ -269,6 +287,20 @@ async fn note(
         after: Some(wanted.to_string()),
     };
     Ok(admin.repository.note(&call.actor(), call.now_us, deed).await?)
+}
+
+/// Notes that what was noted was not done after all. It is noted before it is done, so that nothing is done that nobody can find.
+async fn note_outcome(
+    admin: &Admin,
+    call: &Call,
+    action: &'static str,
+    room: &str,
+    not_done: Option<String>,
+) {
+    let Some(why) = not_done else { return };
+    if note(admin, call, action, room, &json!({ "not_done": why })).await.is_err() {
+        tracing::warn!(action, room, why, "the audit log says that this was done, and it was not");
+    }
 }
 
 fn failed(error: RoomError) -> Refusal {

@@ -14,12 +14,14 @@ use crate::crowd::{
     MAX_VISITORS, MIN_TIMEOUT, Node, Plan, Progress, Report, Share, run as send, text,
 };
 
+/// Nothing was unfair, but too little happened to say so.
+const NO_VERDICT: u8 = 3;
 /// Open files beyond connections: the runtime's own, standard streams, and some to spare.
 const OTHER_FILES: u64 = 64;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  tidegate crowd --visitors 1000 --arrivals 200                  a crowd at the room demo of this machine\n  tidegate crowd http://a:8080 http://b:8080 --room sale         visitors move from node to node\n  tidegate crowd --leave-inside 50 --vanish-inside 20 --stay 3s  some leave, some close their tab\n  tidegate crowd --json > report.json\n\nThe status is 0 if the room was fair, 1 if it was not, 2 if the crowd could not come."
+    after_help = "Examples:\n  tidegate crowd --visitors 1000 --arrivals 200                  a crowd at the room demo of this machine\n  tidegate crowd http://a:8080 http://b:8080 --room sale         visitors move from node to node\n  tidegate crowd --leave-inside 50 --vanish-inside 20 --stay 3s  some leave, some close their tab\n  tidegate crowd --json > report.json\n\nThe status is 0 if the room was fair, 1 if it was not, 2 if the crowd could not come, 3 if fewer than half of it heard of a place."
 )]
 pub(super) struct CrowdArguments {
     /// Where the room is; of several nodes, each request goes to any
@@ -136,7 +138,11 @@ pub(super) fn run(arguments: &CrowdArguments) -> anyhow::Result<u8> {
     } else {
         terminal::print(&text(&report))?;
     }
-    Ok(if report.is_fair { SUCCESS } else { NEGATIVE })
+    Ok(match (report.is_fair, report.is_enough) {
+        (false, _) => NEGATIVE,
+        (true, false) => NO_VERDICT,
+        (true, true) => SUCCESS,
+    })
 }
 
 fn plan(arguments: &CrowdArguments) -> anyhow::Result<Plan> {

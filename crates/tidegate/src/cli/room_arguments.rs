@@ -6,7 +6,10 @@ use clap::Args;
 use tidegate_wire::room::token::Issuer;
 
 use crate::rooms::web::LanguageOptions;
-use crate::rooms::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, PageSettings};
+use crate::rooms::{
+    DEFAULT_JOINS_PER_ADDRESS, DEFAULT_STREAMS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS, MAX_STREAMS_PER_ADDRESS,
+    PageSettings,
+};
 use crate::serve::RoomSettings;
 use crate::settings::Secret;
 
@@ -30,6 +33,12 @@ pub(super) struct RoomArguments {
     #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_JOINS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_JOINS_PER_ADDRESS,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_JOINS_PER_ADDRESS)))]
     room_joins_per_address: u32,
+
+    /// Most streams of events that one client address has at one time, up to 4,096; 0 is no limit. This machine's own addresses are not
+    /// limited
+    #[arg(long, help_heading = ROOMS, env = "TIDEGATE_ROOM_STREAMS_PER_ADDRESS", value_name = "N", default_value_t = DEFAULT_STREAMS_PER_ADDRESS,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_STREAMS_PER_ADDRESS)))]
+    room_streams_per_address: u32,
 
     /// Give passes as JWT too, with this as their iss: the address at which this server is known, like https://queue.example. For sites
     /// that check passes themselves (docs/guide/check-passes-yourself.md); none are made if not given
@@ -81,6 +90,7 @@ impl RoomArguments {
             pages: self.pages.settings(),
             joins_per_address: self.room_joins_per_address,
             pass_issuer: self.room_pass_issuer,
+            streams_per_address: self.room_streams_per_address,
         })
     }
 }

@@ -23,6 +23,8 @@ pub struct Report {
     version: u32,
     /// Whether nothing was unfair.
     pub is_fair: bool,
+    /// Whether so many heard of the room that this says something: at least half of those who came, and one.
+    pub is_enough: bool,
     /// What was.
     pub violations: Violations,
     /// The room.
@@ -31,6 +33,8 @@ pub struct Report {
     pub seconds: f64,
     /// What became of visitors, by name; together they are all.
     pub visitors: BTreeMap<&'static str, u64>,
+    /// Visitors that were told of a place, or that there is none for them.
+    pub heard: u64,
     /// Different numbers that were told.
     pub numbers: u64,
     /// Visitors that were told that they are called, or in.
@@ -150,11 +154,15 @@ impl Report {
             *visitors.entry(became(record)).or_default() += 1;
         }
         let waits = waits(records.clone())?;
+        let all = records.clone().count() as u64;
+        let heard = records.clone().filter(|record| has_heard(record)).count() as u64;
         let count = |is: fn(&Record) -> Option<Timestamp>| records.clone().filter_map(is).count() as u64;
         Ok(Self {
             format: FORMAT,
             version: VERSION,
             is_fair: violations == Violations::default(),
+            is_enough: heard > 0 && heard >= all.div_ceil(2),
+            heard,
             violations,
             room: plan.room.to_string(),
             seconds,
@@ -183,6 +191,10 @@ fn waits<'a>(records: impl Iterator<Item = &'a Record>) -> Result<Times, Creatio
         }
     }
     Ok(waits)
+}
+
+fn has_heard(record: &Record) -> bool {
+    record.number.is_some() || matches!(record.end, Some(End::Refused | End::SentAway))
 }
 
 /// What became of a visitor.

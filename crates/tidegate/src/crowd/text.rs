@@ -94,6 +94,14 @@ impl Page {
             ("numbers of two visitors", found.shared_numbers),
             ("sessions beyond the seats", found.over_capacity),
         ];
+        if report.is_fair && !report.is_enough {
+            let came: u64 = report.visitors.values().sum();
+            self.title(&format!(
+                "NO VERDICT: {} of {came} visitors heard of a place in this room.",
+                report.heard
+            ));
+            return;
+        }
         if report.is_fair {
             self.title("Fair: nobody was overtaken, lost a place, or had two; never more were inside than there are seats.");
             return;

@@ -93,18 +93,19 @@ impl Shared {
     fn shown_pass(&self, asked: &Asked<'_>) -> Option<Pass> {
         let (room, visit) = (asked.room, &asked.visit);
         let sent = single_header(visit.headers(), &X_TIDEGATE_PASS).ok()?.filter(|sent| !sent.is_empty());
-        let (token, owner) = match sent {
-            // Of a program, which has nothing else: whoever has it is let in.
-            Some(sent) => (sent, None),
-            // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied.
-            None => {
-                let cookie = visit.cookie(CookieName::Pass(&room.name)).ok()?;
-                (cookie?, Some(asked.visitor.as_ref().ok().copied()?))
-            }
+        let host = visit.host()?;
+        let verified = |token: &str, visitor| {
+            let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: Timestamp::EPOCH };
+            self.keys.tokens.verify_pass(token, &host, &check).ok()
         };
-        let check =
-            TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor: owner, now: Timestamp::EPOCH };
-        self.keys.tokens.verify_pass(token, &visit.host()?, &check).ok()
+        // Of a program, which has nothing else: whoever has it is let in.
+        if let Some(sent) = sent {
+            return verified(sent, None);
+        }
+        // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied. Another of the name may be planted.
+        let owner = asked.visitor.as_ref().ok().copied()?;
+        let cookies = visit.cookies(CookieName::Pass(&room.name)).ok()?;
+        cookies.into_iter().find_map(|cookie| verified(cookie, Some(owner)))
     }
 
     async fn turned_away(&self, asked: &Asked<'_>, method: &str, uri: &str) -> DoorResponse {

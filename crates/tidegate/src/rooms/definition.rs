@@ -165,6 +165,7 @@ impl Room {
             accent: definition.accent.as_deref(),
             template: definition.template.as_deref(),
             asset_origins: &definition.asset_origins,
+            hosts: &definition.hosts,
             settings: Some(&definition.settings),
         });
         let page = page.map_err(|error| DefinitionError::Page(name.clone(), error))?;

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
 use hyper::body::{Body, Frame};
 use parking_lot::Mutex;
 use tidegate_core::room::{Answer, QueueNumber, Ticket};
@@ -28,13 +29,12 @@ use tokio::time::Instant;
 use super::answer::{Facts, Shown, room_state};
 use super::calls::{Asked, problem_of, share};
 use super::definition::Room;
+use super::streams::{DEFAULT_STREAMS_PER_ADDRESS, MAX_STREAMS, Open, Place};
 use super::tokens::core_ticket;
 use super::visit::Visit;
 use super::{Rooms, Shared};
 use crate::door::{DoorResponse, problem};
 
-/// The most streams of a node.
-const MAX_STREAMS: usize = 4_096;
 /// The most streams of one visitor.
 const MAX_STREAMS_OF_VISITOR: usize = 4;
 /// How often the room's frame is made.
@@ -46,6 +46,10 @@ const FRAMES_BEHIND: usize = 4;
 /// How long a client may be behind all the time, unless something else is said: it does not read, and others want its stream.
 const STALL: Duration = Duration::from_secs(30);
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// What a client that comes back was told last.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// The id of the last event of a visitor.
+const OVER: &str = "over";
 /// Tells nginx to pass on what there is.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -56,7 +60,7 @@ pub struct EventBody(mpsc::Receiver<Bytes>);
 /// The streams of a node.
 #[derive(Debug)]
 pub(super) struct Streams {
-    open: Arc<AtomicUsize>,
+    open: Arc<Open>,
     /// Set when streams are to end.
     closing: watch::Sender<bool>,
     /// How long a client may be behind all the time before its stream ends.
@@ -84,14 +88,15 @@ struct Own {
 /// One stream of a visitor; it follows until it is dropped.
 struct Following {
     news: Arc<News>,
-    open: Arc<AtomicUsize>,
+    _place: Place,
     number: QueueNumber,
     own: Arc<Notify>,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { open: Arc::default(), closing: watch::Sender::new(false), stall: STALL }
+        let open = Arc::new(Open::new(DEFAULT_STREAMS_PER_ADDRESS));
+        Self { open, closing: watch::Sender::new(false), stall: STALL }
     }
 }
 
@@ -136,22 +141,16 @@ impl News {
     }
 
     /// Begins a stream; `None` if the visitor has as many as one may.
-    fn follow(self: &Arc<Self>, number: QueueNumber, streams: &Streams) -> Option<Following> {
-        let counted = streams.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < MAX_STREAMS).then_some(open + 1)
-        });
-        counted.ok()?;
+    fn follow(self: &Arc<Self>, number: QueueNumber, place: Place) -> Option<Following> {
         let mut all = self.own.lock();
         let own = all.entry(number).or_insert_with(|| Own { news: Arc::default(), streams: 0 });
         if own.streams >= MAX_STREAMS_OF_VISITOR {
-            drop(all);
-            streams.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         own.streams += 1;
         let own = Arc::clone(&own.news);
         self.followers.fetch_add(1, Ordering::SeqCst);
-        Some(Following { news: Arc::clone(self), open: Arc::clone(&streams.open), number, own })
+        Some(Following { news: Arc::clone(self), _place: place, number, own })
     }
 }
 
@@ -165,7 +164,6 @@ impl Drop for Following {
             }
         }
         self.news.followers.fetch_sub(1, Ordering::SeqCst);
-        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -173,6 +171,11 @@ impl Streams {
     /// Ends the streams of clients that are behind all the time for so long.
     pub(super) fn set_stall(&mut self, stall: Duration) {
         self.stall = stall;
+    }
+
+    /// Of one address there are at most so many; 0 is no limit.
+    pub(super) fn set_per_address(&mut self, most: u32) {
+        self.open = Arc::new(Open::new(most));
     }
 }
 
@@ -197,7 +200,16 @@ impl Rooms {
         let asked = Asked { visit, room: &room, fields: Call::default(), known, visitor, now };
         let ticket = shared.ticket(&asked).map_err(|(refused, _)| problem(&refused))?;
         let number = QueueNumber::new(ticket.claims.queue_number);
-        let following = room.news.follow(number, &shared.streams).ok_or_else(too_many)?;
+        if visit.headers().get(LAST_EVENT_ID).is_some_and(|id| id == OVER) {
+            // A browser comes back by itself where a stream ends, unless it is told that there is nothing more.
+            let told = shared.store.look(&room.name, &core_ticket(&ticket.claims)).await;
+            if told.is_ok_and(|told| Stage::of(&told) == Some(Stage::Over)) {
+                return Err(nothing_more(origin));
+            }
+        }
+        let streams = &shared.streams.open;
+        let place = streams.take(visit.client()).ok_or_else(|| too_many(streams))?;
+        let following = room.news.follow(number, place).ok_or_else(|| too_many(streams))?;
         let (sender, receiver) = mpsc::channel(FRAMES_BEHIND);
         if room.news.begins_to_make() {
             tokio::spawn(make_frames(Arc::clone(shared), Arc::clone(&room)));
@@ -213,9 +225,21 @@ impl Rooms {
     }
 }
 
-fn too_many() -> DoorResponse {
+fn nothing_more(origin: Option<&HeaderValue>) -> DoorResponse {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    share(response.headers_mut(), origin);
+    response
+}
+
+fn too_many(streams: &Open) -> DoorResponse {
+    let of_address = match streams.per_address() {
+        0 => String::new(),
+        most => format!(", this address {most}"),
+    };
     let detail = format!(
-        "this node has {MAX_STREAMS} streams of events, or this visitor {MAX_STREAMS_OF_VISITOR}: poll instead"
+        "this node has {MAX_STREAMS} streams of events{of_address}, or this visitor {MAX_STREAMS_OF_VISITOR}: poll instead"
     );
     problem(&Problem::new(ProblemType::Overloaded, detail))
 }
@@ -268,7 +292,8 @@ async fn stream(
         }
         if let Some(own) = shared.own_event(&room, &core, &ticket, &mut told).await {
             let sent = tokio::time::timeout(shared.streams.stall, sender.send(own)).await;
-            if !matches!(sent, Ok(Ok(()))) {
+            if told == Some(Stage::Over) || !matches!(sent, Ok(Ok(()))) {
+                // Nothing will happen to this visitor any more.
                 return;
             }
         }
@@ -315,7 +340,8 @@ impl Shared {
             return None;
         }
         let seat = self.seat_without_pass(room, &answer, ticket).await?;
-        Some(event("seat", &super::calls::seat_json(&seat)))
+        let own = event("seat", &super::calls::seat_json(&seat));
+        Some(if stage == Stage::Over { [b"id: ", OVER.as_bytes(), b"\n", &own].concat().into() } else { own })
     }
 
     async fn seat_without_pass(&self, room: &Room, told: &Told, ticket: &Shown) -> Option<Seat> {

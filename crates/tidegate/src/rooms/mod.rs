@@ -16,9 +16,11 @@
 //! tokens      tickets and passes, shown and new
 //! hints       pages that say they go
 //! answer      how a visitor stands, as the wire has it
+//! seen        browsers that keep no cookies
 //! shown       the page, status, line document, files
 //! events      the stream of events
 //! session     whether the session of a pass goes on
+//! streams     how many of them there may be
 //! authz       whether a proxy may let a request pass
 //! valve       places for those who are over the limit of a rule
 //! export      everybody in a room, as rows
@@ -45,9 +47,11 @@ mod keys;
 mod of_file;
 mod operator;
 mod pages;
+mod seen;
 mod session;
 mod shown;
 mod store;
+mod streams;
 mod tokens;
 mod valve;
 mod visit;
@@ -75,6 +79,7 @@ pub(crate) use export::{RowFormat, Rows, Wanted};
 pub use joins::{DEFAULT_JOINS_PER_ADDRESS, MAX_JOINS_PER_ADDRESS};
 pub use keys::{RoomKeys, RoomKeysError};
 pub use pages::{PageSettings, Pages};
+pub use streams::{DEFAULT_STREAMS_PER_ADDRESS, MAX_STREAMS_PER_ADDRESS};
 pub(crate) use valve::{Comer, Named, Purpose, Shows};
 pub(crate) use visit::Visit;
 
@@ -222,6 +227,15 @@ impl Rooms {
     pub fn with_pass_issuer(mut self, issuer: Option<Issuer>) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.0) {
             shared.issuer = issuer;
+        }
+        self
+    }
+
+    /// The same rooms, of which one address has so many streams of events at most; 0 is no limit. To be called before they are cloned.
+    #[must_use]
+    pub fn with_streams_per_address(mut self, most: u32) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.0) {
+            shared.streams.set_per_address(most);
         }
         self
     }

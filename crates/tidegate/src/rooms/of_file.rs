@@ -4,7 +4,7 @@
 //! until its entry in the file changes. Which entry was taken up last is kept with the room ([`super::kept`]), so a node that starts
 //! puts nothing in force that another node, or it itself before, has put in force already. A room that is not in the file any more
 //! stays with everybody in it, and a warning says so: to take people's places away is nothing that a line which was deleted by mistake
-//! may do. All rooms of a file are taken up or none.
+//! may do. All rooms of a file are taken up or none, but for what visitors in one of them do not allow any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ impl Shared {
             };
             let definitions = new.into_iter().map(definition).collect::<Result<Vec<_>, _>>()?;
             for definition in &definitions {
-                match self.define(definition).await {
+                match self.define_or_keep(definition).await {
                     Ok(former) => changed.push((definition.name.clone(), former)),
                     Err(error) => {
                         self.go_back(changed).await;
@@ -184,6 +184,23 @@ impl Shared {
                     gone.name
                 );
             }
+        }
+    }
+
+    /// As [`Shared::define`]; a room that visitors are in and that cannot be as the file says goes on as it is in what decides. What
+    /// became of one room keeps neither the others nor the process from starting.
+    async fn define_or_keep(&self, definition: &Definition) -> Result<Option<Arc<Room>>, RoomsError> {
+        let error = match self.define(definition).await {
+            Err(error @ RoomsError::Refused(..)) => error,
+            Err(error @ RoomsError::Store(..)) if !error.retryable() => error,
+            defined => return defined,
+        };
+        let name = &definition.name;
+        tracing::error!(room = %name, %error, "a room cannot be as the rule file says: it stays as it is");
+        match self.store.status(name).await {
+            Ok(status) => self.define(&Definition { settings: status.settings, ..definition.clone() }).await,
+            // There is none that could go on.
+            Err(_) => Ok(self.rooms.load().get(name).cloned()),
         }
     }
 

@@ -136,6 +136,7 @@ fn overview(room: &Room, status: &RoomStatus) -> Value {
 fn draw_of(status: &RoomStatus) -> Value {
     let spec = status.settings.spec();
     let draws = spec.method == Method::Random
+        || status.drawn.is_some()
         || spec.opening.is_some_and(|opening| opening.order == OpeningOrder::Shuffled);
     let seed = spec.seed.as_ref().filter(|_| draws);
     let made = status.drawn.as_ref().map(|drawn| {

@@ -35,6 +35,8 @@ pub(super) struct Look<'a> {
     pub(super) accent: Option<&'a str>,
     pub(super) template: Option<&'a str>,
     pub(super) asset_origins: &'a [String],
+    /// Where its visitors may be sent to.
+    pub(super) hosts: &'a AllowedHosts,
     pub(super) settings: Option<&'a Settings>,
 }
 
@@ -69,6 +71,7 @@ impl Pages {
             accent: look.accent.map(str::to_owned),
             template: template.transpose()?,
             asset_origins: look.asset_origins.to_vec(),
+            goals: look.hosts.origins().collect(),
             opening: match order {
                 Some(OpeningOrder::AsTheyCame) => Opening::Arrival,
                 Some(OpeningOrder::Shuffled) | None => Opening::Draw,
@@ -105,7 +108,7 @@ impl Pages {
             let message = format!("'{name}' is no name of a field");
             faults.push(fault("one_seat_per", None, &message, "write the name of a header field"));
         }
-        if let Err(error) = self.of_room(Look::of(room)) {
+        if let Err(error) = self.of_room(Look::of(room, &AllowedHosts::default())) {
             let field = match error.place() {
                 "title" => "title",
                 "accent" => "accent",
@@ -120,13 +123,14 @@ impl Pages {
 }
 
 impl<'a> Look<'a> {
-    fn of(room: &'a RoomDefinition) -> Self {
+    fn of(room: &'a RoomDefinition, hosts: &'a AllowedHosts) -> Self {
         Self {
             room: room.name.as_str(),
             title: &room.title,
             accent: room.accent.as_deref(),
             template: room.template.as_deref(),
             asset_origins: &room.asset_origins,
+            hosts,
             settings: None,
         }
     }

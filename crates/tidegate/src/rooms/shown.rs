@@ -8,26 +8,27 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
+use tidegate_core::time::Timestamp;
 use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::return_to::MAX_RETURN_TO_BYTES;
 use tidegate_wire::room::seat::{Seat, Standing};
+use tidegate_wire::room::site::AllowedHosts;
 
 use super::answer::{status, version};
 use super::authz::stranger;
 use super::calls::{Answered, Asked, Refused, failed, plain, problem_of, see_other, share, with_cookies};
 use super::definition::{OneSeatPer, Room};
 use super::pages::{Look, Pages};
+use super::seen::{MAX_MARK_BYTES, SEEN, is_fresh, mark, with_mark};
 use super::visit::Visit;
 use super::web::{self, Failure, Page, PageRequest};
 use super::{Rooms, Shared};
-use crate::door::{DoorResponse, JSON, is_in_query, problem, query_parameter_within, respond};
+use crate::door::{DoorResponse, JSON, problem, query_parameter_within, respond};
 
 const SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
 /// Where the visitor wants to go.
 pub(super) const RETURN_TO: &str = "return_to";
-/// In the address of the page when the browser was given its cookies before.
-const SEEN: &str = "seen";
 /// What does not change for a second is asked for once a second by however many.
 const ONE_SECOND: HeaderValue = HeaderValue::from_static("public, max-age=1");
 const FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
@@ -136,29 +137,31 @@ const BLOCK_SIZE: u32 = 512;
 impl Shared {
     async fn page(&self, room: &Room, visit: Visit<'_>) -> Result<DoorResponse, Refused> {
         let now = self.clock.now();
-        let known = visit.device(&self.keys, now).map_err(plain)?;
+        let mut known = visit.device(&self.keys, now).map_err(plain)?;
         let query = visit.head.uri.query();
         let is_asked = visit.head.method == Method::GET && !visit.headers().contains_key(SEC_PURPOSE);
-        if !known.is_known && is_asked && !is_in_query(query, SEEN) {
+        if !known.is_known && is_asked && !self.was_sent_here(room, &visit, now) {
             // First the cookie, then the place: tabs that are opened together are one visitor by then.
             let here = visit.head.uri.path();
-            let query = query.map_or_else(|| format!("{SEEN}=1"), |query| format!("{query}&{SEEN}=1"));
+            let query = with_mark(query, &mark(&self.keys.visitors, &room.name, visit.client(), now));
             return Ok(with_cookies(
                 see_other(&format!("{here}?{query}")),
                 known.cookie.into_iter().collect(),
             ));
         }
         let mut visitor = visit.visitor(room, &self.keys, &known);
-        if !known.is_known && room.one_seat_per == OneSeatPer::Device {
+        let is_of_address = !known.is_known && room.one_seat_per == OneSeatPer::Device;
+        if is_of_address {
             // A browser that keeps no cookies is known by its address, or it would have a seat for each time it looks.
             visitor = Ok(self.keys.visitors.of_address(&room.name, visit.client()));
+            known.cookie = None;
         }
         let wanted = query_parameter_within(query, RETURN_TO, MAX_RETURN_TO_BYTES);
         let fields = Call { return_to: wanted.filter(|text| room.takes_to(text)), ..Call::default() };
         let is_sent_here = fields.return_to.is_some();
         let asked = Asked { visit, room, fields, known, visitor, now };
         let answered = self.place(&asked, is_asked).await?;
-        let Answered { seat, cookies } = answered;
+        let Answered { seat, mut cookies } = answered;
         let seat = match seat {
             Some(seat) => seat,
             // Who only looks is shown the page, and given no place.
@@ -169,7 +172,17 @@ impl Shared {
             (Standing::Admitted { .. }, Some(goal)) => see_other(goal),
             _ => room.page.of_seat(&shown(&seat).ok_or_else(unreadable)?, self.page_request(visit.headers())),
         };
+        if is_of_address {
+            // The seat of an address is no browser's: one that keeps cookies after all would be refused with them.
+            cookies.clear();
+        }
         Ok(with_cookies(response, cookies))
+    }
+
+    /// Whether a browser was given its cookies a moment ago, and comes back without them.
+    fn was_sent_here(&self, room: &Room, visit: &Visit<'_>, now: Timestamp) -> bool {
+        let mark = query_parameter_within(visit.head.uri.query(), SEEN, MAX_MARK_BYTES);
+        mark.is_some_and(|mark| is_fresh(&self.keys.visitors, &room.name, visit.client(), now, &mark))
     }
 
     /// The visitor's place; a new one only where it has none and `is_asked`.
@@ -230,6 +243,7 @@ pub(super) fn nowhere(pages: &Pages) -> Result<Page, web::PageError> {
         accent: None,
         template: None,
         asset_origins: &[],
+        hosts: &AllowedHosts::default(),
         settings: None,
     })
 }

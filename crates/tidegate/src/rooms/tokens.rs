@@ -119,14 +119,16 @@ impl Shared {
             let claims = claims.map_err(|error| refused(error, false))?;
             return Ok(Shown { claims, token: token.to_owned() });
         }
-        let Some(token) = visit.cookie(name).map_err(|error| bad_cookie(&error))? else {
-            return Err(plain(gone("there is no ticket: join first")));
-        };
-        // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied.
-        let owner = *asked.visitor.as_ref().map_err(|_| refused(TokenError::WrongVisitor, false))?;
-        let claims = self.keys.tokens.verify_ticket(token, &check(Some(owner)));
-        let claims = claims.map_err(|error| refused(error, true))?;
-        Ok(Shown { claims, token: token.to_owned() })
+        let mut why_not = plain(gone("there is no ticket: join first"));
+        for token in visit.cookies(name).map_err(|error| bad_cookie(&error))? {
+            // A cookie is its visitor's: alone, or beside the signs of somebody else, it was copied.
+            let owner = *asked.visitor.as_ref().map_err(|_| refused(TokenError::WrongVisitor, false))?;
+            match self.keys.tokens.verify_ticket(token, &check(Some(owner))) {
+                Ok(claims) => return Ok(Shown { claims, token: token.to_owned() }),
+                Err(error) => why_not = refused(error, true),
+            }
+        }
+        Err(why_not)
     }
 
     /// The ticket, or the pass, which stands for it.
@@ -134,7 +136,7 @@ impl Shared {
         let room = asked.room;
         let name = CookieName::Pass(&room.name);
         let sent = asked.fields.pass.as_deref();
-        let cookie = asked.visit.cookie(name).map_err(|error| bad_cookie(&error))?;
+        let cookies = asked.visit.cookies(name).map_err(|error| bad_cookie(&error))?;
         let pass = |token: &str, visitor| {
             let check = TokenCheck { room: &room.name, epochs: 0..=u64::MAX, visitor, now: asked.now };
             // Whoever shows it to the room itself shows it to no host.
@@ -152,7 +154,8 @@ impl Shared {
             };
         }
         let owner = asked.visitor.as_ref().ok().copied();
-        let of_cookie = cookie.zip(owner).and_then(|(token, owner)| pass(token, Some(owner)).ok());
+        let of_cookie =
+            owner.and_then(|owner| cookies.into_iter().find_map(|token| pass(token, Some(owner)).ok()));
         match self.ticket(asked) {
             Ok(shown) => Ok((shown, of_cookie)),
             Err(refused) if refused.0.kind != ProblemType::Gone => Err(refused),

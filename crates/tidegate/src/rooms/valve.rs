@@ -17,7 +17,7 @@ use tidegate_core::room::{Answer, Command, Prefix, RoomName, Visitor};
 use tidegate_core::time::{Micros, Timestamp};
 use tidegate_store::rooms::{RoomError, Told};
 use tidegate_wire::check::CLIENT_IP;
-use tidegate_wire::identity::{Ipv6Prefix, client_of_text, single_header};
+use tidegate_wire::identity::{ClientIp, Ipv6Prefix, client_of_text, single_header};
 use tidegate_wire::room::call::Call;
 use tidegate_wire::room::seat::{Seat, Standing};
 use tidegate_wire::room::token::TokenCheck;
@@ -67,6 +67,16 @@ pub(crate) enum Purpose {
     Pass,
     /// It changes nothing.
     Look,
+}
+
+/// Whose place it would be.
+#[derive(Clone, Copy)]
+struct Comes {
+    visitor: Option<VisitorId>,
+    /// By whom its seats are counted.
+    prefix: Option<Prefix>,
+    /// By whom its joins are, where the address is known.
+    client: Option<ClientIp>,
 }
 
 /// What a room says to a comer.
@@ -218,7 +228,8 @@ impl Shared {
         let shown = self.ticket(&asked).ok();
         let visitor = asked.visitor.as_ref().ok().copied();
         let prefix = Some(visit.prefix(room, &self.keys));
-        let come = self.come(room, shown, visitor, prefix).await.ok()?;
+        let comes = Comes { visitor, prefix, client: Some(visit.client()) };
+        let come = self.come(room, shown, comes).await.ok()?;
         let Some((told, ticket)) = come else {
             let status = self.store.status(&room.name).await.ok()?;
             return Some(Stands { seat: stranger(room, &status), cookies: Vec::new() });
@@ -237,9 +248,9 @@ impl Shared {
             let claims = self.keys.tokens.verify_ticket(token, &check).ok()?;
             Some(Shown { claims, token: token.to_owned() })
         });
-        let (visitor, prefix) = self.named(room, named, subject);
+        let comes = self.named(room, named, subject);
         let place = match (named.purpose, shown) {
-            (Purpose::Pass, shown) => self.come(room, shown, visitor, prefix).await.ok()?,
+            (Purpose::Pass, shown) => self.come(room, shown, comes).await.ok()?,
             (Purpose::Look, Some(shown)) => {
                 let told = self.store.look(&room.name, &core_ticket(&shown.claims)).await.ok()?;
                 Some((told, Some(shown)))
@@ -253,13 +264,8 @@ impl Shared {
         Some(Stands { seat, cookies: Vec::new() })
     }
 
-    /// Who somebody is that a caller asks about, and by whose address its seats are counted.
-    fn named(
-        &self,
-        room: &Room,
-        named: &Named<'_>,
-        subject: Option<&str>,
-    ) -> (Option<VisitorId>, Option<Prefix>) {
+    /// Who somebody is that a caller asks about, and at which address.
+    fn named(&self, room: &Room, named: &Named<'_>, subject: Option<&str>) -> Comes {
         let value =
             |name: &str| named.entries.iter().find(|(entry, _)| *entry == name).map(|(_, value)| *value);
         let keys = &self.keys.visitors;
@@ -267,7 +273,7 @@ impl Shared {
         let subject = subject.map(|subject| keys.of_entries(&room.name, named.domain, [subject]));
         let client = value(CLIENT_IP).and_then(|text| client_of_text(text, named.ipv6_prefix));
         let visitor = subject.or_else(|| Some(keys.of_address(&room.name, client?)));
-        (visitor, client.map(|client| prefix_of(&self.keys, room, client)))
+        Comes { visitor, prefix: client.map(|client| prefix_of(&self.keys, room, client)), client }
     }
 
     /// Asks for a visitor: its place is kept, or it is given one; who is called comes in; who is inside is there. `None` of somebody
@@ -276,10 +282,9 @@ impl Shared {
         &self,
         room: &Room,
         shown: Option<Shown>,
-        visitor: Option<VisitorId>,
-        prefix: Option<Prefix>,
+        comes: Comes,
     ) -> Result<Option<(Told, Option<Shown>)>, RoomError> {
-        let mut visitor = visitor;
+        let mut visitor = comes.visitor;
         let mut place = None;
         if let Some(shown) = shown {
             let told = self.kept_place(room, &shown).await?;
@@ -291,7 +296,7 @@ impl Shared {
         }
         let (told, ticket) = match (place, visitor) {
             (Some(place), _) => place,
-            (None, Some(visitor)) => self.new_place(room, visitor, prefix).await?,
+            (None, Some(visitor)) => self.new_place(room, visitor, comes).await?,
             (None, None) => return Ok(None),
         };
         let told = match &ticket {
@@ -314,8 +319,15 @@ impl Shared {
         &self,
         room: &Room,
         visitor: VisitorId,
-        prefix: Option<Prefix>,
+        Comes { prefix, client, .. }: Comes,
     ) -> Result<(Told, Option<Shown>), RoomError> {
+        // Who is known by the address alone has one place, however often it asks.
+        let client = client.filter(|client| self.keys.visitors.of_address(&room.name, *client) != visitor);
+        if let Some(client) = client
+            && self.joins.refuse(client).await.is_some()
+        {
+            return Err(RoomError::Overloaded);
+        }
         let joins = Command::Join(Visitor { identity: Some(identity_of(visitor)), prefix });
         let told = self.store.ask(&room.name, &joins).await?;
         let ticket =

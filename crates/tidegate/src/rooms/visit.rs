@@ -10,7 +10,7 @@ use tidegate_core::time::{Micros, Timestamp};
 use tidegate_wire::identity::{ClientIp, IdentityPolicy, single_header};
 use tidegate_wire::problem::{Problem, ProblemType};
 use tidegate_wire::room::cookies::{
-    CookieError, CookieName, DEVICE_MAX_AGE_S, Transport, clear_cookie, read_cookie, set_cookie,
+    CookieError, CookieName, DEVICE_MAX_AGE_S, Transport, clear_cookie, read_cookie, read_cookies, set_cookie,
 };
 use tidegate_wire::room::name::RoomName;
 use tidegate_wire::room::return_to::ReturnTo;
@@ -91,6 +91,11 @@ impl<'a> Visit<'a> {
         read_cookie(self.headers(), name, self.transport())
     }
 
+    /// All values of a cookie of ours, to be verified.
+    pub(super) fn cookies(&self, name: CookieName<'_>) -> Result<Vec<&'a str>, CookieError> {
+        read_cookies(self.headers(), name, self.transport())
+    }
+
     /// Tells a browser to keep a token. One that is too long for a cookie is not kept: who asks has it in the answer.
     pub(super) fn keep(&self, name: CookieName<'_>, token: &str, max_age_s: u32) -> Option<HeaderValue> {
         set_cookie(name, token, max_age_s, self.transport()).ok()
@@ -116,8 +121,8 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// The system has no random numbers: 503.
     pub(super) fn device(&self, keys: &RoomKeys, now: Timestamp) -> Result<Known, Problem> {
-        let shown = self.cookie(CookieName::Device).ok().flatten();
-        let known = shown.and_then(|token| keys.tokens.verify_device(token, now).ok());
+        let shown = self.cookies(CookieName::Device).unwrap_or_default();
+        let known = shown.into_iter().find_map(|token| keys.tokens.verify_device(token, now).ok());
         let is_known = known.is_some();
         let mut device = match known {
             Some(device) => device,

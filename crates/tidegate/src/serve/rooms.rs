@@ -72,8 +72,9 @@ pub(super) async fn open(
         StoreSettings::Memory | StoreSettings::Redis(_) => (embedded(settings, keys, pages)?, None),
     };
     let stall = Duration::from_millis(settings.limits.write_stall_timeout_ms);
-    let RoomSettings { joins_per_address, pass_issuer, .. } = &settings.rooms;
+    let RoomSettings { joins_per_address, streams_per_address, pass_issuer, .. } = &settings.rooms;
     let rooms = rooms.with_joins_per_address(*joins_per_address).with_stream_stall(stall);
+    let rooms = rooms.with_streams_per_address(*streams_per_address);
     let rooms = rooms.with_pass_issuer(pass_issuer.clone());
     let rooms = match shared.is_some() && !has_secret(settings) {
         true => rooms.without_shared_secret(),

@@ -75,6 +75,8 @@ pub struct RoomSettings {
     pub pages: PageSettings,
     /// The most places a second that one address is given; 0 is no limit.
     pub joins_per_address: u32,
+    /// The most streams of events of one address; 0 is no limit.
+    pub streams_per_address: u32,
     /// Who passes as JWT are from; none are made if absent.
     pub pass_issuer: Option<Issuer>,
 }

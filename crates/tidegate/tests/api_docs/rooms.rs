@@ -58,6 +58,8 @@ pub(super) fn answered() {
     }
     call("demo", "renew").field("Cookie", &inside).send().expect(409);
     call("demo", "leave").field("Cookie", &inside).send().expect(204);
+    let events = site.door("GET", "/v1/rooms/demo/events").field("Cookie", &inside);
+    events.field("Last-Event-ID", "over").send().expect(204);
 }
 
 /// The cookies of a new visitor, who is in this state then.

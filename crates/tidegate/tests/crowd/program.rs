@@ -64,6 +64,7 @@ fn a_crowd_of_all_kinds_meets_a_fair_room_and_all_are_accounted_for() {
     }
     assert_eq!(became.len(), 5, "nobody waits, is inside, or is lost: {text}");
     assert_eq!((number(&report["numbers"]), &report["is_fair"]), (120, &Value::Bool(true)), "{text}");
+    assert_eq!((number(&report["heard"]), &report["is_enough"]), (120, &Value::Bool(true)), "{text}");
     let let_in = number(&report["admitted"]);
     assert_eq!(let_in, 120 - number(&became["left_line"]), "{text}");
     assert_eq!((number(&report["offered"]), number(&report["wait_ms"]["count"])), (let_in, let_in), "{text}");
@@ -81,7 +82,8 @@ fn a_crowd_of_all_kinds_meets_a_fair_room_and_all_are_accounted_for() {
 fn what_it_cannot_do_it_says_with_another_status() {
     let output = crowd(&["http://127.0.0.1:1", "--visitors", "2", "--for", "1s", "--timeout", "100ms"]);
     let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "nobody was treated unfairly: {text}");
+    assert_eq!(output.status.code(), Some(3), "nobody was treated unfairly, for nobody was treated: {text}");
+    assert!(text.contains("NO VERDICT: 0 of 2 visitors"), "{text}");
     assert!(text.contains("not joined") && text.contains("no connection"), "{text}");
     for (arguments, says) in [
         (&["ftp://a"][..], "http:// or https://"),

@@ -30,6 +30,22 @@ async function theWholeWayWithoutScripts() {
   await done(holder);
 }
 
+// A button leads to the site also where that is another host than the page's.
+async function aFormLeadsToTheSiteOnAnotherHost() {
+  const site = base.replace("127.0.0.1", "localhost");
+  await room("plain-site", { hosts: [site], return_to: `${site}/demo?basket=8` });
+  const holder = await occupant("plain-site");
+  const context = await visitor({ javaScriptEnabled: false });
+  const page = await open(context, "/rooms/plain-site");
+  await becomes(page, "waiting");
+  await call(holder, "plain-site", "leave");
+  await becomes(page, "ready");
+  await page.getByRole("button", { name: "Go in now" }).click();
+  await page.waitForURL(`${site}/demo?basket=8`);
+  await done(context);
+  await done(holder);
+}
+
 async function aPlaceIsGivenUpWithoutScripts() {
   await room("plain-leave");
   const holder = await occupant("plain-leave");
@@ -62,4 +78,4 @@ async function aReloadIsTheSameVisitor() {
   await done(holder);
 }
 
-await all(3, theWholeWayWithoutScripts, aPlaceIsGivenUpWithoutScripts, aReloadIsTheSameVisitor);
+await all(3, theWholeWayWithoutScripts, aFormLeadsToTheSiteOnAnotherHost, aPlaceIsGivenUpWithoutScripts, aReloadIsTheSameVisitor);

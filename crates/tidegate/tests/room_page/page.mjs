@@ -1,5 +1,5 @@
 // What the page does: asks as told, one tab for all, keeps what it knows, claims, leaves, hints.
-import { admitted, asked, assert, browser, calls, done, open, ready, seat, tell, until, visitor } from "./browser.mjs";
+import { admitted, asked, assert, base, browser, calls, done, open, ready, seat, tell, until, visitor } from "./browser.mjs";
 
 const part = (page, name) => page.locator(`[data-tg="${name}"]`);
 
@@ -35,6 +35,46 @@ async function keepsWhatItKnowsWhenNobodyAnswers() {
   await part(page, "connection").waitFor({ state: "hidden" });
   assert.equal(await part(page, "position").textContent(), "6");
   await done(context);
+}
+
+// A node that has just started does not have the room yet; one that is gone for minutes is gone.
+async function aRoomThatIsNotThereForAMomentComesBack() {
+  await tell({ seat: seat({ position: 7 }) });
+  const context = await visitor();
+  await context.clock.install();
+  const page = await open(context);
+  const passes = async (what, wanted) => until(what, async () => {
+    await page.clock.runFor(1000);
+    return wanted();
+  });
+  await tell({ status: 404 });
+  await passes("it is asked again", async () => (await asked()).length >= 2);
+  assert.equal(await part(page, "position").textContent(), "7");
+  await tell({ seat: seat({ position: 6 }) });
+  await passes("it is there again", async () => (await part(page, "position").textContent()) === "6");
+  await tell({ status: 404 });
+  await passes("it is gone", async () => page.locator('main[data-tg-stage="error"]').isVisible());
+  await done(context);
+}
+
+// The address that people copy is that of the room. Without cookies a page knows its place by being loaded again.
+async function theAddressIsForAnybody() {
+  await tell({ seat: seat({ position: 7 }) });
+  const context = await visitor();
+  const page = await open(context, "/rooms/demo?return_to=/shop&seen=1-a");
+  await calls("poll", 1);
+  assert.equal(page.url(), `${base}/rooms/demo?return_to=%2Fshop`);
+  await done(context);
+  await tell({ seat: seat({ position: 5 }), status: 410 });
+  const without = await visitor();
+  const deaf = await without.newPage();
+  let loads = 0;
+  deaf.on("load", () => { loads += 1; });
+  await deaf.goto(`${base}/rooms/demo?seen=1-a`);
+  await until("it is loaded again", async () => loads === 2);
+  // The stand-in did not send it away to see whether it keeps cookies, as the server does each time.
+  await deaf.getByRole("heading", { name: "Your place has lapsed" }).waitFor();
+  await done(without);
 }
 
 async function claimsByKeyboard() {
@@ -117,7 +157,7 @@ async function saysThatPlacesAreDrawn() {
 
 for (const check of [
   asksAsToldAndOneTabForAll, keepsWhatItKnowsWhenNobodyAnswers, claimsByKeyboard, worksWithoutScripts, lastTabOfASessionHints,
-  warnsLeavesAndJoinsAgain, saysThatPlacesAreDrawn,
+  warnsLeavesAndJoinsAgain, saysThatPlacesAreDrawn, aRoomThatIsNotThereForAMomentComesBack, theAddressIsForAnybody,
 ]) {
   console.log(check.name);
   await check();

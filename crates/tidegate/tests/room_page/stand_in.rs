@@ -102,6 +102,7 @@ impl State {
             accent: None,
             template: None,
             asset_origins: Vec::new(),
+            goals: Vec::new(),
             opening: Opening::Draw,
         };
         let page = Page::new(options, languages).unwrap();

@@ -50,6 +50,32 @@ async fn tokens_are_taken_only_as_what_they_are() {
     assert_eq!(stranger.call("poll", json!({"ticket": ticket})).await.status, 410, "an old ticket");
 }
 
+/// A page of a neighbour host can plant a cookie beside ours where there is no TLS.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_cookie_of_the_same_name_locks_nobody_out() {
+    let (address, _clock) = serve(&[five_seats("demo")], SECRET).await;
+    let mut visitor = Visitor::new(address);
+    visitor.seat("join").await;
+    let kept = visitor.cookies.clone();
+    let foreign = Visitor::new(address).seat("join").await["ticket"].as_str().unwrap().to_owned();
+    for planted in ["x.y", "<>", "", &foreign] {
+        for name in ["tidegate_ticket_demo", "tidegate_device", "tidegate_pass_demo"] {
+            for mut both in [vec![planted, &kept[name]], vec![&*kept[name], planted]] {
+                let others = kept.iter().filter(|(other, _)| *other != name);
+                let mut cookies: Vec<_> = others.map(|(name, value)| format!("{name}={value}")).collect();
+                cookies.extend(both.drain(..).map(|value| format!("{name}={value}")));
+                let cookies = format!("Cookie: {}", cookies.join("; "));
+                let mut browser = Visitor::new(address);
+                let page = browser.ask("GET", "/rooms/demo", &["Accept: text/html", &cookies], "").await;
+                assert_eq!(page.status, 200, "{cookies}: {}", page.head);
+                let fields = ["Content-Type: application/json", &*cookies];
+                let seat = browser.ask("POST", "/v1/rooms/demo/heartbeat", &fields, "{}").await;
+                assert_eq!((seat.status, &seat.json()["queue_number"]), (200, &json!(1)), "{cookies}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn visitors_are_sent_to_the_site_and_nowhere_else() {
     let mut definition = five_seats("demo");

@@ -109,7 +109,7 @@ async fn a_hundred_tabs_of_one_visitor_have_one_ticket() {
     let mut first = Visitor::new(address);
     // The page gives the browser its cookie before it gives a place.
     let bounce = first.get("/rooms/demo").await;
-    assert_eq!((bounce.status, bounce.field("location")), (303, Some("/rooms/demo?seen=1")));
+    assert!(bounce.status == 303 && bounce.field("location").unwrap().starts_with("/rooms/demo?seen="));
     let mut tabs = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let mut tab = first.clone();

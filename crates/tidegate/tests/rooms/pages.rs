@@ -1,10 +1,12 @@
 //! The page without scripts: forms and answers that send back to it.
 
 use serde_json::json;
+use tidegate::http::HttpOptions;
 use tidegate_core::time::Micros;
+use tidegate_wire::identity::{HeaderFamily, IdentityPolicy, TrustedProxies};
 
-use crate::common::Answer;
-use crate::site::{SECRET, Visitor, five_seats, serve};
+use crate::common::{Answer, options};
+use crate::site::{SECRET, Visitor, five_seats, serve, serve_as};
 
 /// The stage that a page shows.
 fn stage(page: &Answer) -> String {
@@ -16,10 +18,17 @@ fn stage(page: &Answer) -> String {
 
 async fn open(visitor: &mut Visitor, target: &str) -> Answer {
     let mut page = visitor.get(target).await;
-    if page.status == 303 && page.field("location").unwrap().ends_with("seen=1") {
+    if page.status == 303 && page.field("location").unwrap().contains("seen=") {
         page = visitor.get(page.field("location").unwrap()).await;
     }
     page
+}
+
+/// Where the page sends a browser that it does not know, to see whether it keeps cookies.
+async fn sent(visitor: &mut Visitor, target: &str) -> String {
+    let page = visitor.get(target).await;
+    assert_eq!(page.status, 303, "{}", page.head);
+    page.field("location").unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -32,10 +41,53 @@ async fn whoever_needs_not_wait_goes_straight_through() {
     // Somebody who keeps no cookies is shown the page, and has one seat however often.
     for _ in 0..3 {
         let mut forgetful = Visitor::new(address);
-        assert_eq!(stage(&forgetful.get("/rooms/demo?return_to=/shop&seen=1").await), "admitted");
+        let target = sent(&mut forgetful, "/rooms/demo?return_to=/shop").await;
+        forgetful.cookies.clear();
+        assert_eq!(stage(&forgetful.get(&target).await), "admitted");
+        assert!(
+            forgetful.cookies.is_empty(),
+            "the seat of an address is no browser's: {:?}",
+            forgetful.cookies
+        );
     }
     let status = visitor.ask("GET", "/v1/rooms/demo/status", &[], "").await.json();
     assert_eq!(status["active"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_passed_on_is_anybodys() {
+    let proxies = TrustedProxies::new(["127.0.0.1"]).unwrap();
+    let identity = IdentityPolicy { proxies, family: HeaderFamily::XForwardedFor, ..Default::default() };
+    let options = HttpOptions { identity, ..options() };
+    let rules = "version: 1\ndomains: []";
+    let (address, clock) = serve_as(&[five_seats("demo")], SECRET, rules, options, |rooms| rooms).await;
+    let mut first = Visitor::new(address);
+    let shared = sent(&mut first, "/rooms/demo?return_to=/shop").await;
+    first.get(&shared).await;
+    assert_eq!(first.seat("poll").await["queue_number"], 1);
+    clock.advance(Micros::from_secs(31));
+    // Somebody opens it later, at the same address, and has a place of its own that stays.
+    let mut second = Visitor::new(address);
+    let anew = sent(&mut second, &shared).await;
+    assert_ne!(anew, shared);
+    assert_eq!(anew.matches("seen=").count(), 1, "{anew}");
+    second.get(&anew).await;
+    for _ in 0..2 {
+        assert_eq!(second.seat("poll").await["queue_number"], 2);
+        second.get(&shared).await;
+    }
+    // And so has somebody at another address, at once; what nobody was given is no mark.
+    let elsewhere = ["Accept: text/html", "X-Forwarded-For: 192.0.2.7"];
+    for target in [&*anew, "/rooms/demo?seen=1", "/rooms/demo?seen=0-0", "/rooms/demo?seen"] {
+        let answer = Visitor::new(address).ask("GET", target, &elsewhere, "").await;
+        assert_eq!(answer.status, 303, "{target}: {}", answer.head);
+    }
+    // Within the moment a browser without cookies cannot be told from another of its address: that one keeps nothing of it.
+    let mut third = Visitor::new(address);
+    assert_eq!(stage(&third.get(&anew).await), "admitted");
+    assert!(third.cookies.is_empty(), "{:?}", third.cookies);
+    assert_eq!(stage(&open(&mut third, "/rooms/demo").await), "admitted");
+    assert_eq!(third.seat("poll").await["queue_number"], 4);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

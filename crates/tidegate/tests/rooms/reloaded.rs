@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidegate::rooms::{Definition, RoomKeys};
 use tidegate_config::{RoomDefinition, parse_room};
+use tidegate_core::room::{Opening, OpeningOrder};
+use tidegate_core::time::Micros;
 use tidegate_testkit::{TempDir, Tidegate, wait_until};
 
-use crate::common::options;
+use crate::common::{START, options};
 use crate::site::{SECRET, Visitor, serve_as};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -144,4 +146,40 @@ async fn a_file_is_taken_up_as_a_whole_and_only_where_it_has_changed() {
     assert_eq!((capacity("demo").await, capacity("new").await), (Some(9), None));
     rooms.take_up(&[of("new", 4, "")]).await.unwrap();
     assert_eq!((capacity("demo").await, capacity("new").await), (Some(9), Some(4)), "what is gone stays");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opening_that_is_over_may_go_and_a_room_that_cannot_be_keeps_nothing_else_down() {
+    let mut kept = None;
+    let keep = |rooms: tidegate::rooms::Rooms| {
+        kept = Some(rooms.clone());
+        rooms
+    };
+    let (address, clock) = serve_as(&[], SECRET, "version: 1\ndomains: []", options(), keep).await;
+    let rooms = kept.unwrap();
+    let at = START.saturating_add(Micros::from_secs(60));
+    let of = |name: &str, capacity: u32, opens: bool| -> RoomDefinition {
+        let text = format!("{{ name: {name}, capacity: {capacity}, release_rate: 9/s }}");
+        let mut room = parse_room(&text, "t").unwrap();
+        room.spec.opening = opens.then_some(Opening { at, order: OpeningOrder::Shuffled });
+        room
+    };
+    let status = async |room: &str| {
+        let status =
+            Visitor::new(address).ask("GET", &format!("/v1/rooms/{room}/status"), &[], "").await.json();
+        (status["room_state"].clone(), status["capacity"].clone())
+    };
+    rooms.take_up(&[of("demo", 1, true)]).await.unwrap();
+    let mut visitor = Visitor::new(address);
+    assert_eq!(visitor.seat("join").await["state"], "waiting");
+    // Its draw is committed to: it opens when it was said, and the file is in force but for that.
+    rooms.take_up(&[of("demo", 2, false), of("other", 3, false)]).await.unwrap();
+    assert_eq!(status("demo").await, (json!("scheduled"), json!(1)));
+    assert_eq!(status("other").await, (json!("open"), json!(3)));
+    clock.advance(Micros::from_secs(61));
+    rooms.take_up(&[of("demo", 2, true), of("other", 3, false)]).await.unwrap();
+    assert_eq!(status("demo").await, (json!("open"), json!(2)));
+    rooms.take_up(&[of("demo", 4, false), of("other", 3, false)]).await.unwrap();
+    assert_eq!(status("demo").await, (json!("open"), json!(4)));
+    assert_eq!(visitor.seat("poll").await["queue_number"], 1);
 }

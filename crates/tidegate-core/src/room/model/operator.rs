@@ -51,8 +51,11 @@ impl ModelRoom {
         let is_committed = self.next > 1 || self.beacon.is_some();
         let order =
             |opening: Option<Opening>| opening.map_or(OpeningOrder::AsTheyCame, |opening| opening.order);
-        let is_broken = is_committed && order(old.opening) != order(new.opening);
-        if is_broken || (self.is_open && old.opening != new.opening) {
+        let breaks_opening = match self.is_open {
+            true => new.opening.is_some_and(|opening| now < opening.at),
+            false => is_committed && order(old.opening) != order(new.opening),
+        };
+        if breaks_opening {
             return Answer::Refused(Refusal::OpeningFixed);
         }
         // a / b < c / d

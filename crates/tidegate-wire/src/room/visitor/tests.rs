@@ -32,9 +32,12 @@ fn a_value_has_other_bits_for_every_purpose_room_and_key() {
             seen.insert(key.of_address(room, address).to_bits());
             seen.insert(key.of_header(room, b"192.0.2.1").unwrap().to_bits());
             seen.insert(key.address_of(room, address).to_bits());
+            seen.insert(key.sighting(room, address, 7));
+            seen.insert(key.sighting(room, address, 8));
+            seen.insert(key.sighting(room, client("192.0.2.2"), 8));
         }
     }
-    assert_eq!(seen.len(), 20);
+    assert_eq!(seen.len(), 32);
 }
 
 #[test]

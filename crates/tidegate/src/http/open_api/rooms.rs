@@ -246,7 +246,7 @@ fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
             let text = json!({ "type": "string" });
             let stream = Reply::of(
                 200,
-                "`event: line` once a second for all who wait, `event: seat` for this visitor only.",
+                "`event: line` once a second for all who wait, `event: seat` for this visitor only. It ends with the place, the last event of which has the id `over`.",
                 "text/event-stream",
                 text,
             );
@@ -254,7 +254,11 @@ fn own(document: &mut Document, endpoint: Endpoint<'_>) -> Operation {
                 "There are as many streams as there may be: poll instead.",
                 &[ProblemType::Overloaded],
             );
-            let mut replies = vec![stream, busy];
+            let over = Reply::bare(
+                204,
+                "The place is over, and `Last-Event-ID: over` says that its client was told so.",
+            );
+            let mut replies = vec![stream, over, busy];
             replies.extend(refusals(document));
             with_room(plain("roomEvents", ROOMS, "what happens in a room, as it does", replies))
         }

@@ -70,6 +70,8 @@ pub struct PageOptions {
     pub template: Option<PathBuf>,
     /// Where a template may have pictures, style sheets and fonts from beside this server: `https://cdn.example.com`.
     pub asset_origins: Vec<String>,
+    /// The origins beside this server's that visitors are sent to, which the answer to a form may lead to.
+    pub goals: Vec<String>,
     /// What those are told who come before the opening.
     pub opening: Opening,
 }
@@ -211,11 +213,15 @@ impl Page {
     /// Nothing but files of this server, and of the origins that the operator named, none of them a script. Styles in the
     /// page need the nonce, which nobody knows who writes a message or an address.
     fn policy(&self, nonce: &str) -> String {
-        let origins: String = self.options.asset_origins.iter().map(|origin| format!(" {origin}")).collect();
+        let listed = |origins: &[String]| -> String {
+            // What a policy cannot name, such as an IPv6 address, is left out: nothing may end a part of it.
+            origins.iter().filter(|origin| is_origin(origin)).flat_map(|origin| [" ", origin]).collect()
+        };
+        let (origins, goals) = (listed(&self.options.asset_origins), listed(&self.options.goals));
         format!(
             "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'{origins}; \
              img-src 'self' data:{origins}; font-src 'self'{origins}; connect-src 'self'; worker-src 'self'; \
-             base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+             base-uri 'none'; form-action 'self'{goals}; frame-ancestors 'none'"
         )
     }
 }

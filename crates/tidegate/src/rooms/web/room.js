@@ -34,10 +34,22 @@ function start({ page: data, texts }) {
   // The request that is under way: there is one at a time.
   let busy = null;
   let failures = 0;
+  // When the room was not there for the first time in a row.
+  let missing = null;
   let going = false;
   // The least position that was shown for a number: nobody is sent back by an answer that comes late.
   let least = { number: null, position: Infinity };
   let said = { stage: null, place: "", at: 0, warned: false, message: null };
+
+  // Whether a question of this page was answered with a seat.
+  let heard = false;
+  // The mark of a browser that was just given its cookies is for this one: whoever is sent the address, or keeps it, is to be met anew.
+  const address = new URL(location.href);
+  const isNew = address.searchParams.has("seen");
+  if (isNew) {
+    address.searchParams.delete("seen");
+    history.replaceState(history.state, "", address);
+  }
 
   const post = (message) => { if (channel) channel.postMessage(message); };
 
@@ -254,6 +266,8 @@ function start({ page: data, texts }) {
     why = next.why || null;
     received = Date.now();
     failures = 0;
+    missing = null;
+    heard = true;
     due = Infinity;
     if (!find("connection").length || !find("connection")[0].hidden) say("said", texts.connection_back);
     show("connection", false);
@@ -310,8 +324,13 @@ function start({ page: data, texts }) {
         post({ seat: next });
         return next;
       }
-      if (answer.status === 404) over("error", "not_found");
+      // A node that has just started may not have the room yet: one that has been there is believed to come back, for a while.
+      if (answer.status === 404) missing = missing || Date.now();
+      if (answer.status === 404 && seat && Date.now() - missing < 120000) failed(answer);
+      else if (answer.status === 404) over("error", "not_found");
       else if (answer.status === 403) over("error", "not_valid");
+      // A browser that keeps no cookies has no ticket, and is known by its address: only the page itself knows its place.
+      else if (answer.status === 410 && isNew && !heard) location.reload();
       else if (answer.status === 410 && seat) over("ended", "lapsed");
       else if (answer.status === 409 && seat) schedule(0);
       else failed(answer);

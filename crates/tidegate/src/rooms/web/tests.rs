@@ -13,6 +13,7 @@ fn options() -> PageOptions {
         accent: None,
         template: None,
         asset_origins: Vec::new(),
+        goals: Vec::new(),
         opening: Opening::Draw,
     }
 }
@@ -203,6 +204,9 @@ fn languages_are_chosen_and_said() {
 fn the_policy_lets_nothing_else_run() {
     let mut with_origin = options();
     with_origin.asset_origins = vec!["https://cdn.example.com".to_owned()];
+    with_origin.goals = ["https://shop.example:8443", "https://a;script-src *", "http://[::1]:80"]
+        .map(str::to_owned)
+        .to_vec();
     let page = page(with_origin).unwrap();
     let response = page.of_seat(&seat(&serde_json::json!({})), request(None));
     let policy = response.headers()["content-security-policy"].to_str().unwrap();
@@ -210,7 +214,7 @@ fn the_policy_lets_nothing_else_run() {
         "default-src 'none';",
         "script-src 'self';",
         "frame-ancestors 'none'",
-        "form-action 'self'",
+        "form-action 'self' https://shop.example:8443; ",
         "base-uri 'none'",
     ] {
         assert!(policy.contains(wanted), "{policy}");
