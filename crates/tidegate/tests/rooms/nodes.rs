@@ -222,7 +222,12 @@ fn a_template_that_one_node_has_not_costs_that_node_its_look_only() {
     }
     site.put(0, &sale(&json!({ "template": "brand.html" })));
     site.everywhere("the room", |node| site.status(node, "sale")["message"] == "Soon.");
-    let page = |node: usize| site.ask(node, "GET", "/rooms/sale?seen=1").text();
+    let page = |node: usize| {
+        let mut visitor = Visitor::behind_proxy(site.nodes[node].address());
+        let first = site.runtime.block_on(visitor.get("/rooms/sale"));
+        let target = first.field("location").unwrap_or_else(|| panic!("{}", first.head));
+        site.runtime.block_on(visitor.get(target)).text()
+    };
     assert!(page(0).contains("branded"), "{}", page(0));
     assert!(page(1).contains("Winter sale") && !page(1).contains("branded"), "{}", page(1));
     assert!(site.nodes[1].logs().contains("usual page"), "{}", site.logs());
