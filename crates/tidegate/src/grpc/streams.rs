@@ -99,7 +99,8 @@ mod tests {
         assert!(place_of([&places]).is_none());
         let endless = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
         let longest = Duration::from_secs(600);
-        let body = Stop::default().ending(Body::new(StreamBody::new(endless)), longest, place);
+        let stop = Stop::default();
+        let body = stop.ending(Body::new(StreamBody::new(endless)), longest, place);
         let begin = Instant::now();
         let trailers = body.collect().await.unwrap().trailers().cloned().unwrap();
         assert_eq!(begin.elapsed().as_secs(), 600);
