@@ -89,7 +89,7 @@ fn passes(fields: Vec<HeaderValue>) -> CheckResponse {
 }
 
 /// A refusal, as Envoy is to answer its client.
-async fn denied_as(denied: DoorResponse) -> CheckResponse {
+pub(super) async fn denied_as(denied: DoorResponse) -> CheckResponse {
     let (parts, body) = denied.into_parts();
     let code = match parts.status {
         StatusCode::TOO_MANY_REQUESTS => Code::ResourceExhausted,

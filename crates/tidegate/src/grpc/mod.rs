@@ -5,7 +5,8 @@
 //! rate_limit envoy.service.ratelimit.v3: what is asked, and the answer
 //! authorize  envoy.service.auth.v3: what is asked, and the answer
 //! from_wire  messages into domain, entries and costs
-//! utf8       texts that are no UTF-8
+//! utf8       messages that can be read: texts that are no UTF-8, and what nobody reads
+//! refusal    refusals where the engine is not asked
 //! to_wire    decisions as statuses, quotas and header fields
 //! health     grpc.health.v1
 //! streams    streams that end when the door does
@@ -18,6 +19,7 @@ mod authorize;
 mod from_wire;
 mod health;
 mod rate_limit;
+mod refusal;
 mod route;
 mod streams;
 mod to_wire;
@@ -27,13 +29,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use tidegate_engine::Clock;
 use tidegate_store::BucketStore;
 use tidegate_wire::correlation::{CorrelationId, X_CORRELATION_ID};
 use tidegate_wire::identity::IdentityPolicy;
+use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -41,8 +44,15 @@ use crate::door::overload::{Guard, Overload, Priority};
 use crate::door::{LegacyFields, Readiness, correlation_value};
 use crate::gate::Gate;
 use crate::telemetry::metrics::DoorName;
-use route::Services;
+use route::{MAX_WATCHES_OF_ONE, Services};
 use streams::Stop;
+
+/// The most header fields of a call. What Envoy's client sent may be among them (`tracestate`).
+const MAX_FIELDS: usize = 256;
+
+/// A call had more header fields than it may have, and has none any more.
+#[derive(Clone, Copy, Debug)]
+struct TooManyFields;
 
 /// How the door behaves.
 #[derive(Clone, Debug)]
@@ -132,9 +142,15 @@ impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
     > + Send
     + use<S, C> {
         let door = self.clone();
-        service_fn(move |request| {
-            let door = door.clone();
-            async move { Ok(door.answer(request).await) }
+        let watches = Arc::new(Semaphore::new(MAX_WATCHES_OF_ONE));
+        service_fn(move |mut request: Request<Incoming>| {
+            let (door, watches) = (door.clone(), Arc::clone(&watches));
+            // Here and not when the call has its turn: many may wait for theirs, and fields may come compressed.
+            if request.headers().len() > MAX_FIELDS {
+                *request.headers_mut() = HeaderMap::new();
+                request.extensions_mut().insert(TooManyFields);
+            }
+            async move { Ok(door.answer(request, &watches).await) }
         })
     }
 
@@ -143,10 +159,11 @@ impl<S: BucketStore, C: Clock> GrpcDoor<S, C> {
         self.stop.stop();
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answers a call of a connection, which has so many places for watches left.
+    async fn answer(&self, request: Request<Incoming>, watches: &Arc<Semaphore>) -> Response<Body> {
         let correlation =
             correlation_value(&CorrelationId::from_headers(request.headers(), || fastrand::u128(..)));
-        let mut response = self.services.answer(request, &correlation, &self.stop).await;
+        let mut response = self.services.answer(request, &correlation, &self.stop, watches).await;
         response.headers_mut().insert(X_CORRELATION_ID, correlation);
         response
     }

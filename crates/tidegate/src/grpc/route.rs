@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request, Response, Version};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tidegate_engine::Clock;
 use tidegate_proto::DESCRIPTORS;
@@ -30,26 +30,39 @@ use tonic_reflection::server::{Builder, Error};
 use super::authorize::Authorize;
 use super::health::NodeHealth;
 use super::rate_limit::RateLimit;
-use super::streams::Stop;
-use super::utf8::{mend_check, mend_rate_limit};
-use super::{Shared, to_wire};
+use super::refusal::{self, Decides};
+use super::streams::{Stop, place_of};
+use super::utf8::PREFIX_BYTES;
+use super::{Shared, TooManyFields, to_wire};
 use crate::door::{Readiness, answer, key_of, problem};
 use crate::net::{BodyError, read_body};
 use crate::telemetry::trace::{Call, GrpcCall, Reply, RequestTrace, TraceParent};
 
-/// The largest message of a request, in bytes.
-pub(super) const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// What stands before a message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
+/// The largest message of a request for a decision, in bytes. Envoy takes heads of 60 KiB, and says twice what is in them to
+/// authorize, or once in each descriptor that asks for it.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// The largest other message, in bytes.
+const MAX_SMALL_BYTES: usize = 64 * 1024;
 /// The longest life of a reflection stream: a client asks what it wants to know, and goes.
 const MAX_REFLECTION: Duration = Duration::from_secs(60);
 /// The most reflection streams at one time, over all connections: nobody needs a key for them, and each may hold a message and
 /// an answer of some ten KiB.
 const MAX_REFLECTIONS: usize = 64;
+/// The longest life of a watch of health: nobody needs a key for it, and its connection is not idle while it lasts.
+const MAX_WATCH: Duration = Duration::from_secs(600);
+/// The most watches at one time, over all connections.
+const MAX_WATCHES: usize = 1_024;
+/// The most watches of one connection.
+pub(super) const MAX_WATCHES_OF_ONE: usize = 16;
 
 /// The methods that decide.
 const SHOULD_RATE_LIMIT: &str = "ShouldRateLimit";
 const CHECK: &str = "Check";
+/// The method of health that goes on.
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// The fields that tonic reads in the head of a call.
+const READ_BY_TONIC: [&str; 2] = ["grpc-encoding", "grpc-accept-encoding"];
 
 const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -67,6 +80,7 @@ pub(super) struct Services<S, C> {
     reflection: Reflection,
     reflection_alpha: Reflection,
     reflecting: Arc<Semaphore>,
+    watching: Arc<Semaphore>,
 }
 
 impl<S, C> Clone for Services<S, C> {
@@ -79,6 +93,7 @@ impl<S, C> Clone for Services<S, C> {
             reflection: Arc::clone(&self.reflection),
             reflection_alpha: Arc::clone(&self.reflection_alpha),
             reflecting: Arc::clone(&self.reflecting),
+            watching: Arc::clone(&self.watching),
         }
     }
 }
@@ -115,8 +130,8 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let reflection = described().build_v1()?.max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let alpha = described().build_v1alpha()?.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let reflection = described().build_v1()?.max_decoding_message_size(MAX_SMALL_BYTES);
+        let alpha = described().build_v1alpha()?.max_decoding_message_size(MAX_SMALL_BYTES);
         Ok(Self {
             rate_limit: RateLimitServiceServer::new(RateLimit(Arc::clone(&shared))),
             authorize: AuthorizationServer::new(Authorize(Arc::clone(&shared))),
@@ -124,17 +139,22 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             reflection: Arc::new(move |request| Box::pin(call(reflection.clone(), request))),
             reflection_alpha: Arc::new(move |request| Box::pin(call(alpha.clone(), request))),
             reflecting: Arc::new(Semaphore::new(MAX_REFLECTIONS)),
+            watching: Arc::new(Semaphore::new(MAX_WATCHES)),
             shared,
         })
     }
 
-    /// Answers a call.
+    /// Answers a call of a connection, which has so many places for watches left.
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
         correlation: &HeaderValue,
         stop: &Stop,
+        watches: &Arc<Semaphore>,
     ) -> Response<Body> {
+        if request.extensions().get::<TooManyFields>().is_some() {
+            return self.refuse_fields(request.uri().path()).await;
+        }
         if let Some(refused) = refuse_what_is_no_grpc(&request) {
             return refused;
         }
@@ -145,32 +165,60 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
             Called::RateLimit => {
                 let trace =
                     self.begin(&request, rate_limit_service::SERVICE_NAME, SHOULD_RATE_LIMIT, correlation);
-                self.decide(self.rate_limit.clone(), request, mend_rate_limit, trace).await
+                self.decide(self.rate_limit.clone(), request, Decides::RateLimit, trace).await
             }
             Called::Authorize => {
                 let trace = self.begin(&request, authorization::SERVICE_NAME, CHECK, correlation);
-                self.decide(self.authorize.clone(), request, mend_check, trace).await
+                self.decide(self.authorize.clone(), request, Decides::Authorize, trace).await
             }
-            Called::Health => match self.whole(request).await {
-                Ok(request) => {
-                    let answer = call(self.health.clone(), request.map(Full::new)).await;
-                    answer.map(|body| stop.ending(body, None, None))
-                }
-                Err(refused) => refused.into_http(),
-            },
+            Called::Health => self.ask_health(request, stop, watches).await,
             Called::Reflection => self.reflect(&self.reflection, request, stop).await,
             Called::ReflectionAlpha => self.reflect(&self.reflection_alpha, request, stop).await,
         }
     }
 
+    /// The answer to a call of too many header fields, which were not kept.
+    async fn refuse_fields(&self, path: &str) -> Response<Body> {
+        let decides = match Called::of(path) {
+            Some(Called::RateLimit) => Decides::RateLimit,
+            Some(Called::Authorize) => Decides::Authorize,
+            _ => {
+                let detail = refusal::too_many_fields().detail;
+                return Status::resource_exhausted(detail).into_http();
+            }
+        };
+        decides.refuse(&refusal::too_many_fields(), &self.shared.options).await
+    }
+
+    /// Answers a question for health; a watch as long as it may last.
+    async fn ask_health(
+        &self,
+        request: Request<Incoming>,
+        stop: &Stop,
+        watches: &Arc<Semaphore>,
+    ) -> Response<Body> {
+        let request = match self.whole(request, MAX_SMALL_BYTES).await {
+            Ok(request) => request.map(Full::new),
+            Err(refused) => return refused.status().into_http(),
+        };
+        if request.uri().path() != WATCH {
+            return call(self.health.clone(), request).await;
+        }
+        let Some(place) = place_of([watches, &self.watching]) else {
+            let full =
+                format!("{MAX_WATCHES_OF_ONE} watches of a connection, {MAX_WATCHES} in all: use Check");
+            return Status::resource_exhausted(full).into_http();
+        };
+        call(self.health.clone(), request).await.map(|body| stop.ending(body, MAX_WATCH, place))
+    }
+
     /// Answers a reflection stream, as long as it may last.
     async fn reflect(&self, service: &Reflection, request: Request<Incoming>, stop: &Stop) -> Response<Body> {
-        let Ok(place) = Arc::clone(&self.reflecting).try_acquire_owned() else {
+        let Some(place) = place_of([&self.reflecting]) else {
             let full = format!("{MAX_REFLECTIONS} streams of reflection are open; try again shortly");
             return Status::unavailable(full).into_http();
         };
-        let place = Arc::new(place);
-        let ending = |body| stop.ending(body, Some(MAX_REFLECTION), Some(Arc::clone(&place)));
+        let ending = |body| stop.ending(body, MAX_REFLECTION, Arc::clone(&place));
         // What is asked has to end as well: the service reads it for as long as it comes.
         service(request.map(|body| ending(Body::new(body)))).await.map(ending)
     }
@@ -190,18 +238,18 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         tracer.begin(parent.as_ref(), request.headers(), call, correlation)
     }
 
-    /// A call of a service that decides: it is somebody's. `mended` makes a body of one that could not be read.
+    /// A call of a service that decides: it is somebody's.
     async fn decide<T>(
         &self,
         service: T,
         request: Request<Incoming>,
-        mended: fn(Bytes) -> Bytes,
+        decides: Decides,
         trace: Option<RequestTrace>,
     ) -> Response<Body>
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
-        let response = self.decided(service, request, mended, trace.as_ref()).await;
+        let response = self.decided(service, request, decides, trace.as_ref()).await;
         if let Some(trace) = trace {
             // An answer with a message has its status behind that, and a message is there only when all went well.
             let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
@@ -214,47 +262,91 @@ impl<S: BucketStore, C: Clock> Services<S, C> {
         &self,
         service: T,
         request: Request<Incoming>,
-        mended: fn(Bytes) -> Bytes,
+        decides: Decides,
         trace: Option<&RequestTrace>,
     ) -> Response<Body>
     where
         T: Service<Request<Full<Bytes>>, Response = Response<Body>, Error = Infallible>,
     {
         // Whoever may not ask is told so before anything of the message is kept.
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let caller = key_of(&head).and_then(|key| self.shared.gate.caller(key).map_err(answer::refused));
         let caller = match caller {
             Ok(caller) => caller.traced(trace),
             Err(refused) => return to_wire::status_of(&refused).into_http(),
         };
-        match self.whole(Request::from_parts(head, body)).await {
-            Ok(request) => {
-                let mut request = request.map(|body| Full::new(mended(body)));
-                request.extensions_mut().insert(caller);
-                call(service, request).await
-            }
-            Err(refused) => refused.into_http(),
+        // Nothing else is kept while the message is awaited: fields may be many, and may have come compressed.
+        let mut fields = std::mem::take(&mut head.headers);
+        head.headers.extend(
+            READ_BY_TONIC
+                .into_iter()
+                .filter_map(|name| Some((Some(HeaderName::from_static(name)), fields.remove(name)?))),
+        );
+        drop(fields);
+        let options = &self.shared.options;
+        let request = match self.whole(Request::from_parts(head, body), MAX_MESSAGE_BYTES).await {
+            Ok(request) => request,
+            Err(Unread::TooLarge(problem)) => return decides.refuse(&problem, options).await,
+            Err(Unread::Error(status)) => return status.into_http(),
+        };
+        let (head, body) = request.into_parts();
+        let Ok(body) = decides.mend(body) else {
+            return decides.refuse(&refusal::too_many_parts(), options).await;
+        };
+        let mut request = Request::from_parts(head, Full::new(body));
+        request.extensions_mut().insert(caller);
+        let response = call(service, request).await;
+        // These are tonic's words for what is no message; the services never say them.
+        let code = Status::from_header_map(response.headers()).map(|status| status.code());
+        if matches!(code, Some(Code::Internal | Code::OutOfRange)) {
+            return decides.refuse(&refusal::unreadable(), options).await;
         }
+        response
     }
 
     /// The request with its whole body, which holds one message: within its size and its time.
-    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Status> {
-        let (head, body) = request.into_parts();
+    async fn whole(&self, request: Request<Incoming>, max_bytes: usize) -> Result<Request<Bytes>, Unread> {
+        let (head, mut body) = request.into_parts();
         let options = &self.shared.options;
-        let max_bytes = MAX_MESSAGE_BYTES + PREFIX_BYTES;
-        match read_body(body, max_bytes, options.body_timeout, options.overload.bodies()).await {
+        let max_body = max_bytes + PREFIX_BYTES;
+        match read_body(&mut body, max_body, options.body_timeout, options.overload.bodies()).await {
             Ok(body) => Ok(Request::from_parts(head, body)),
-            Err(BodyError::TooLarge { .. }) => Err(Status::resource_exhausted(format!(
-                "a message may have {MAX_MESSAGE_BYTES} bytes at most: send fewer descriptors, or shorter values"
-            ))),
-            Err(error @ BodyError::TooSlow { .. }) => Err(Status::deadline_exceeded(error.to_string())),
+            Err(BodyError::TooLarge { .. }) => {
+                pass_over(body, options.body_timeout).await;
+                Err(Unread::TooLarge(refusal::too_large(max_bytes)))
+            }
+            Err(error @ BodyError::TooSlow { .. }) => {
+                Err(Unread::Error(Status::deadline_exceeded(error.to_string())))
+            }
             Err(error @ BodyError::NoRoom) => {
                 options.overload.shed_unread();
-                Err(Status::unavailable(error.to_string()))
+                Err(Unread::Error(Status::unavailable(error.to_string())))
             }
-            Err(BodyError::Broken(_)) => Err(Status::cancelled("the request broke off")),
+            Err(BodyError::Broken(_)) => Err(Unread::Error(Status::cancelled("the request broke off"))),
         }
     }
+}
+
+/// Why there is no message.
+enum Unread {
+    TooLarge(Problem),
+    Error(Status),
+}
+
+impl Unread {
+    fn status(self) -> Status {
+        match self {
+            Self::TooLarge(problem) => Status::resource_exhausted(problem.detail),
+            Self::Error(status) => status,
+        }
+    }
+}
+
+/// Takes the rest of a body and keeps nothing: proxies may take an answer that comes before the end of its call for an error.
+async fn pass_over(mut body: Incoming, longest: Duration) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    // Whoever does not come to an end is answered all the same.
+    let _ = tokio::time::timeout(longest, rest).await;
 }
 
 /// Calls a service, which is always ready.

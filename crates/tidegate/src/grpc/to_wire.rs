@@ -131,6 +131,13 @@ pub(super) async fn over_ceiling(
     response
 }
 
+/// The refusal of a call whose descriptors are not known.
+pub(super) async fn refused(refusal: DoorResponse, denied_body: DeniedBody) -> RateLimitResponse {
+    let mut response = RateLimitResponse { overall_code: Code::OverLimit.into(), ..Default::default() };
+    refuse(&mut response, refusal, denied_body).await;
+    response
+}
+
 /// Carries the header fields of a refusal, and its body where it is wanted.
 async fn refuse(response: &mut RateLimitResponse, refusal: DoorResponse, denied_body: DeniedBody) {
     let (mut parts, body) = refusal.into_parts();

@@ -1,10 +1,13 @@
-//! Texts of a request that are no UTF-8.
+//! What is done to a message before it is read, so that it can be.
 //!
 //! Envoy puts what its client sent into the values of descriptors as it came, and a field of HTTP may hold any bytes from 0x80
 //! on (RFC 9110 section 5.5, `obs-text`). A message with such a text cannot be read, and Envoy lets a request pass, by
 //! default, whose check ends in an error: a client could be unlimited by one byte. In authorization requests Envoy mends the
 //! fields (`MessageUtil::sanitizeUtf8String`), but not path, method and host, nor what a certificate says of its owner. So what
 //! is no UTF-8 is replaced before the message is read, as Envoy does it: each byte by `!`, which keeps all lengths.
+//!
+//! What filters of Envoy's noted of a request (`metadata_context`) may be nested deeper than prost reads, and nobody here
+//! reads it: its field gets a number that is none, so that it is passed over.
 
 use std::ops::Range;
 
@@ -12,72 +15,122 @@ use bytes::{Bytes, BytesMut};
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 /// What stands before a message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
+/// The most fields of a message, with those of the messages in it: one of two bytes may take a hundred in memory. As many as 100
+/// descriptors of 32 entries have, and half as many again.
+const MAX_PARTS: usize = 16_384;
+/// Messages up to here need not be counted: they cannot have many more parts than that.
+const SMALL_BYTES: usize = 64 * 1024;
+/// The key (number and wire type) of a field that no message has that is read here: number 15, with a length.
+const NO_FIELD: u8 = 15 << 3 | 2;
 
-/// The numbers of the fields on the way to a text.
-type Path = &'static [u32];
+/// The fields of a message that need care, by their numbers.
+type Fields = &'static [(u32, Field)];
 
-/// Of a `RateLimitRequest`: the values of the entries of the descriptors.
-const RATE_LIMIT: &[Path] = &[&[2, 1, 2]];
+/// What a field holds.
+enum Field {
+    Text,
+    Message(Fields),
+    /// What nobody reads.
+    Unread,
+}
 
-/// Of a `CheckRequest`: what comes from Envoy's client.
-const CHECK: &[Path] = &[
-    // attributes.source: principal and certificate.
-    &[1, 1, 4],
-    &[1, 1, 5],
-    // attributes.request.http: method, path, host, query, fragment, and body.
-    &[1, 4, 2, 2],
-    &[1, 4, 2, 4],
-    &[1, 4, 2, 5],
-    &[1, 4, 2, 7],
-    &[1, 4, 2, 8],
-    &[1, 4, 2, 11],
-    // attributes.request.http: values of headers, and of header_map.
-    &[1, 4, 2, 3, 2],
-    &[1, 4, 2, 13, 1, 2],
-    // attributes.tls_session: the name that the client asks for.
-    &[1, 12, 1],
+use Field::{Message, Text, Unread};
+
+/// Of an entry of a map of texts, of an entry of a descriptor, of a field of HTTP.
+const PAIR: Fields = &[(1, Text), (2, Text)];
+
+/// What a request may hold.
+pub(super) struct Parts(Fields);
+
+/// Of a `ShouldRateLimit`: the domain, and the entries of the descriptors.
+pub(super) const RATE_LIMIT: Parts = Parts(&[(1, Text), (2, Message(&[(1, Message(PAIR))]))]);
+
+/// Of a `Check`: all texts of its attributes.
+pub(super) const CHECK: Parts = Parts(&[(
+    1,
+    Message(&[
+        (1, Message(PEER)),
+        (2, Message(PEER)),
+        (4, Message(&[(2, Message(HTTP))])),
+        (10, Message(PAIR)),
+        // metadata_context, and route_metadata_context.
+        (11, Unread),
+        (13, Unread),
+        // The name that the client of a TLS session asks for.
+        (12, Message(&[(1, Text)])),
+    ]),
+)]);
+
+/// Source and destination: address, service, labels, principal and certificate.
+const PEER: Fields = &[(1, Message(ADDRESS)), (2, Text), (3, Message(PAIR)), (4, Text), (5, Text)];
+
+/// Socket, pipe, or a listener of Envoy's own.
+const ADDRESS: Fields = &[
+    (1, Message(&[(2, Text), (4, Text), (5, Text), (7, Text)])),
+    (2, Message(&[(1, Text)])),
+    (3, Message(PAIR)),
 ];
 
-/// The same body of a `ShouldRateLimit`, with values that can be read. What is no message stays as it is.
-pub(super) fn mend_rate_limit(body: Bytes) -> Bytes {
-    mend(body, RATE_LIMIT)
-}
+/// Id, method, headers, path, host, scheme, query, fragment, protocol, body, and header_map.
+const HTTP: Fields = &[
+    (1, Text),
+    (2, Text),
+    (3, Message(PAIR)),
+    (4, Text),
+    (5, Text),
+    (6, Text),
+    (7, Text),
+    (8, Text),
+    (10, Text),
+    (11, Text),
+    (13, Message(&[(1, Message(PAIR))])),
+];
 
-/// The same body of a `Check`, with texts that can be read. What is no message stays as it is.
-pub(super) fn mend_check(body: Bytes) -> Bytes {
-    mend(body, CHECK)
-}
+/// A message has more fields than anybody reads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooManyParts;
 
-fn mend(body: Bytes, texts: &[Path]) -> Bytes {
-    if body.is_ascii() {
-        return body;
+impl Parts {
+    /// The same body of a request, with texts that can be read. What is no message stays as it is.
+    pub(super) fn mend(&self, body: Bytes) -> Result<Bytes, TooManyParts> {
+        // No message that nests too deep is so short that all its lengths are ASCII.
+        if body.len() <= SMALL_BYTES && body.is_ascii() {
+            return Ok(body);
+        }
+        let mut body = BytesMut::from(body);
+        let mut parts = 0;
+        if let Some(message) = body.get_mut(PREFIX_BYTES..) {
+            walk(message, self.0, &mut parts);
+        }
+        if parts > MAX_PARTS { Err(TooManyParts) } else { Ok(body.freeze()) }
     }
-    let mut body = BytesMut::from(body);
-    if let Some(message) = body.get_mut(PREFIX_BYTES..) {
-        texts.iter().for_each(|path| follow(message, path));
-    }
-    body.freeze()
 }
 
-/// Mends all texts at the end of the path.
-fn follow(content: &mut [u8], path: &[u32]) {
-    match path {
-        [] => make_utf8(content),
-        [number, rest @ ..] => for_each(content, *number, |content| follow(content, rest)),
-    }
-}
-
-/// Visits all contents of the field of this number, up to where the message breaks off.
-fn for_each(message: &mut [u8], number: u32, visit: impl Fn(&mut [u8])) {
+/// Mends all fields of a message, up to where it breaks off, and counts them.
+fn walk(message: &mut [u8], fields: Fields, parts: &mut usize) {
     let mut at = 0;
-    while let Some((found, Range { start, end })) = message.get(at..).and_then(first_field) {
-        if found == number
-            && let Some(content) = message.get_mut(at + start..at + end)
-        {
-            visit(content);
+    while let Some((number, Range { start, end })) = message.get(at..).and_then(first_field) {
+        *parts += 1;
+        let field = fields.iter().find(|(known, _)| *known == number).map(|(_, field)| field);
+        match (field, message.get_mut(at..at + end)) {
+            (Some(Unread), Some(whole)) => pass_over(whole, number),
+            (Some(Text), Some(whole)) => make_utf8(whole.get_mut(start..).unwrap_or_default()),
+            (Some(Message(fields)), Some(whole)) => {
+                walk(whole.get_mut(start..).unwrap_or_default(), fields, parts);
+            }
+            (None, _) | (_, None) => {}
         }
         at += end;
+    }
+}
+
+/// Makes one of a field that nobody knows. Its key is one byte, as everybody writes such numbers.
+fn pass_over(field: &mut [u8], number: u32) {
+    if let Some(key) = field.first_mut()
+        && u32::from(*key) == number << 3 | 2
+    {
+        *key = NO_FIELD;
     }
 }
 
@@ -107,8 +160,8 @@ fn make_utf8(text: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-    use tidegate_proto::envoy::config::core::v3::{HeaderMap, HeaderValue};
+    use tidegate_proto::envoy::config::core::v3::address::Address as AnyAddress;
+    use tidegate_proto::envoy::config::core::v3::{Address, HeaderMap, HeaderValue, SocketAddress};
     use tidegate_proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
     use tidegate_proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::{
         Entry, RateLimitOverride,
@@ -118,6 +171,8 @@ mod tests {
     };
     use tidegate_proto::envoy::service::auth::v3::{AttributeContext, CheckRequest};
     use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
+
+    use prost::Message as _;
 
     use super::*;
 
@@ -139,10 +194,13 @@ mod tests {
     /// With this wherever a client of Envoy may have put it.
     fn check(text: &str) -> CheckRequest {
         let text = || text.to_owned();
-        let header = HeaderValue { key: "x".to_owned(), value: text(), raw_value: Vec::new() };
+        let header = HeaderValue { key: text(), value: text(), raw_value: Vec::new() };
         let http = HttpRequest {
             method: text(),
-            headers: [("x".to_owned(), text())].into(),
+            id: text(),
+            scheme: text(),
+            protocol: text(),
+            headers: [(text(), text())].into(),
             header_map: Some(HeaderMap { headers: vec![header.clone(), header] }),
             path: text(),
             host: text(),
@@ -152,17 +210,26 @@ mod tests {
             raw_body: vec![0xff, 0xfe],
             ..Default::default()
         };
+        let socket = SocketAddress { address: text(), resolver_name: text(), ..Default::default() };
+        let peer = Peer {
+            address: Some(Address { address: Some(AnyAddress::SocketAddress(socket)) }),
+            service: text(),
+            labels: [(text(), text())].into(),
+            principal: text(),
+            certificate: text(),
+        };
         let attributes = AttributeContext {
-            source: Some(Peer { principal: text(), certificate: text(), ..Default::default() }),
+            source: Some(peer.clone()),
+            destination: Some(peer),
             request: Some(Request { http: Some(http), ..Default::default() }),
-            context_extensions: [("plan".to_owned(), "grün".to_owned())].into(),
+            context_extensions: [(text(), "grün".to_owned())].into(),
             tls_session: Some(TlsSession { sni: text() }),
             ..Default::default()
         };
         CheckRequest { attributes: Some(attributes) }
     }
 
-    fn body(request: &impl Message) -> Vec<u8> {
+    fn body(request: &impl prost::Message) -> Vec<u8> {
         [&[0; PREFIX_BYTES][..], &request.encode_to_vec()].concat()
     }
 
@@ -185,12 +252,12 @@ mod tests {
             (b"\xf0\x9f\x8ex1\x80\xc2\x85", "!!!x1!\u{85}"),
         ] {
             let sent = replaced(body(&request("original")), "original", bytes);
-            let answer = mend_rate_limit(sent.into());
+            let answer = RATE_LIMIT.mend(sent.into()).unwrap();
             let read_back = RateLimitRequest::decode(&answer[PREFIX_BYTES..]);
             assert_eq!(read_back.unwrap(), request(read));
             let sent = replaced(body(&check("original")), "original", bytes);
             assert!(CheckRequest::decode(&sent[PREFIX_BYTES..]).is_err());
-            let read_back = CheckRequest::decode(&mend_check(sent.into())[PREFIX_BYTES..]);
+            let read_back = CheckRequest::decode(&CHECK.mend(sent.into()).unwrap()[PREFIX_BYTES..]);
             assert_eq!(read_back.unwrap(), check(read));
         }
     }
@@ -200,11 +267,11 @@ mod tests {
         let whole = body(&request("ünïcode"));
         for length in 0..=whole.len() {
             let cut = Bytes::copy_from_slice(&whole[..length]);
-            assert_eq!(mend_rate_limit(cut.clone()), cut, "{length} bytes");
+            assert_eq!(RATE_LIMIT.mend(cut.clone()), Ok(cut.clone()), "{length} bytes");
         }
-        let other = Bytes::from_static(b"\0\0\0\0\x07\x0a\x05\xff\xff\xff\xff\xff");
-        assert_eq!(mend_rate_limit(other.clone()), other, "only values are mended");
+        let other = Bytes::from_static(b"\0\0\0\0\x07\x0a\x06\xff\xff\xff\xff\xff");
+        assert_eq!(RATE_LIMIT.mend(other.clone()), Ok(other), "it breaks off");
         let endless = Bytes::from_static(b"\0\0\0\0\0\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\xff");
-        assert_eq!(mend_rate_limit(endless.clone()), endless);
+        assert_eq!(RATE_LIMIT.mend(endless.clone()), Ok(endless));
     }
 }

@@ -40,7 +40,7 @@ pub struct ConnectionLimits {
     pub max_connections_from_loopback: Option<usize>,
     /// Longest request head, in bytes, and the most read at once. 8,192 to 262,144, default 16,384.
     pub max_header_bytes: usize,
-    /// Header fields in a request. 1 to 100, default 64.
+    /// Header fields in a request. 1 to 4,096, default 64. Over HTTP/1.1 never more than 100.
     pub max_headers: usize,
     /// Bounds that only HTTP/2 has.
     pub http2: Http2Limits,
@@ -142,7 +142,7 @@ impl ConnectionLimits {
             ("max_connections", self.max_connections as u64, 1, 1_000_000),
             ("max_connections_per_address", self.max_connections_per_address as u64, 1, 1_000_000),
             ("max_header_bytes", self.max_header_bytes as u64, 8_192, 262_144),
-            ("max_headers", self.max_headers as u64, 1, 100),
+            ("max_headers", self.max_headers as u64, 1, 4_096),
             ("http2.max_concurrent_streams", h2.max_concurrent_streams.into(), 1, 10_000),
             ("http2.stream_window_bytes", h2.stream_window_bytes.into(), 65_535, 16_777_216),
             ("http2.connection_window_bytes", h2.connection_window_bytes.into(), 65_535, 16_777_216),

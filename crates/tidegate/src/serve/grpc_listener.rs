@@ -22,6 +22,10 @@ const MAX_STREAMS: u32 = 1_000;
 /// Streams that a client may reset before they were looked at. Envoy gives up after 20 ms if not told otherwise, and then
 /// resets all that it has in flight, which is no attack.
 const MAX_PENDING_RESETS: usize = MAX_STREAMS as usize;
+/// The largest head of a call, in bytes: with what Envoy adds to a trace may go what its client sent, of whom it takes 60 KiB.
+const MAX_HEADER_BYTES: usize = 96 * 1024;
+/// More header fields than a head can have: the door itself refuses too many, in words that a client of gRPC understands.
+const MAX_HEADERS: usize = 4_096;
 
 /// The door, bound and not yet answering.
 pub(super) struct GrpcListener<S> {
@@ -42,6 +46,8 @@ impl<S: BucketStore> GrpcListener<S> {
         let listener = net::bind(&ListenOptions::new(wanted, "--grpc-listen"))?;
         let address = listener.local_addr().context("the gRPC listener has no address")?;
         let limits = ConnectionLimits {
+            max_header_bytes: MAX_HEADER_BYTES,
+            max_headers: MAX_HEADERS,
             http2: Http2Limits {
                 max_concurrent_streams: MAX_STREAMS,
                 max_pending_reset_streams: MAX_PENDING_RESETS,

@@ -63,6 +63,38 @@ async fn a_service_that_is_not_there_is_unknown() {
     assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
 }
 
+/// Nobody needs a key for a watch, and it keeps its connection from being idle.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_are_as_many_as_there_are_places_for_them() {
+    /// On one connection, and over all of them.
+    const ON_ONE: usize = 16;
+    const IN_ALL: usize = 1_024;
+
+    let site = Site::start();
+    let connect = async || HealthClient::new(channel(site.server.grpc_address()).await);
+    let mut watches = Vec::new();
+    for _ in 0..IN_ALL / ON_ONE {
+        let mut client = connect().await;
+        for _ in 0..ON_ONE {
+            watches.push(client.watch(of("")).await.expect("a place"));
+        }
+        if watches.len() == ON_ONE {
+            let refused = client.watch(of("")).await.expect_err("one has no more");
+            assert_eq!(refused.code(), Code::ResourceExhausted);
+        }
+    }
+    let mut client = connect().await;
+    assert_eq!(client.watch(of("")).await.expect_err("there are no more").code(), Code::ResourceExhausted);
+    client.check(of("")).await.expect("a question needs no place");
+    watches.pop();
+    let free = async {
+        while client.watch(of("")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("who leaves makes room");
+}
+
 /// A watch says nothing for as long as nothing changes; that is not the client's doing.
 #[tokio::test]
 async fn a_watch_outlives_the_time_in_which_clients_have_to_take_an_answer() {
