@@ -210,7 +210,10 @@ fn matcher(key: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> 
         return Some(Matcher::Rest);
     }
     if !text.contains('*') {
-        return reader.exact(text, node, path).map(|_| Matcher::Exact(text.to_owned()));
+        return match reader.exact(text, node, path)? {
+            Pattern::Exact(value) => Some(Matcher::Exact(value)),
+            _ => None,
+        };
     }
     let wildcard = |pattern| Matcher::Wildcard(Wildcard { text: text.to_owned(), pattern });
     match (Glob::new(text.split('*').map(str::to_owned)), text.strip_suffix('*')) {
