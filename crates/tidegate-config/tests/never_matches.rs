@@ -16,7 +16,7 @@ fn findings(rule: &str) -> Vec<String> {
 fn what_no_door_brings_is_named() {
     let cases = [
         ("{ name: r, key: [\"user id\"], limit: 1, window: 1s }", "no request has an entry named 'user id'"),
-        ("{ name: r, match: { a: \"\" }, key: [], limit: 1, window: 1s }", "no entry has an empty value"),
+        ("{ name: r, match: { a: \"\" }, key: [], limit: 1, window: 1s }", "the value is empty"),
         ("{ name: r, match: { host: Example.com }, key: [], limit: 1, window: 1s }", "write example.com"),
         ("{ name: r, match: { client_ip: 10.0.0.0/8 }, key: [], limit: 1, window: 1s }", "not as a network"),
     ];

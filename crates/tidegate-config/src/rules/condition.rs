@@ -344,8 +344,14 @@ impl Reader<'_, '_, '_> {
             self.report.warn(node.at, path, message, format!("write {capitals}"));
         }
         if text.is_empty() {
-            let remedy = "write {absent: true} for an entry that is not there";
-            self.report.error(node.at, path, "no entry has an empty value, so this never matches", remedy);
+            let remedy =
+                "write {absent: true} for an entry that is not there, {regex: '^$'} for an empty one";
+            self.report.error(
+                node.at,
+                path,
+                "the value is empty, and only gRPC can bring such an entry",
+                remedy,
+            );
             return None;
         }
         let text = self.spelled(text, node, path);
