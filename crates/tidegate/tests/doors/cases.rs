@@ -51,6 +51,10 @@ domains:
 /// In place of this, the value of an entry is what keeps one asker from the others.
 pub(crate) const WHO: &str = "{who}";
 
+/// Values, and what each door has to make of them before it decides.
+pub(crate) const SPELLINGS: [(&str, &str); 3] =
+    [("2001:db8::2:1", "2001:db8::/64"), ("EXAMPLE.com", "example.com"), ("/b/..//a", "/a")];
+
 /// A sequence of requests of one asker.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
@@ -224,9 +228,9 @@ pub(crate) const CASES: &[Case] = &[
     )
     .with_entries(&[
         ("who", WHO),
-        ("remote_address", "2001:db8::2:1"),
-        ("host.2", "EXAMPLE.com"),
-        ("path.2", "/b/..//a"),
+        ("remote_address", SPELLINGS[0].0),
+        ("host.2", SPELLINGS[1].0),
+        ("path.2", SPELLINGS[2].0),
     ]),
     case("a quota of nothing", "closed", None, &[take(1, Never(0)), take(1, Never(0))]),
     case("no rule matches", "bucket", None, &[take(1, Unlimited), take(1, Unlimited)])
