@@ -172,6 +172,9 @@ fn pattern(entry: &str) -> BoxedStrategy<Pattern> {
         ]
         .boxed();
     }
+    // Addresses and hosts are read in small letters.
+    let is_small = matches!(entry, "client_ip" | "host");
+    let value = || value().prop_map(move |text| if is_small { text.to_ascii_lowercase() } else { text });
     let pieces = || vec!["", "a", "*", "\\", "\\*", "/", "/{", "é", " ", "'", "\""];
     prop_oneof![
         3 => value().prop_map(Pattern::Exact),

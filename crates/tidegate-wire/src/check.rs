@@ -45,6 +45,10 @@ pub const CLIENT_ID: &str = "client_id";
 pub const PATH: &str = "path";
 /// The entry whose value is normalized as an address.
 pub const CLIENT_IP: &str = "client_ip";
+/// What Envoy calls the same. It is normalized likewise, but may be something else.
+pub const REMOTE_ADDRESS: &str = "remote_address";
+/// The entry whose value is compared in small letters (RFC 9110 section 4.2.3).
+pub const HOST: &str = "host";
 
 /// The entries of a descriptor, name and value, in the order of the body; names are distinct.
 pub type Entries<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 4]>;
@@ -132,6 +136,13 @@ pub fn parse_refund(body: &[u8], ipv6_prefix: Ipv6Prefix) -> Result<RefundReques
     Ok(RefundRequest { domain, entries, cost, idempotency_key })
 }
 
+/// The name without the number of a key that repeats: `path` for `path.2`. The values of both have the same spelling.
+#[must_use]
+pub fn unnumbered(name: &str) -> &str {
+    let numbered = name.rsplit_once('.').filter(|(_, number)| number.parse::<u32>().is_ok());
+    numbered.map_or(name, |(name, _)| name)
+}
+
 /// Checks an entry's name: 1 to [`MAX_NAME_BYTES`] bytes of letters, digits and `_ . : -`.
 ///
 /// # Errors
@@ -177,7 +188,7 @@ pub fn from_texts<'a>(
     Ok(CheckRequest { domain, entries, cost, peek, idempotency_key: None, ticket: None, pass: None })
 }
 
-/// The value of an entry that came otherwise than in a body, by the same rules: `path` and `client_ip` in their normal form.
+/// The value of an entry that came otherwise than in a body, by the same rules: paths, addresses and hosts in their normal form.
 ///
 /// # Errors
 /// What is wrong with its name or its value and what to do, without repeating the value.

@@ -64,6 +64,24 @@ pub fn normalize_path(raw: &str) -> Result<Cow<'_, str>, PathError> {
     Ok(if resolved == path { Cow::Borrowed(path) } else { Cow::Owned(resolved) })
 }
 
+/// A normal form for whatever stands where a path should, for doors that cannot refuse: as [`normalize_path`] has it where that has
+/// one. Else what may separate segments does (`%2F`, `%5C`, a backslash), `/` is put in front, `%` that begins no escape is
+/// `%25`, control characters and what is no UTF-8 become U+FFFD, and no length is too long.
+///
+/// ```
+/// # use tidegate_wire::path::normalize_any_path;
+/// assert_eq!(normalize_any_path(r"/x/..\../login"), "/login");
+/// ```
+#[must_use]
+pub fn normalize_any_path(raw: &str) -> Cow<'_, str> {
+    normalize_path(raw).unwrap_or_else(|_| {
+        let path = raw.find(['?', '#']).map_or(raw, |end| &raw[..end]);
+        let decoded = decode_any(path.as_bytes());
+        let decoded = String::from_utf8_lossy(&decoded).replace(char::is_control, "\u{fffd}");
+        Cow::Owned(resolve(&decoded))
+    })
+}
+
 /// Whether the path is surely in normal form: ASCII, no escape, no segment that is empty or begins with a dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
@@ -95,6 +113,30 @@ fn decode(path: &[u8]) -> Result<Vec<u8>, PathError> {
         }
     }
     Ok(out)
+}
+
+/// As [`decode`], where everything has a meaning.
+fn decode_any(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let mut decoded = *byte;
+        if let (b'%', [high, low, behind @ ..]) = (byte, after)
+            && let Some((high, low)) = hex_value(*high).zip(hex_value(*low))
+        {
+            decoded = high << 4 | low;
+            rest = behind;
+        }
+        match decoded {
+            b'\\' => out.push(b'/'),
+            b'%' => out.extend_from_slice(b"%25"),
+            b'?' => out.extend_from_slice(b"%3F"),
+            b'#' => out.extend_from_slice(b"%23"),
+            decoded => out.push(decoded),
+        }
+    }
+    out
 }
 
 fn hex_value(digit: u8) -> Option<u8> {

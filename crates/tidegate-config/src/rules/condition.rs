@@ -1,5 +1,6 @@
 //! The conditions of a rule: `match`.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use tidegate_core::rule::model::{
@@ -11,6 +12,7 @@ use tidegate_core::rule::pattern::{Glob, GlobError, Pattern, Regex, RegexError, 
 use super::fields::{self, Fields, Shape};
 use super::paths::{self, Reach};
 use super::scalar::{self, Name};
+use super::spelling::{self, Address};
 use super::{MAX_PATTERNS, MAX_VALUE_BYTES, is_not};
 use crate::path::Path;
 use crate::report::Report;
@@ -342,19 +344,45 @@ impl Reader<'_, '_, '_> {
             self.report.warn(node.at, path, message, format!("write {capitals}"));
         }
         if text.is_empty() {
-            let remedy = "write {absent: true} for an entry that is not there";
-            self.report.error(node.at, path, "no entry has an empty value, so this never matches", remedy);
+            let remedy =
+                "write {absent: true} for an entry that is not there, {regex: '^$'} for an empty one";
+            self.report.error(
+                node.at,
+                path,
+                "the value is empty, and only gRPC can bring such an entry",
+                remedy,
+            );
             return None;
         }
-        if self.entry == "host" && text != text.to_ascii_lowercase() {
-            let message = "hosts are compared in small letters, so this never matches at a door";
-            self.report.warn(node.at, path, message, format!("write {}", text.to_ascii_lowercase()));
+        let text = self.spelled(text, node, path);
+        self.possible_path(&text, Reach::Whole, node, path).then(|| Pattern::Exact(text.into_owned()))
+    }
+
+    /// A value as the doors bring it, with a warning where that is more than another spelling.
+    fn spelled<'t>(&mut self, text: &'t str, node: &Node, path: &Path<'_>) -> Cow<'t, str> {
+        let spelled = spelling::part(self.entry, text);
+        if spelling::is_host(self.entry) && spelled != text {
+            let message = "hosts are compared in small letters";
+            self.report.warn(node.at, path, message, format!("write {spelled}"));
         }
-        if self.entry == "client_ip" && text.contains('/') && !text.contains(':') {
-            let message = "an address is compared as it is, not as a network, so this never matches";
-            self.report.warn(node.at, path, message, "write a prefix such as 10.*, or single addresses");
+        match spelling::address(text).filter(|_| spelling::is_address(self.entry)) {
+            None => spelled,
+            Some(Address::Same(address)) => Cow::Owned(address),
+            Some(Address::Wider(network)) => {
+                let message =
+                    format!("an IPv6 client counts as its network, so this matches all of {network}");
+                let remedy =
+                    format!("write '{network}', or the network of as many bits as --ipv6-prefix says");
+                self.report.warn(node.at, path, message, remedy);
+                Cow::Owned(network)
+            }
+            Some(Address::Never) => {
+                let message = "an address is compared as it is, not as a network, so this never matches";
+                let remedy = "write a prefix such as 10.*, single addresses, or IPv6 networks of 64 bits";
+                self.report.warn(node.at, path, message, remedy);
+                spelled
+            }
         }
-        self.possible_path(text, Reach::Whole, node, path).then(|| Pattern::Exact(text.to_owned()))
     }
 
     pub(crate) fn prefix(&mut self, text: &str, node: &Node, path: &Path<'_>) -> Option<Pattern> {
@@ -362,7 +390,8 @@ impl Reader<'_, '_, '_> {
             self.report.error(node.at, path, "the prefix is empty", "write {present: true} for any value");
             return None;
         }
-        self.possible_path(text, Reach::Beginning, node, path).then(|| Pattern::Prefix(text.to_owned()))
+        let text = spelling::beginning(self.entry, text);
+        self.possible_path(&text, Reach::Beginning, node, path).then(|| Pattern::Prefix(text.into_owned()))
     }
 
     /// A text with stars. Where the only one is at the end, it is a prefix.
@@ -390,7 +419,8 @@ impl Reader<'_, '_, '_> {
             let reach = if place == 0 { Reach::Beginning } else { Reach::Within };
             self.possible_path(piece, reach, node, path)
         });
-        let pattern = is_possible.then(|| Pattern::of_pieces(glob.pieces().iter().cloned()));
+        let pieces = glob.pieces().iter().map(|piece| spelling::part(self.entry, piece).into_owned());
+        let pattern = is_possible.then(|| Pattern::of_pieces(pieces));
         pattern.and_then(Result::ok)
     }
 

@@ -10,6 +10,7 @@ mod quota;
 mod room;
 mod rule;
 pub(crate) mod scalar;
+mod spelling;
 
 use std::collections::HashMap;
 use std::io::Read;

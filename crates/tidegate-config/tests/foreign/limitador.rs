@@ -32,6 +32,8 @@ fn conditions_mean_what_they_mean_there() {
         ("descriptors[0].missing == 'y'", false),
         ("descriptors[0].a != ''", true),
         ("descriptors[0].missing != ''", false),
+        ("descriptors[0].a == ''", false),
+        ("descriptors[0].a in ['', 'x']", true),
         ("descriptors[0].method in ['GET', 'HEAD']", true),
         ("descriptors[0].method in ['POST']", false),
         ("!(descriptors[0].method in ['POST'])", true),
@@ -120,16 +122,36 @@ fn conditions_mean_what_they_mean_there() {
     }
 }
 
+/// Envoy sends an empty value for a field that is there and empty, and a client can leave any of its fields empty.
+#[test]
+fn an_empty_value_is_there_and_is_no_other() {
+    let cases = [
+        ("a == ''", true),
+        ("a != ''", false),
+        ("!(a == '')", false),
+        ("a in ['', 'x']", true),
+        ("!(a in ['', 'x'])", false),
+        ("a != 'x'", true),
+        ("a == '' && a != 'x'", true),
+        ("a == '' && a == 'x' || has(a)", true),
+        ("a != '' || method == 'GET'", false),
+        ("a.matches('^$')", true),
+        ("a.startsWith('')", true),
+        ("a.startsWith('x')", false),
+    ];
+    for (condition, applies) in cases {
+        let parsed = parse(&file(condition));
+        assert_eq!(parse(&rules_yaml(&parsed.rules)).rules, parsed.rules, "{condition}");
+        let rules = RuleSet::compile(parsed.rules).unwrap();
+        assert_eq!(!matching(&rules, "n", &[("a", "")]).is_empty(), applies, "{condition}");
+    }
+}
+
 #[test]
 fn what_no_request_fulfils_is_no_limit_and_said_so() {
-    for condition in [
-        "a == 'x' && a == 'y'",
-        "false",
-        "!has(a) && a == 'x'",
-        "a == ''",
-        "a in []",
-        "a in ['x'] && a != 'x'",
-    ] {
+    for condition in
+        ["a == 'x' && a == 'y'", "false", "!has(a) && a == 'x'", "a in []", "a in ['x'] && a != 'x'"]
+    {
         let parsed = parse(&file(condition));
         assert!(parsed.rules.domains.iter().all(|domain| domain.rules.is_empty()), "{condition}");
         let said = parsed.warnings.iter().any(|warning| warning.message.contains("the limit never applies"));

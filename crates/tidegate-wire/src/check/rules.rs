@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{
-    CLIENT_IP, MAX_COST, MAX_DOMAIN_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES, PATH,
+    CLIENT_IP, HOST, MAX_COST, MAX_DOMAIN_BYTES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES,
+    PATH, REMOTE_ADDRESS, unnumbered,
 };
 use crate::identity::{Ipv6Prefix, canonical_ip_key};
 use crate::path::normalize_path;
@@ -76,7 +77,7 @@ pub(super) fn entry_name(name: &str) -> Result<(), Reason> {
     }
 }
 
-/// The value of an entry as text; `path` and `client_ip` in their normal form.
+/// The value of an entry as text; paths, addresses and hosts in their normal form.
 pub(super) fn entry_value<'de>(
     name: &str,
     value: Value<'de>,
@@ -95,7 +96,7 @@ pub(super) fn entry_value<'de>(
         }
         other => return Err(expected("a string, a whole number or a boolean", &other)),
     };
-    match name {
+    match unnumbered(name) {
         PATH => match value {
             Cow::Borrowed(path) => normalize_path(path),
             Cow::Owned(path) => normalize_path(&path).map(|path| Cow::Owned(path.into_owned())),
@@ -106,6 +107,13 @@ pub(super) fn entry_value<'de>(
             Some(key) => Ok(Cow::Owned(key)),
             None => Err("must be one IPv4 or IPv6 address, without port, brackets or zone".into()),
         },
+        REMOTE_ADDRESS => match canonical_ip_key(&value, ipv6_prefix) {
+            Some(key) if key != value => Ok(Cow::Owned(key)),
+            _ => Ok(value),
+        },
+        HOST if value.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Ok(Cow::Owned(value.to_ascii_lowercase()))
+        }
         _ => Ok(value),
     }
 }

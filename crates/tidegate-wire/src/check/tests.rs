@@ -77,6 +77,21 @@ fn values_become_text() {
         entries(r#"{"descriptors":{"client_ip":"2001:DB8::1","path":"/a/\u002e./b"}}"#),
         owned(&[("client_ip", "2001:db8::/64"), ("path", "/b")])
     );
+    assert_eq!(
+        entries(
+            r#"{"descriptors":{"remote_address":"2001:DB8::1","remote_address.2":"::ffff:192.0.2.1","host":"Example.COM","path.2":"//a"}}"#
+        ),
+        owned(&[
+            ("remote_address", "2001:db8::/64"),
+            ("remote_address.2", "192.0.2.1"),
+            ("host", "example.com"),
+            ("path.2", "/a")
+        ])
+    );
+    assert_eq!(
+        entries(r#"{"descriptors":{"remote_address":"Somewhere"}}"#),
+        owned(&[("remote_address", "Somewhere")])
+    );
     let wide = Ipv6Prefix::new(48).unwrap();
     let request = parse_check(br#"{"descriptors":{"client_ip":"2001:db8:1:2::1"}}"#, wide).unwrap();
     assert_eq!(pairs(&request), owned(&[("client_ip", "2001:db8:1::/48")]));

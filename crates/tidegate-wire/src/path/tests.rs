@@ -67,6 +67,26 @@ fn table() {
 }
 
 #[test]
+fn whatever_stands_for_a_path_has_a_normal_form() {
+    let cases = [
+        ("/a//b?c", "/a/b"),
+        ("/x/..\\../login", "/login"),
+        ("/x%2f..%5Clogin", "/login"),
+        ("login", "/login"),
+        ("", "/"),
+        ("/a%zz%", "/a%25zz%25"),
+        ("/%252f%3f%zz", "/%252f%3F%25zz"),
+        ("/a\u{7}%00%ff", "/a\u{fffd}\u{fffd}\u{fffd}"),
+    ];
+    for (raw, want) in cases {
+        assert_eq!(normalize_any_path(raw), want, "{raw:?}");
+    }
+    for filler in ["./", "/", "a/../"] {
+        assert_eq!(normalize_any_path(&format!("/{}login", filler.repeat(3_000))), "/login");
+    }
+}
+
+#[test]
 fn unchanged_paths_are_borrowed() {
     for raw in ["/", "/a/b", "/a/.well-known", "/café/x", "/a%25b", "/a?query"] {
         assert!(matches!(normalize_path(raw), Ok(Cow::Borrowed(_))), "{raw}");
@@ -94,6 +114,13 @@ proptest! {
             let is_same = matches!(&again, Ok(Cow::Borrowed(text)) if *text == path);
             prop_assert!(is_same, "{} then {:?}", path, again);
         }
+    }
+
+    #[test]
+    fn the_form_of_whatever_stands_there_is_its_own(raw in "([a-c./%\\\\\t]|%[0-9a-f]{2}){0,24}") {
+        let path = normalize_any_path(&raw);
+        let again = normalize_path(&path);
+        prop_assert_eq!(again.as_deref(), Ok(&*path));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(crate) fn cut(text: &str) -> &str {
 }
 
 /// Host names are compared without regard to case (RFC 9110 section 4.2.3).
-fn lower_case(host: &str) -> Cow<'_, str> {
+pub(crate) fn lower_case(host: &str) -> Cow<'_, str> {
     if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(host.to_ascii_lowercase())
     } else {

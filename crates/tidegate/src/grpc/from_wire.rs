@@ -21,9 +21,11 @@ use tidegate_proto::envoy::service::auth::v3::AttributeContext;
 use tidegate_proto::envoy::service::auth::v3::attribute_context::HttpRequest;
 use tidegate_proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use tidegate_proto::envoy::r#type::v3::RateLimitUnit;
-use tidegate_wire::check::{self, CLIENT_IP, DEFAULT_DOMAIN, MAX_COST, MAX_ENTRIES, PATH};
+use tidegate_wire::check::{
+    self, CLIENT_IP, DEFAULT_DOMAIN, HOST, MAX_COST, MAX_ENTRIES, PATH, REMOTE_ADDRESS, unnumbered,
+};
 use tidegate_wire::identity::{IdentityPolicy, Ipv6Prefix, canonical_ip_key};
-use tidegate_wire::path::{PathError, normalize_path};
+use tidegate_wire::path::{PathError, normalize_any_path};
 use tonic::Status;
 
 use crate::door::entries::{self, Described, OwnedEntries, cut};
@@ -44,10 +46,11 @@ pub(super) const WEEK: u64 = 7 * DAY;
 pub(super) const MONTH: u64 = 30 * DAY;
 pub(super) const YEAR: u64 = 365 * DAY;
 
-/// The entry in which Envoy says where its client is.
-const REMOTE_ADDRESS: &str = "remote_address";
 /// The context extension that chooses the domain.
 const DOMAIN: &str = "domain";
+/// The value of [`CLIENT_IP`] for all whose address is not known: they share a bucket, as without the entry no rule of addresses would
+/// hold for them.
+const NO_ADDRESS: &str = "unknown";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Entries of one descriptor.
@@ -167,16 +170,19 @@ fn distinct<'a>(key: &'a str, before: &Entries<'_>) -> Cow<'a, str> {
     }
 }
 
-/// A value in shape: paths and addresses in their normal form where they have one, control characters replaced, and no longer
-/// than a value may be.
+/// A value in shape: paths, addresses and hosts in their normal form, control characters replaced, and no longer than a value
+/// may be. It is cut last: what is too long as it came may be short in its normal form, and then a rule may name it.
 fn value_of<'a>(name: &str, value: &'a str, ipv6_prefix: Ipv6Prefix) -> Cow<'a, str> {
-    let value = harmless(value);
-    let normal = match name {
-        PATH => normalize_path(&value).ok().map(Cow::into_owned),
-        CLIENT_IP | REMOTE_ADDRESS => canonical_ip_key(&value, ipv6_prefix),
-        _ => None,
+    let normal = match unnumbered(name) {
+        PATH => normalize_any_path(value),
+        CLIENT_IP | REMOTE_ADDRESS => canonical_ip_key(value, ipv6_prefix).map_or(value.into(), Cow::Owned),
+        HOST => entries::lower_case(value),
+        _ => Cow::Borrowed(value),
     };
-    normal.map_or(value, Cow::Owned)
+    match normal {
+        Cow::Borrowed(value) => harmless(value),
+        Cow::Owned(value) => Cow::Owned(harmless(&value).into_owned()),
+    }
 }
 
 /// A text without control characters, and no longer than a value may be.
@@ -216,11 +222,14 @@ pub(super) fn attributes<'a>(
     attributes: &'a AttributeContext,
 ) -> Result<Result<OwnedEntries<'a>, PathError>, Status> {
     let http = attributes.request.as_ref().and_then(|request| request.http.as_ref());
-    let source = source_of(attributes);
+    let client = source_of(attributes).map(|peer| {
+        let fields = http.map(forwarded).unwrap_or_default();
+        policy.client_ip(peer, &fields)
+    });
     let mut entries = match http {
         Some(http) => {
             let described = Described {
-                client: source.map(|peer| policy.client_ip(peer, &forwarded(http))),
+                client,
                 method: &http.method,
                 path: http.path.split('?').next().unwrap_or_default(),
                 host: Some(entries::without_port(&http.host)),
@@ -231,11 +240,11 @@ pub(super) fn attributes<'a>(
                 Err(error) => return Ok(Err(error)),
             }
         }
-        None => source
-            .map(|peer| (CLIENT_IP, Cow::Owned(policy.client_ip(peer, &HeaderMap::new()).key())))
-            .into_iter()
-            .collect(),
+        None => client.map(|client| (CLIENT_IP, Cow::Owned(client.key()))).into_iter().collect(),
     };
+    if client.is_none() {
+        entries.push((CLIENT_IP, Cow::Borrowed(NO_ADDRESS)));
+    }
     for (_, value) in &mut entries {
         let shaped = harmless(value);
         if let Some(better) = (shaped != *value).then(|| shaped.into_owned()) {
@@ -320,7 +329,10 @@ mod tests {
     fn values_are_brought_into_shape_and_never_too_long() {
         let value = |name: &str, value: &str| value_of(name, value, Ipv6Prefix::default()).into_owned();
         assert_eq!(value("path", "//a/./b"), "/a/b");
-        assert_eq!(value("path", "/a%2fb"), "/a%2fb", "no normal form: as it is");
+        assert_eq!(value("path", "/a%2fb"), "/a/b", "what may separate segments does");
+        assert_eq!(value("path.2", &format!("/{}login", "./".repeat(1_000))), "/login", "cut last");
+        assert_eq!(value("path", &"/x".repeat(5_000)).len(), check::MAX_VALUE_BYTES);
+        assert_eq!(value("host", "Example.COM"), "example.com");
         assert_eq!(value("remote_address", "2001:db8::1"), "2001:db8::/64");
         assert_eq!(value("other", "2001:db8::1"), "2001:db8::1");
         assert_eq!(value("other", "a\tb\u{85}"), "a\u{fffd}b\u{fffd}");

@@ -1,5 +1,6 @@
 //! Values of a log as a door would take them, and requests made of them.
 
+use tidegate_wire::check::{CLIENT_IP, HOST, PATH, REMOTE_ADDRESS};
 use tidegate_wire::identity::{Ipv6Prefix, canonical_ip_key};
 use tidegate_wire::path::normalize_path;
 
@@ -13,6 +14,8 @@ use crate::trial::TrialRequest;
 #[derive(Debug)]
 pub struct Normalized {
     client_ip: Option<String>,
+    remote_address: Option<String>,
+    host: Option<String>,
     path: Option<String>,
 }
 
@@ -21,19 +24,23 @@ impl Normalized {
     #[must_use]
     pub fn of(record: &LogRecord) -> Self {
         // What cannot be normalised stays as it is logged: a log is not refused.
-        let client_ip =
-            record.entry("client_ip").and_then(|text| canonical_ip_key(text, Ipv6Prefix::default()));
+        let address =
+            |name| record.entry(name).and_then(|text| canonical_ip_key(text, Ipv6Prefix::default()));
+        let (client_ip, remote_address) = (address(CLIENT_IP), address(REMOTE_ADDRESS));
+        let host = record.entry(HOST).map(str::to_ascii_lowercase);
         let path =
-            record.entry("path").and_then(|path| normalize_path(path).ok()).map(std::borrow::Cow::into_owned);
-        Self { client_ip, path }
+            record.entry(PATH).and_then(|path| normalize_path(path).ok()).map(std::borrow::Cow::into_owned);
+        Self { client_ip, remote_address, host, path }
     }
 
     /// A value as a door takes it.
     #[must_use]
     pub fn value<'a>(&'a self, name: &str, logged: &'a str) -> &'a str {
         match name {
-            "client_ip" => self.client_ip.as_deref().unwrap_or(logged),
-            "path" => self.path.as_deref().unwrap_or(logged),
+            CLIENT_IP => self.client_ip.as_deref().unwrap_or(logged),
+            REMOTE_ADDRESS => self.remote_address.as_deref().unwrap_or(logged),
+            HOST => self.host.as_deref().unwrap_or(logged),
+            PATH => self.path.as_deref().unwrap_or(logged),
             _ => logged,
         }
     }

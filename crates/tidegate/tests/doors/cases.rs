@@ -36,12 +36,24 @@ domains:
         limit: 5
         window: 1d
         tiers: { free: { limit: 1, window: 1d }, gold: { limit: 3, window: 7d } }
+  - name: spelled
+    rules:
+      - name: spelled
+        match: { remote_address: '2001:DB8:0::1', host.2: Example.com, path.2: /a }
+        key: [who]
+        algorithm: fixed_window
+        limit: 1
+        window: 1d
   - name: closed
     rules: [{ name: closed, key: [who], algorithm: fixed_window, limit: 0, window: 1d }]
 ";
 
 /// In place of this, the value of an entry is what keeps one asker from the others.
 pub(crate) const WHO: &str = "{who}";
+
+/// Values, and what each door has to make of them before it decides.
+pub(crate) const SPELLINGS: [(&str, &str); 3] =
+    [("2001:db8::2:1", "2001:db8::/64"), ("EXAMPLE.com", "example.com"), ("/b/..//a", "/a")];
 
 /// A sequence of requests of one asker.
 pub(crate) struct Case {
@@ -208,6 +220,18 @@ pub(crate) const CASES: &[Case] = &[
     )
     .binding("tiered")
     .with_entries(&[("who", WHO), ("tier", "gold")]),
+    case(
+        "an address, a host and a path in other spellings",
+        "spelled",
+        None,
+        &[take(1, Passes(0)), take(1, Refused(0))],
+    )
+    .with_entries(&[
+        ("who", WHO),
+        ("remote_address", SPELLINGS[0].0),
+        ("host.2", SPELLINGS[1].0),
+        ("path.2", SPELLINGS[2].0),
+    ]),
     case("a quota of nothing", "closed", None, &[take(1, Never(0)), take(1, Never(0))]),
     case("no rule matches", "bucket", None, &[take(1, Unlimited), take(1, Unlimited)])
         .with_entries(&[("somebody", WHO)]),

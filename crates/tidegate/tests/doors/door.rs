@@ -5,7 +5,7 @@ use tidegate_core::time::Micros;
 use tidegate_engine::Decision;
 use tidegate_store::BucketStore;
 
-use crate::cases::{CASES, Case, Comes, Step, WHO};
+use crate::cases::{CASES, Case, Comes, SPELLINGS, Step, WHO};
 use crate::said::Said;
 use crate::site::Site;
 
@@ -66,7 +66,9 @@ pub(crate) async fn go_through<S: BucketStore>(
 }
 
 async fn decide<S: BucketStore>(site: &Site<S>, asked: &Asked<'_>) -> Decision {
-    let entries = asked.entries();
+    let brought = |value| SPELLINGS.iter().find(|(odd, _)| *odd == value).map_or(value, |&(_, one)| one);
+    let entries: Vec<(&str, &str)> =
+        asked.entries().into_iter().map(|(name, value)| (name, brought(value))).collect();
     let look = site.gate.look(&Caller::default(), asked.case.domain, &entries).await;
     let ask = Ask {
         entries: &entries,

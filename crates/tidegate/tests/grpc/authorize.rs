@@ -229,6 +229,43 @@ async fn a_request_that_is_no_http_is_known_by_its_address() {
     }
 }
 
+/// Without the entry, rules whose key it is would not hold, and nobody would say so.
+#[tokio::test]
+async fn all_without_an_address_are_one_client() {
+    use tidegate_proto::envoy::config::core::v3::Pipe;
+
+    let site = Site::start();
+    let mut client = site.authorization().await;
+    let of = |source: Option<Peer>| {
+        let mut request = described().request();
+        request.attributes.as_mut().unwrap().source = source;
+        request
+    };
+    let at = |address: Option<AnyAddress>| {
+        of(Some(Peer { address: Some(Address { address }), ..Default::default() }))
+    };
+    let socket =
+        |text: &str| AnyAddress::SocketAddress(SocketAddress { address: text.into(), ..Default::default() });
+    let asked = [
+        of(None),
+        of(Some(Peer::default())),
+        at(None),
+        at(Some(AnyAddress::Pipe(Pipe { path: "/run/x.sock".into(), mode: 0 }))),
+        at(Some(socket(""))),
+        at(Some(socket("somewhere"))),
+    ];
+    for (nth, request) in asked.into_iter().enumerate() {
+        let answer = client.check(request).await.unwrap().into_inner();
+        let code = if nth < 2 { Code::Ok } else { Code::ResourceExhausted };
+        assert_eq!(answer.status.unwrap().code, i32::from(code), "the {nth}th");
+    }
+    passed(check(&site, described()).await);
+    let named = described().extension("client_ip", "203.0.113.9");
+    let mut named = named.request();
+    named.attributes.as_mut().unwrap().source = None;
+    passed(client.check(named).await.unwrap().into_inner());
+}
+
 #[tokio::test]
 async fn the_shipped_rules_bound_logins() {
     let site = Site::shipped();

@@ -101,6 +101,42 @@ async fn hits_are_one_if_none_are_said_and_a_descriptor_says_its_own() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_a_path_or_host_evades_its_rule() {
+    let site = Site::start();
+    let mut spellings = vec![
+        "/strict".to_owned(),
+        "//strict?x=y".to_owned(),
+        r"/x/..\../strict".to_owned(),
+        "/x/..%2fstrict".to_owned(),
+        "strict".to_owned(),
+    ];
+    spellings.extend(["./", "/", "x/../"].map(|filler| format!("/{}strict", filler.repeat(2_100))));
+    for (nth, path) in spellings.iter().enumerate() {
+        let answer = site.ask(vec![descriptor(&[("path", path)])]).await;
+        let expected = if nth == 0 { Code::Ok } else { Code::OverLimit };
+        assert_eq!(answer.overall_code(), expected, "{:.40}", path);
+    }
+    for (host, expected) in [("example.com", Code::Ok), ("Example.COM", Code::OverLimit)] {
+        let answer = site.ask(vec![descriptor(&[("host", host)])]).await;
+        assert_eq!(answer.overall_code(), expected, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_names_an_address_in_any_spelling() {
+    let site = Site::start();
+    for (address, expected) in [
+        ("2001:db8:7::1", Code::Ok),
+        ("2001:DB8:7:0:1::2", Code::OverLimit),
+        ("192.0.2.77", Code::Ok),
+        ("::ffff:192.0.2.77", Code::OverLimit),
+    ] {
+        let answer = site.ask(vec![descriptor(&[("remote_address", address), ("by", "name")])]).await;
+        assert_eq!(answer.overall_code(), expected, "{address}");
+    }
+}
+
+#[tokio::test]
 async fn what_no_rule_limits_passes_without_a_limit() {
     let site = Site::start();
     let unlimited = [

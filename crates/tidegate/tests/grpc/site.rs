@@ -28,6 +28,9 @@ domains:
       - { name: per-address, key: [remote_address], algorithm: fixed_window, limit: 5, window: 1d }
       - { name: per-user, key: [user_id], algorithm: fixed_window, limit: 3, window: 90s }
       - { name: strict, match: { path: /strict }, key: [], algorithm: fixed_window, limit: 1, window: 1d }
+      - { name: own-host, match: { host: example.com }, key: [], algorithm: fixed_window, limit: 1, window: 1d }
+      - { name: one-network, match: { by: name, remote_address: '2001:DB8:7::9' }, key: [], algorithm: fixed_window, limit: 1, window: 1d }
+      - { name: one-address, match: { by: name, remote_address: '::ffff:192.0.2.77' }, key: [], algorithm: fixed_window, limit: 1, window: 1d }
       - { name: watched, key: [watched], algorithm: fixed_window, limit: 0, window: 1d, mode: shadow }
       - { name: huge, key: [huge], algorithm: fixed_window, limit: 1_000_000_000_000, window: 1d }
       - { name: named-twice, key: [generic_key, generic_key.2], algorithm: fixed_window, limit: 1, window: 1d }

@@ -210,7 +210,10 @@ fn matcher(key: &str, node: &Node, path: &Path<'_>, report: &mut Report<'_>) -> 
         return Some(Matcher::Rest);
     }
     if !text.contains('*') {
-        return reader.exact(text, node, path).map(|_| Matcher::Exact(text.to_owned()));
+        return match reader.exact(text, node, path)? {
+            Pattern::Exact(value) => Some(Matcher::Exact(value)),
+            _ => None,
+        };
     }
     let wildcard = |pattern| Matcher::Wildcard(Wildcard { text: text.to_owned(), pattern });
     match (Glob::new(text.split('*').map(str::to_owned)), text.strip_suffix('*')) {
@@ -231,11 +234,14 @@ fn rate_limit(node: &Node, path: Path<'_>, report: &mut Report<'_>) -> Option<Li
     });
     let replaces = replaces(&fields, name.as_deref(), report);
     if is_unlimited {
-        for field in ["unit", "requests_per_unit"] {
-            if let Some(node) = fields.get(field) {
-                let message = format!("{field} contradicts unlimited");
-                report.error(node.at, &path.field(field), message, "remove one of the two");
-            }
+        // The service there refuses the unit alone.
+        if let Some(node) = fields.get("unit") {
+            let message = "unit contradicts unlimited";
+            report.error(node.at, &path.field("unit"), message, "remove one of the two");
+        }
+        if let Some(node) = fields.get("requests_per_unit") {
+            let message = "requests_per_unit says nothing beside unlimited";
+            report.warn(node.at, &path.field("requests_per_unit"), message, "remove one of the two");
         }
         return Some(Limit { name, replaces, per_unit: None });
     }

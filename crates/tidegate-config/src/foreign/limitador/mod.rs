@@ -205,25 +205,33 @@ fn check(expression: &mut Expression, node: &Node, path: &Path<'_>, report: &mut
             scalar::check_name(entry, node.at, path, Name::Entry, report);
             let mut reader = Reader { entry, report };
             if let Asked::Is(patterns) = asked {
-                patterns.retain(|pattern| is_possible(pattern, &mut reader, node, path));
+                let written = std::mem::take(patterns).into_iter();
+                patterns.extend(written.filter_map(|pattern| possible(pattern, &mut reader, node, path)));
             }
         }
     }
 }
 
-fn is_possible(pattern: &Pattern, reader: &mut Reader<'_, '_, '_>, node: &Node, path: &Path<'_>) -> bool {
-    match pattern {
-        // No entry has an empty value: that is no mistake, only never so.
-        Pattern::Exact(text) if text.is_empty() => true,
-        Pattern::Exact(text) => reader.is_value(text, node, path) && reader.exact(text, node, path).is_some(),
+/// A pattern as values are brought to it, or nothing where no value is like it.
+fn possible(
+    pattern: Pattern,
+    reader: &mut Reader<'_, '_, '_>,
+    node: &Node,
+    path: &Path<'_>,
+) -> Option<Pattern> {
+    match &pattern {
+        Pattern::Exact(text) if text.is_empty() => Some(pattern),
+        Pattern::Exact(text) => {
+            reader.is_value(text, node, path).then(|| reader.exact(text, node, path)).flatten()
+        }
         Pattern::Prefix(text) => {
-            reader.is_value(text, node, path) && reader.prefix(text, node, path).is_some()
+            reader.is_value(text, node, path).then(|| reader.prefix(text, node, path)).flatten()
         }
         Pattern::Glob(glob) => {
-            glob.pieces().iter().all(|piece| reader.is_value(piece, node, path))
-                && reader.glob(Ok(glob.clone()), node, path).is_some()
+            let are_values = glob.pieces().iter().all(|piece| reader.is_value(piece, node, path));
+            are_values.then(|| reader.glob(Ok(glob.clone()), node, path)).flatten()
         }
-        Pattern::Regex(_) | Pattern::Template(_) => true,
+        Pattern::Regex(_) | Pattern::Template(_) => Some(pattern),
     }
 }
 

@@ -10,7 +10,7 @@ use tidegate_core::rule::model::{
     Condition, EntryCondition, Exceptions, MAX_ALTERNATIVES, MAX_CONDITIONS, MAX_EXCEPTED_PATTERNS,
     MAX_EXCEPTIONS, MAX_PARTS,
 };
-use tidegate_core::rule::pattern::Pattern;
+use tidegate_core::rule::pattern::{Pattern, Regex};
 
 use super::expression::{Asked, Asks, Expression, Refusal};
 use crate::rules::MAX_PATTERNS;
@@ -105,7 +105,7 @@ fn when(expression: &Expression, outcome: bool) -> Result<Vec<Alternative>, Refu
         (Expression::Constant(constant), outcome) => {
             Ok(if *constant == outcome { vec![Vec::new()] } else { Vec::new() })
         }
-        (Expression::Asks(asks), outcome) => Ok(literal(asks, outcome)),
+        (Expression::Asks(asks), outcome) => literal(asks, outcome),
         (Expression::Not(inner), outcome) => when(inner, !outcome),
         (Expression::And(parts), true) | (Expression::Or(parts), false) => {
             let mut all = vec![Vec::new()];
@@ -126,24 +126,30 @@ fn when(expression: &Expression, outcome: bool) -> Result<Vec<Alternative>, Refu
     }
 }
 
-fn literal(asks: &Asks, outcome: bool) -> Vec<Alternative> {
+fn literal(asks: &Asks, outcome: bool) -> Result<Vec<Alternative>, Refusal> {
     let literal = match (&asks.asked, outcome) {
         (Asked::Present, true) | (Asked::AnyValue, true) => Literal::Present,
         (Asked::Present, false) => Literal::Absent,
-        (Asked::AnyValue, false) => return Vec::new(),
-        // No entry has an empty value.
+        (Asked::AnyValue, false) => return Ok(Vec::new()),
         (Asked::Is(patterns), outcome) => {
-            let possible = patterns.iter().filter(|pattern| **pattern != Pattern::Exact(String::new()));
-            let possible: Vec<Pattern> = possible.cloned().collect();
-            match (possible.is_empty(), outcome) {
-                (true, true) => return Vec::new(),
+            let patterns = patterns.iter().map(writable).collect::<Result<Vec<Pattern>, Refusal>>()?;
+            match (patterns.is_empty(), outcome) {
+                (true, true) => return Ok(Vec::new()),
                 (true, false) => Literal::Present,
-                (false, true) => Literal::Is(possible),
-                (false, false) => Literal::Not(possible),
+                (false, true) => Literal::Is(patterns),
+                (false, false) => Literal::Not(patterns),
             }
         }
     };
-    vec![vec![(asks.entry.clone(), literal)]]
+    Ok(vec![vec![(asks.entry.clone(), literal)]])
+}
+
+/// The pattern as a rule file can say it. An empty value, which only gRPC can bring, is an expression there.
+fn writable(pattern: &Pattern) -> Result<Pattern, Refusal> {
+    if *pattern != Pattern::Exact(String::new()) {
+        return Ok(pattern.clone());
+    }
+    Regex::parse("^$").map(Pattern::Regex).map_err(|error| Refusal(error.to_string()))
 }
 
 /// Adds an alternative, to one that asks only another value of the same entry where there is one.
