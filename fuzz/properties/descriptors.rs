@@ -45,15 +45,16 @@ const LONGEST_WINDOW_SECONDS: i64 = 365 * 86_400;
 const AFTERWARDS: Timestamp = NOW.saturating_add(Micros::from_secs(3 * 365 * 86_400));
 /// How often the same message is sent: more often than some limits allow.
 const CALLS: u64 = 4;
-/// The largest message of a request, in bytes.
-const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
 /// The longest reason for which a message is refused, in bytes.
 const MAX_REASON_BYTES: usize = 256;
-/// The longest reason why a message cannot be read, in bytes: it names the fields on the way to where it is wrong. What
-/// gRPC lets all fields of a response have.
+/// The longest reason why a body is refused, in bytes. What gRPC lets all fields of a response have.
 const MAX_TRACE_BYTES: usize = 8 * 1024;
+/// What the connection in memory holds, in bytes.
+const PIPE_BYTES: usize = 128 * 1024;
+/// What whoever sent what cannot be read is told.
+const UNREAD: &str = "what there is to say of the request";
 /// The longest time that a message may take. Nothing is waited for, so it is never used up.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -102,8 +103,8 @@ pub(crate) fn holds(data: &[u8]) {
     match (kind & 2 == 0, kind & 1 == 0) {
         (true, true) => rate_limited(&mut site, data),
         (true, false) => authorized(&mut site, data),
-        (false, true) => body(&mut site, RATE_LIMIT, data),
-        (false, false) => body(&mut site, CHECK, data),
+        (false, true) => body(&mut site, RATE_LIMIT, data, is_unread_limit),
+        (false, false) => body(&mut site, CHECK, data, is_unread_check),
     }
     site.engine.store().sweep(AFTERWARDS, usize::MAX);
     assert_eq!(site.keys(), 0, "left behind");
@@ -155,7 +156,7 @@ fn request_of(message: &[u8]) -> Result<RateLimitRequest, prost::DecodeError> {
 fn rate_limited(site: &mut Site, message: &[u8]) {
     let request = request_of(message);
     let answers = site.calls(RATE_LIMIT, message);
-    let Some((request, answers)) = accounted(site, message, request, answers) else { return };
+    let Some((request, answers)) = accounted(site, request, answers, is_unread_limit) else { return };
     let answers: Vec<RateLimitResponse> = answers.into_iter().map(read).collect();
     let rules = site.engine.rules();
     for answer in &answers {
@@ -256,7 +257,7 @@ fn is_over(status: &DescriptorStatus) -> bool {
 fn authorized(site: &mut Site, message: &[u8]) {
     let request = CheckRequest::decode(message);
     let answers = site.calls(CHECK, message);
-    let Some((request, answers)) = accounted(site, message, request, answers) else { return };
+    let Some((request, answers)) = accounted(site, request, answers, is_unread_check) else { return };
     let answers: Vec<CheckResponse> = answers.into_iter().map(read).collect();
     let Some(attributes) = request.attributes else { unreachable!("an answer without attributes") };
     let mut passed = 0;
@@ -317,51 +318,46 @@ fn overwriting(options: &[HeaderValueOption]) {
 
 // === both ===
 
-/// The answers to a message that was taken, and the message; nothing where it has texts that are no UTF-8, which the door mends
-/// before it reads them. One that was not taken had to be refused every time, in a few clean words, and for nothing.
+/// The answers to a message that was taken, and the message; nothing where it is none, or none before the door has mended its texts
+/// and left out what it does not read. What was not taken had to be refused every time, in a few clean words, and for nothing: by a
+/// decision where it cannot be read, since Envoy lets pass what ends in an error, and otherwise with the reason.
 fn accounted<T>(
     site: &Site,
-    message: &[u8],
     request: Result<T, prost::DecodeError>,
     answers: Vec<Answer>,
+    is_unread: fn(&Bytes) -> bool,
 ) -> Option<(T, Vec<Bytes>)> {
-    let mut taken = Vec::new();
+    let (mut taken, mut unread) = (Vec::new(), 0);
     for answer in answers {
-        let status = match answer {
-            Ok(message) => {
-                taken.push(message);
-                continue;
+        match answer {
+            Ok(message) if is_unread(&message) => unread += 1,
+            Ok(message) => taken.push(message),
+            Err(status) => {
+                assert_eq!(status.code(), GrpcCode::InvalidArgument, "{status}");
+                is_clean(&status, MAX_REASON_BYTES);
             }
-            Err(status) => status,
-        };
-        let may_be: &[GrpcCode] = match &request {
-            _ if message.len() > MAX_MESSAGE_BYTES => &[GrpcCode::ResourceExhausted],
-            Ok(_) => &[GrpcCode::InvalidArgument],
-            // What is behind that text is not known.
-            Err(error) if is_of_text(error) => &[GrpcCode::InvalidArgument, GrpcCode::Internal],
-            // So gRPC says it of what is no message.
-            Err(_) => &[GrpcCode::Internal],
-        };
-        assert!(may_be.contains(&status.code()), "{status}");
-        is_clean(&status, if request.is_ok() { MAX_REASON_BYTES } else { MAX_TRACE_BYTES });
+        }
     }
+    assert!(unread == 0 || (request.is_err() && unread == CALLS), "{unread} were not read");
     if taken.is_empty() {
         assert_eq!(site.keys(), 0, "a call that was refused is charged");
         return None;
     }
     assert_eq!(taken.len() as u64, CALLS, "the same message was taken and refused");
-    match request {
-        Ok(request) => Some((request, taken)),
-        Err(error) => {
-            assert!(is_of_text(&error), "an answer to what is no message: {error}");
-            None
-        }
-    }
+    Some((request.ok()?, taken))
 }
 
-/// Whether a message is none because of a text that is no UTF-8.
-fn is_of_text(error: &prost::DecodeError) -> bool {
-    error.to_string().contains("UTF-8")
+/// Refused without a look at descriptors.
+fn is_unread_limit(answer: &Bytes) -> bool {
+    let answer: RateLimitResponse = read(answer.clone());
+    answer.statuses.is_empty() && answer.overall_code() == Code::OverLimit
+}
+
+/// Refused without a look at the request.
+fn is_unread_check(answer: &Bytes) -> bool {
+    let answer: CheckResponse = read(answer.clone());
+    let Some(HttpResponse::DeniedResponse(denied)) = &answer.http_response else { return false };
+    denied.body.contains(UNREAD)
 }
 
 fn is_clean(status: &Status, max_bytes: usize) {
@@ -370,9 +366,10 @@ fn is_clean(status: &Status, max_bytes: usize) {
     assert!(!reason.chars().any(char::is_control), "{reason:?}");
 }
 
-/// Any body: it is refused in clean words, or it holds a message.
-fn body(site: &mut Site, uri: &str, body: &[u8]) {
+/// Any body: it is refused, in clean words or by a decision, or it holds a message.
+fn body(site: &mut Site, uri: &str, body: &[u8], is_unread: fn(&Bytes) -> bool) {
     match site.call(uri, Bytes::copy_from_slice(body)) {
+        Ok(message) if is_unread(&message) => {}
         Ok(_) => {
             let length = body.get(1..PREFIX_BYTES).and_then(|length| length.first_chunk());
             let length = length.map_or(usize::MAX, |length| u32::from_be_bytes(*length) as usize);
@@ -484,7 +481,7 @@ fn answer_of(head: &HeaderMap, trailers: &HeaderMap, mut body: Bytes) -> Answer 
 
 /// A connection to the door, in memory.
 async fn connected(door: &GrpcDoor<MemoryStore, ManualClock>) -> SendRequest<Full<Bytes>> {
-    let (near, far) = tokio::io::duplex(2 * MAX_MESSAGE_BYTES);
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     tokio::spawn(server.serve_connection(TokioIo::new(far), door.service()));
     let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(near)).await;
