@@ -68,7 +68,8 @@ fn change_in_every_way(nodes: &Nodes, path: &Path, errors: impl Fn(&Nodes) -> bo
     assert_eq!(limit(nodes), 3);
     fs::write(path, rules(4)).unwrap();
     wait_until_limit(nodes, "made again", 4);
-    assert!(!errors(nodes));
+    // It is said a moment after the rules are in force.
+    wait_until("the node says that the file is well", PATIENCE, || !errors(nodes));
     nodes.nodes[0].process().hang_up();
     fs::write(path, rules(5)).unwrap();
     nodes.nodes[0].process().hang_up();
